@@ -77,7 +77,7 @@ bench-distill: .venv/refine.done
 		--output out/bench_distill
 
 pretrain: .venv/refine.done
-	$(BIN)/python -m pipelines.shape_world.pretrain specialists/tiny_florence2
+	$(BIN)/python -m florilegium.pipelines.shape_world.pretrain specialists/tiny_florence2
 
 clean:
 	rm -rf .venv out

@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.core.errors import StorageError
-from engine.execution.observer import RunFinished
-from engine.execution.preparation import Run, refuse_caveats
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.execution.slices import end_slices, execute_slice, gather, join_logs
-from engine.planning.fingerprint import FORMAT_VERSION
-from engine.planning.slices import Slice
-from engine.results.dataset import manifest_of
-from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
-from engine.results.publication import FileStats, read_stats, refuse_vanished
-from engine.results.versions import Retention, replace_manifest, switch
-from engine.storage.folder import Folder
-from engine.storage.lease import DIVISION, PARTS, writing, writing_part
-from pipelines.dataset.card import write_card
-from pipelines.dataset.files import CARD, LINEAGE, RUN, UNTIL_PUBLISHED, named_by_manifest
-from pipelines.dataset.resolved import resolved_config
-from pipelines.dataset.takedown import begin, complete
-from pipelines.telemetry.observers import Parent, watched
-from pipelines.terminal.progress import shown
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.execution.observer import RunFinished
+from florilegium.engine.execution.preparation import Run, refuse_caveats
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.execution.slices import end_slices, execute_slice, gather, join_logs
+from florilegium.engine.planning.fingerprint import FORMAT_VERSION
+from florilegium.engine.planning.slices import Slice
+from florilegium.engine.results.dataset import manifest_of
+from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
+from florilegium.engine.results.publication import FileStats, read_stats, refuse_vanished
+from florilegium.engine.results.versions import Retention, replace_manifest, switch
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import DIVISION, PARTS, writing, writing_part
+from florilegium.pipelines.dataset.card import write_card
+from florilegium.pipelines.dataset.files import (
+    CARD,
+    LINEAGE,
+    RUN,
+    UNTIL_PUBLISHED,
+    named_by_manifest,
+)
+from florilegium.pipelines.dataset.resolved import resolved_config
+from florilegium.pipelines.dataset.takedown import begin, complete
+from florilegium.pipelines.telemetry.observers import Parent, watched
+from florilegium.pipelines.terminal.progress import shown
 
 
 def build_dataset(
@@ -193,7 +199,7 @@ def draw_again(output: Folder) -> None:
 
 def _drawn(output: Folder, manifest: Manifest, *, before_card: Callable[[], None]) -> Manifest:
     """Write card, report and statistics; return the manifest that names them."""
-    from pipelines.report.page import write_report
+    from florilegium.pipelines.report.page import write_report
 
     files = write_report(output, manifest.shards)
     before_card()

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.execution.preparation import Run, prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.planning.config import RunConfig, validated
-from engine.planning.slices import Slice
-from engine.results.manifest import Manifest
-from pipelines.build import build_slice, finish_slices, put_in_place
+from florilegium.engine.execution.preparation import Run, prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.planning.slices import Slice
+from florilegium.engine.results.manifest import Manifest
+from florilegium.pipelines.build import build_slice, finish_slices, put_in_place
 
 BRIGHTEST = {"bright": {"use": "tests.stages:Brightest"}}
 DESCRIBED = {**BRIGHTEST, "describe": {"use": "tests.stages:Describe"}}

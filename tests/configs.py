@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine.planning.config import RunConfig, load_document, validated
+from florilegium.engine.planning.config import RunConfig, load_document, validated
 
 RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
 

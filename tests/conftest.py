@@ -127,7 +127,11 @@ def small_photographs(
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an untrained Florence-2, the tiniest."""
-    from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
+    from florilegium.pipelines.shape_world.pretrain.architecture import (
+        TINIEST,
+        build_tiny,
+        save_tiny,
+    )
 
     folder = tmp_path_factory.mktemp("untrained")
     save_tiny(folder, *build_tiny(["circle", "square"], size=TINIEST))
@@ -144,7 +148,11 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from pipelines.commands.main import main; main()"]
+        command = [
+            sys.executable,
+            "-m",
+            "florilegium",
+        ]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
             [*command, *map(str, arguments)],

@@ -16,7 +16,7 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from engine.storage.folder import Folder
+from florilegium.engine.storage.folder import Folder
 
 ACCOUNT = "123456789012"
 """The account that moto gives to whoever asks."""

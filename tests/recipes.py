@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.planning.config import RunConfig, load_document, validated
-from pipelines.refine.config import RefineConfig
+from florilegium.engine.planning.config import RunConfig, load_document, validated
+from florilegium.pipelines.refine.config import RefineConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, sealed
-from engine.results.publication import STATS, FileStats, ShardStats
-from engine.storage.folder import Folder
-from pipelines.dataset.card import card_of
-from pipelines.dataset.files import CARD
+from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, sealed
+from florilegium.engine.results.publication import STATS, FileStats, ShardStats
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.card import card_of
+from florilegium.pipelines.dataset.files import CARD
 
 
 def reseal(dataset: Path) -> None:

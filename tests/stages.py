@@ -13,12 +13,20 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, SampleError
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import Measurement
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, THRESHOLD, Filter, Specialist, StageConfig, maybe, one_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import (
+    RUNTIME,
+    THRESHOLD,
+    Filter,
+    Specialist,
+    StageConfig,
+    maybe,
+    one_of,
+)
 
 
 class Brightest(Specialist[StageConfig]):

@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from engine.results.dataset import open_dataset
-from engine.results.manifest import Manifest
-from engine.results.takedowns import Receipt, read_receipts
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.results.takedowns import Receipt, read_receipts
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import build
 from tests.enriching import stages
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from engine.core.columns import ANNOTATION_COLUMNS, arrow_fields
-from engine.core.task import Kind
+from florilegium.engine.core.columns import ANNOTATION_COLUMNS, arrow_fields
+from florilegium.engine.core.task import Kind
 
 SOURCE = "source"
 """The `specialist` of the labels that came with the source; the stage at which an input cannot be

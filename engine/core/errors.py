@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from engine.core.redaction import redacted
+from florilegium.engine.core.redaction import redacted
 
 _OURS = "florilegium"
 

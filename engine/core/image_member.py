@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from engine.core.image.encoding import encode_jpeg, encode_png, is_upright_baseline_jpeg
-from engine.core.image.reading import decode
+from florilegium.engine.core.image.encoding import encode_jpeg, encode_png, is_upright_baseline_jpeg
+from florilegium.engine.core.image.reading import decode
 
 ImageKind = Literal["jpg", "png", "original"]
 """How images are written: as JPEG, as PNG, or with the bytes of the source."""

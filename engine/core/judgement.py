@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from engine.core.annotation import SOURCE, MaskRLE
-from engine.core.rank import rows_of_source
+from florilegium.engine.core.annotation import SOURCE, MaskRLE
+from florilegium.engine.core.rank import rows_of_source
 
 
 @dataclass(kw_only=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.core.image.header import MAX_BYTES, MAX_PIXELS
+from florilegium.engine.core.image.header import MAX_BYTES, MAX_PIXELS
 
 PILLOW_MAX_PIXELS = 178_956_970
 """Pixels of an image, at most, whatever the config: Pillow refuses more."""

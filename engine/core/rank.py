@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.annotation import SOURCE, Annotation
 
 Name = TypeVar("Name", bound=Hashable)
 """What identifies a row in `merged_from`: its id, or that and its sample."""

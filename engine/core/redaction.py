@@ -11,7 +11,12 @@ import re
 from functools import partial
 from urllib.parse import unquote, urlsplit
 
-from engine.core.known_secrets import KEY_MASK, MIN_CHARACTERS, known_values, without_values
+from florilegium.engine.core.known_secrets import (
+    KEY_MASK,
+    MIN_CHARACTERS,
+    known_values,
+    without_values,
+)
 
 MASK = "***"
 """Replaces a secret in a URL."""

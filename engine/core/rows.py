@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 
-from engine.core.annotation import (
+from florilegium.engine.core.annotation import (
     ANNOTATION_FIELDS,
     Annotation,
     Provenance,
@@ -23,10 +23,10 @@ from engine.core.annotation import (
     stamp,
     to_columns,
 )
-from engine.core.errors import SampleError
-from engine.core.limits import Limits
-from engine.core.sample import Sample
-from engine.core.validity import TEXTS, problem_of
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.validity import TEXTS, problem_of
 
 INVALID_OUTPUT = "invalid_output"
 TOO_MANY_ANNOTATIONS = "too_many_annotations"

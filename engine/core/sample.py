@@ -13,9 +13,9 @@ from threading import Lock
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError
-from engine.core.image.reading import decode
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.reading import decode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,12 +15,12 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import AnnotationRows, Measurement, MeasurementRows, Rows
-from engine.core.sample import Sample
-from engine.core.spent import Spent
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import AnnotationRows, Measurement, MeasurementRows, Rows
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.spent import Spent
 
 
 @dataclass(frozen=True, slots=True)

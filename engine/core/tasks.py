@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from engine.core.errors import PlanError, nearest
-from engine.core.installed import entry_points
-from engine.core.task import Florence2Prompt, Task
+from florilegium.engine.core.errors import PlanError, nearest
+from florilegium.engine.core.installed import entry_points
+from florilegium.engine.core.task import Florence2Prompt, Task
 
 GROUP = "florilegium.tasks"
 

@@ -11,9 +11,9 @@ from typing import get_args
 
 import numpy as np
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.task import Kind
-from engine.core.tasks import TABLE
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.task import Kind
+from florilegium.engine.core.tasks import TABLE
 
 _KINDS = frozenset(get_args(Kind))
 _LONGEST_SPAN = 2**31

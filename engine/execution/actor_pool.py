@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.core.errors import RunError, WorkerDied
-from engine.execution.ray_errors import NodeLost, explained
-from engine.execution.reply import Reply
-from engine.execution.runner import ATTEMPTS, DiedLoading, too_small, while_loading
-from engine.planning.pools import Pool
+from florilegium.engine.core.errors import RunError, WorkerDied
+from florilegium.engine.execution.ray_errors import NodeLost, explained
+from florilegium.engine.execution.reply import Reply
+from florilegium.engine.execution.runner import ATTEMPTS, DiedLoading, too_small, while_loading
+from florilegium.engine.planning.pools import Pool
 
 Call = Callable[[Any], Awaitable[Any]]
 """What is done with an actor."""

@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from engine.core import stage
-from engine.core.counted import counted
-from engine.core.errors import FlorilegiumError, SampleError, UsageError
-from engine.core.image.header import OUT_OF_MEMORY
-from engine.core.limits import Limits
-from engine.core.rows import INVALID_OUTPUT
-from engine.core.sample import Sample
-from engine.planning.graph import Node
-from engine.untrusted.traces import message_of, traceback_of
+from florilegium.engine.core import stage
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import FlorilegiumError, SampleError, UsageError
+from florilegium.engine.core.image.header import OUT_OF_MEMORY
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.rows import INVALID_OUTPUT
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.planning.graph import Node
+from florilegium.engine.untrusted.traces import message_of, traceback_of
 
 STAGE_FAILED = "stage_failed"
 INPUT_FAILED = "input_failed"

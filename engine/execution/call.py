@@ -14,17 +14,23 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from engine.core.errors import SampleError
-from engine.core.limits import Limits
-from engine.core.sample import Picture, Sample, is_in_share
-from engine.core.spent import Spent
-from engine.execution.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
-from engine.execution.timing import StageTiming, Stopwatch
-from engine.execution.watch import Doing, Watch
-from engine.planning.graph import Node
-from engine.results.judging import passing
-from engine.results.layer import Layer, StageError, make_layer
-from engine.results.questions import (
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.sample import Picture, Sample, is_in_share
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.execution.answer import (
+    BUDGET_EXHAUSTED,
+    INPUT_FAILED,
+    STAGE_TIMEOUT,
+    Answer,
+    ask,
+)
+from florilegium.engine.execution.timing import StageTiming, Stopwatch
+from florilegium.engine.execution.watch import Doing, Watch
+from florilegium.engine.planning.graph import Node
+from florilegium.engine.results.judging import passing
+from florilegium.engine.results.layer import Layer, StageError, make_layer
+from florilegium.engine.results.questions import (
     Asked,
     Known,
     Question,
@@ -34,7 +40,7 @@ from engine.results.questions import (
     questions_of,
     shown,
 )
-from engine.results.shard import Shard, ShardBytes
+from florilegium.engine.results.shard import Shard, ShardBytes
 
 StoredAnswers = Mapping[str, Mapping[int, Answer]]
 """By the name of the stage and the number of the sample."""

@@ -17,14 +17,14 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from engine.execution.reply import Reply, reply_to
-from engine.execution.watch import Watch
-from engine.execution.worker import Worker
-from engine.execution.worker_log import WorkerLog
-from engine.planning.config import RunConfig
-from engine.planning.graph import Graph
-from engine.results.shard import Spot
-from engine.storage.folder import Folder
+from florilegium.engine.execution.reply import Reply, reply_to
+from florilegium.engine.execution.watch import Watch
+from florilegium.engine.execution.worker import Worker
+from florilegium.engine.execution.worker_log import WorkerLog
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.graph import Graph
+from florilegium.engine.results.shard import Spot
+from florilegium.engine.storage.folder import Folder
 
 
 @dataclass(frozen=True, kw_only=True)

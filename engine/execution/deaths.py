@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from engine.core.errors import RunError, SampleError, WorkerDied
-from engine.planning.partition import ShardSpec
-from engine.results.layer import StageError
-from engine.results.shard import Spot
+from florilegium.engine.core.errors import RunError, SampleError, WorkerDied
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.layer import StageError
+from florilegium.engine.results.shard import Spot
 
 PIECES = 8
 """Parts into which a call is cut when its worker died."""

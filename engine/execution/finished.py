@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from engine.core.errors import ConfigError, StorageError
-from engine.core.image.header import PIXELS_VERSION
-from engine.core.redaction import redacted
-from engine.core.sample import digest_of
-from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.execution.losses import without_taken_down
-from engine.execution.nesting import refuse_links
-from engine.execution.preparation import Run
-from engine.execution.scheduler import Job
-from engine.planning.partition import (
+from florilegium.engine.core.errors import ConfigError, StorageError
+from florilegium.engine.core.image.header import PIXELS_VERSION
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.engine.execution.losses import without_taken_down
+from florilegium.engine.execution.nesting import refuse_links
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.execution.scheduler import Job
+from florilegium.engine.planning.partition import (
     Index,
     ShardSpec,
     partition,
@@ -23,20 +23,20 @@ from engine.planning.partition import (
     read_index,
     write_index,
 )
-from engine.results.listed import is_affected
-from engine.results.manifest import RECIPE, named_shards
-from engine.results.publication import (
+from florilegium.engine.results.listed import is_affected
+from florilegium.engine.results.manifest import RECIPE, named_shards
+from florilegium.engine.results.publication import (
     SHARDS,
     ShardStats,
     finished_names,
     is_whole,
     read_stats,
 )
-from engine.results.shard import SOURCE_FINGERPRINT
-from engine.results.takedowns import list_in_effect, refuse_to_bring_back, tidy_complete
-from engine.sources.source import RECEIPTS
-from engine.sources.takedown import NOTHING, Takedown, base_of
-from engine.storage.folder import Folder
+from florilegium.engine.results.shard import SOURCE_FINGERPRINT
+from florilegium.engine.results.takedowns import list_in_effect, refuse_to_bring_back, tidy_complete
+from florilegium.engine.sources.source import RECEIPTS
+from florilegium.engine.sources.takedown import NOTHING, Takedown, base_of
+from florilegium.engine.storage.folder import Folder
 
 
 def survey(

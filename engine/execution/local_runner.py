@@ -16,19 +16,19 @@ from multiprocessing import resource_tracker
 from pickle import PickleError
 from typing import Any
 
-from engine.core.errors import RunError, SampleError, WorkerDied
-from engine.execution.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
-from engine.execution.child import Request, receive, send, serve
-from engine.execution.reply import Reply
-from engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
-from engine.execution.watch import GRACE_S, NO_TURN, started_by
-from engine.execution.worker import LayerParts, Ran
-from engine.planning.config import RunConfig
-from engine.planning.graph import Graph
-from engine.planning.partition import ShardSpec
-from engine.results.publication import ShardStats
-from engine.results.shard import Spot
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import RunError, SampleError, WorkerDied
+from florilegium.engine.execution.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
+from florilegium.engine.execution.child import Request, receive, send, serve
+from florilegium.engine.execution.reply import Reply
+from florilegium.engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
+from florilegium.engine.execution.watch import GRACE_S, NO_TURN, started_by
+from florilegium.engine.execution.worker import LayerParts, Ran
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.graph import Graph
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard import Spot
+from florilegium.engine.storage.folder import Folder
 
 _SAFE_PATH = "PYTHONSAFEPATH"
 _LOOK_S = 0.5
@@ -205,7 +205,7 @@ class _Child:
         context = multiprocessing.get_context(
             "forkserver"
         )  # starts from a process without threads or models
-        context.set_forkserver_preload(["engine.execution.child"])
+        context.set_forkserver_preload(["florilegium.engine.execution.child"])
         self._connection, theirs = context.Pipe()
         arguments = (theirs, dict(os.environ), config, graph, layers, output)
         self._process = context.Process(target=serve, args=arguments, name="worker")

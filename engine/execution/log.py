@@ -13,20 +13,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import StringIO
 
-from engine.core.errors import FlorilegiumError, StorageError
-from engine.core.redaction import redacted
-from engine.core.sample import DeadLetter
-from engine.execution.worker_log import message_of_record, name_subject, trace_of
-from engine.storage.failure import storage_error
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import escaped
-from engine.untrusted.traces import traceback_of
+from florilegium.engine.core.errors import FlorilegiumError, StorageError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.execution.worker_log import message_of_record, name_subject, trace_of
+from florilegium.engine.storage.failure import storage_error
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import escaped
+from florilegium.engine.untrusted.traces import traceback_of
 
 LOG = "run.log"
 MAX_OF_LIBRARIES = 10_000
 """Entries of libraries and specialists in the log of one run, at most."""
 _MAX_CHARACTERS = 10_000
-_OURS = "engine"
+_OURS = "florilegium.engine"
 """The logger above those of the engine."""
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class _Bound(logging.Filter):
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    return record.name.partition(".")[0] == _OURS
+    return f"{record.name}.".startswith(f"{_OURS}.")
 
 
 @contextmanager

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from engine.core.annotation import SOURCE
-from engine.core.errors import RunError
-from engine.core.sample import DeadLetter
-from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.planning.partition import ShardSpec
-from engine.results.manifest import Manifest
-from engine.results.publication import ShardStats
-from engine.sources.takedown import TAKEN_DOWN
-from engine.untrusted.escaped import escaped
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.sources.takedown import TAKEN_DOWN
+from florilegium.engine.untrusted.escaped import escaped
 
 MANY = 100
 """Least number of dead letters before a run stops early."""

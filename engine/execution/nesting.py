@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 
 from fsspec.implementations.local import LocalFileSystem
 
-from engine.core.errors import ConfigError
-from engine.planning.partition import ShardSpec
-from engine.results.publication import SHARDS
-from engine.sources.links import LINK_NOT_FOLLOWED
-from engine.sources.place import Place, original
-from engine.sources.source import FilesConfig, Source, SourceConfig
-from engine.sources.url import place_of
-from engine.storage.folder import Folder, file_system
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.publication import SHARDS
+from florilegium.engine.sources.links import LINK_NOT_FOLLOWED
+from florilegium.engine.sources.place import Place, original
+from florilegium.engine.sources.source import FilesConfig, Source, SourceConfig
+from florilegium.engine.sources.url import place_of
+from florilegium.engine.storage.folder import Folder, file_system
 
 _GLOB = re.compile(r"[*?\[]")
 

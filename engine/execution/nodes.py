@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.planning.config import RunnerConfig
-from engine.planning.pools import Machines
+from florilegium.engine.planning.config import RunnerConfig
+from florilegium.engine.planning.pools import Machines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from engine.execution.timing import StageTiming
-from engine.results.manifest import Manifest
-from engine.results.publication import ShardStats
+from florilegium.engine.execution.timing import StageTiming
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.results.publication import ShardStats
 
 _log = logging.getLogger(__name__)
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.errors import ConfigError, MissingPackage, UsageError
-from engine.core.redaction import redacted
-from engine.core.tasks import TASKS
-from engine.execution.nesting import refuse_nesting
-from engine.planning.config import RunConfig, SourceEntry
-from engine.planning.graph import Graph, plan
-from engine.planning.plugins import modules_of, search_for_plugins
-from engine.planning.source_opening import open_source
-from engine.sources.source import Source
-from engine.sources.takedown import Takedown, read_takedown
-from engine.sources.url import reached
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import cut, escaped
+from florilegium.engine.core.errors import ConfigError, MissingPackage, UsageError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.core.tasks import TASKS
+from florilegium.engine.execution.nesting import refuse_nesting
+from florilegium.engine.planning.config import RunConfig, SourceEntry
+from florilegium.engine.planning.graph import Graph, plan
+from florilegium.engine.planning.plugins import modules_of, search_for_plugins
+from florilegium.engine.planning.source_opening import open_source
+from florilegium.engine.sources.source import Source
+from florilegium.engine.sources.takedown import Takedown, read_takedown
+from florilegium.engine.sources.url import reached
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import cut, escaped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from engine.execution.observer import (
+from florilegium.engine.execution.observer import (
     Fact,
     Observer,
     PoolsSeen,

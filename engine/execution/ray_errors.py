@@ -3,8 +3,14 @@ is full."""
 
 from __future__ import annotations
 
-from engine.core.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
-from engine.core.image.header import OUT_OF_MEMORY
+from florilegium.engine.core.errors import (
+    DataLost,
+    FlorilegiumError,
+    RunError,
+    StoreFull,
+    WorkerDied,
+)
+from florilegium.engine.core.image.header import OUT_OF_MEMORY
 
 _NODE_DIED = "its node has died"
 """What Ray writes when an actor went with its node, not by itself ("its worker process has died");

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from engine.core.counted import counted
-from engine.core.errors import RunError
-from engine.execution.actor_pool import ActorPool
-from engine.execution.nodes import Nodes, nodes_of_ray
-from engine.execution.ray_errors import last_line
-from engine.execution.waiting import PATIENCE_S, waiting_for
-from engine.planning.config import RunnerConfig
-from engine.planning.graph import CPU_POOL, Graph
-from engine.planning.pools import Pool, TooSmall, least_pools, pools_of, wanted_workers
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.execution.actor_pool import ActorPool
+from florilegium.engine.execution.nodes import Nodes, nodes_of_ray
+from florilegium.engine.execution.ray_errors import last_line
+from florilegium.engine.execution.waiting import PATIENCE_S, waiting_for
+from florilegium.engine.planning.config import RunnerConfig
+from florilegium.engine.planning.graph import CPU_POOL, Graph
+from florilegium.engine.planning.pools import Pool, TooSmall, least_pools, pools_of, wanted_workers
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -23,24 +23,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
-from engine.execution.actor_pool import ActorPool
-from engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
-from engine.execution.ray_errors import last_line
-from engine.execution.ray_pools import RayPools
-from engine.execution.reply import Reply, reply_to
-from engine.execution.runner import Opened, Runner
-from engine.execution.watch import GRACE_S, NO_TURN, Watch
-from engine.execution.worker import LayerParts, Ran, ShardWork, Worker
-from engine.execution.worker_log import WorkerLog
-from engine.planning.config import RunConfig, RunnerConfig
-from engine.planning.graph import CPU_POOL, Graph
-from engine.planning.partition import ShardSpec
-from engine.planning.plugins import ROOT, searched
-from engine.planning.pools import Pool
-from engine.results.publication import ShardStats
-from engine.results.shard import ShardBytes, Spot
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
+from florilegium.engine.execution.actor_pool import ActorPool
+from florilegium.engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
+from florilegium.engine.execution.ray_errors import last_line
+from florilegium.engine.execution.ray_pools import RayPools
+from florilegium.engine.execution.reply import Reply, reply_to
+from florilegium.engine.execution.runner import Opened, Runner
+from florilegium.engine.execution.watch import GRACE_S, NO_TURN, Watch
+from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork, Worker
+from florilegium.engine.execution.worker_log import WorkerLog
+from florilegium.engine.planning.config import RunConfig, RunnerConfig
+from florilegium.engine.planning.graph import CPU_POOL, Graph
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.planning.plugins import ROOT, searched
+from florilegium.engine.planning.pools import Pool
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard import ShardBytes, Spot
+from florilegium.engine.storage.folder import Folder
 
 
 class RayRunner(Runner):

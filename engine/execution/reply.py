@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.errors import FlorilegiumError, RunError, WorkerDied
-from engine.execution.watch import Watch
-from engine.execution.worker_log import Entry, WorkerLog, log_entries
-from engine.untrusted.traces import message_of
+from florilegium.engine.core.errors import FlorilegiumError, RunError, WorkerDied
+from florilegium.engine.execution.watch import Watch
+from florilegium.engine.execution.worker_log import Entry, WorkerLog, log_entries
+from florilegium.engine.untrusted.traces import message_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,12 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from engine.core.counted import counted
-from engine.core.redaction import redacted
-from engine.execution.finished import Readings, divide, survey
-from engine.execution.log import log_dead_letters, run_log
-from engine.execution.losses import Ledger, without_taken_down
-from engine.execution.observer import (
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.finished import Readings, divide, survey
+from florilegium.engine.execution.log import log_dead_letters, run_log
+from florilegium.engine.execution.losses import Ledger, without_taken_down
+from florilegium.engine.execution.observer import (
     Observer,
     Observers,
     PoolLoad,
@@ -28,23 +28,23 @@ from engine.execution.observer import (
     WorkersStarted,
     WorkFound,
 )
-from engine.execution.preparation import Run, refuse_caveats, remarks_of
-from engine.execution.progress import Progress
-from engine.execution.runner import InProcessRunner, Runner
-from engine.execution.scheduler import Job, Scheduler
-from engine.execution.worker import Worker
-from engine.planning.partition import (
+from florilegium.engine.execution.preparation import Run, refuse_caveats, remarks_of
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.runner import InProcessRunner, Runner
+from florilegium.engine.execution.scheduler import Job, Scheduler
+from florilegium.engine.execution.worker import Worker
+from florilegium.engine.planning.partition import (
     INDEX_NAME,
     ShardSpec,
     write_index,
 )
-from engine.results.manifest import RECIPE, Manifest
-from engine.results.publication import (
+from florilegium.engine.results.manifest import RECIPE, Manifest
+from florilegium.engine.results.publication import (
     ShardStats,
     refuse_vanished,
 )
-from engine.results.takedowns import put_in_effect
-from engine.storage.folder import Folder
+from florilegium.engine.results.takedowns import put_in_effect
+from florilegium.engine.storage.folder import Folder
 
 _log = logging.getLogger(__name__)
 
@@ -207,9 +207,9 @@ def _runner(run: Run) -> Runner:
         worker = Worker(config, run.graph, layers=run.layers, output=run.output)
         return InProcessRunner(worker, run.graph)
     if config.runner.kind == "local":
-        from engine.execution.local_runner import LocalRunner
+        from florilegium.engine.execution.local_runner import LocalRunner
 
         return LocalRunner(config, run.graph, layers=run.layers, output=run.output)
-    from engine.execution.ray_runner import RayRunner
+    from florilegium.engine.execution.ray_runner import RayRunner
 
     return RayRunner(config, run.graph, layers=run.layers, output=run.output)

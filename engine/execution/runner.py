@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
-from engine.execution.worker import LayerParts, Ran, ShardWork, Worker
-from engine.planning.graph import Graph
-from engine.planning.partition import ShardSpec
-from engine.results.publication import ShardStats
-from engine.results.shard import Spot
+from florilegium.engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
+from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork, Worker
+from florilegium.engine.planning.graph import Graph
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard import Spot
 
 ATTEMPTS = 3
 """Times that reading or publishing a shard is tried when workers die."""

@@ -36,11 +36,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
-from engine.execution.answer import INPUT_FAILED, PROCESS_DIED
-from engine.execution.answers import Answers, for_each
-from engine.execution.deaths import STRIKES, blamed, error_of, pieces, unreadable
-from engine.execution.observer import (
+from florilegium.engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
+from florilegium.engine.execution.answer import INPUT_FAILED, PROCESS_DIED
+from florilegium.engine.execution.answers import Answers, for_each
+from florilegium.engine.execution.deaths import STRIKES, blamed, error_of, pieces, unreadable
+from florilegium.engine.execution.observer import (
     CallFinished,
     Observer,
     PoolLoad,
@@ -50,14 +50,14 @@ from engine.execution.observer import (
     ShardRestarted,
     WorkerLost,
 )
-from engine.execution.runner import Opened, Runner
-from engine.execution.segments import Segment, segments
-from engine.execution.worker import LayerParts
-from engine.planning.graph import CPU_POOL, Graph
-from engine.planning.partition import ShardSpec
-from engine.results.layer import StageError, make_layer
-from engine.results.publication import ShardStats
-from engine.results.shard import Shard, Spot
+from florilegium.engine.execution.runner import Opened, Runner
+from florilegium.engine.execution.segments import Segment, segments
+from florilegium.engine.execution.worker import LayerParts
+from florilegium.engine.planning.graph import CPU_POOL, Graph
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.layer import StageError, make_layer
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard import Shard, Spot
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.planning.graph import Graph
+from florilegium.engine.planning.graph import Graph
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from engine.core.counted import counted
-from engine.core.errors import OutputInUse, RunError, StorageError, UsageError
-from engine.execution.finished import divide, readings_of, survey
-from engine.execution.log import LOG
-from engine.execution.observer import Observer
-from engine.execution.preparation import Run, refuse_caveats, remarks_of
-from engine.execution.progress import Progress
-from engine.execution.run import make, manifest_of
-from engine.planning.partition import (
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import OutputInUse, RunError, StorageError, UsageError
+from florilegium.engine.execution.finished import divide, readings_of, survey
+from florilegium.engine.execution.log import LOG
+from florilegium.engine.execution.observer import Observer
+from florilegium.engine.execution.preparation import Run, refuse_caveats, remarks_of
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import make, manifest_of
+from florilegium.engine.planning.partition import (
     INDEX_NAME,
     ShardSpec,
     place_of,
@@ -30,12 +30,12 @@ from engine.planning.partition import (
     remembered,
     write_index,
 )
-from engine.planning.slices import Division, Slice, inputs_digest, read_division
-from engine.results.manifest import RECIPE, Manifest, read_manifest
-from engine.results.publication import ShardStats
-from engine.results.takedowns import refuse_to_bring_back
-from engine.storage.folder import Folder
-from engine.storage.lease import DIVISION, PARTS, writing
+from florilegium.engine.planning.slices import Division, Slice, inputs_digest, read_division
+from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.takedowns import refuse_to_bring_back
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import DIVISION, PARTS, writing
 
 _MAX_NAMED = 8
 """Slices that are named with their missing shards, and shards of each, at most."""

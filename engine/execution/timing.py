@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from engine.core.spent import Spent
+from florilegium.engine.core.spent import Spent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

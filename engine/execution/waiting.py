@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.core.counted import counted
+from florilegium.engine.core.counted import counted
 
 PATIENCE_S = 10.0
 """Seconds after which a worker that has not started is waiting for resources, not for imports."""

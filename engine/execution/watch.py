@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine.core.errors import WorkerDied, WorkerStuck
-from engine.core.image.header import OUT_OF_MEMORY
-from engine.execution.answer import SHARD_TIMEOUT
-from engine.execution.worker_log import about
+from florilegium.engine.core.errors import WorkerDied, WorkerStuck
+from florilegium.engine.core.image.header import OUT_OF_MEMORY
+from florilegium.engine.execution.answer import SHARD_TIMEOUT
+from florilegium.engine.execution.worker_log import about
 
 T = TypeVar("T")
 Note = Callable[[float], object]

@@ -14,32 +14,32 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from engine.core.annotation import SOURCE
-from engine.core.counted import counted
-from engine.core.errors import DataLost, FlorilegiumError, RunError, SampleError
-from engine.core.spent import Spent
-from engine.execution.answer import (
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import DataLost, FlorilegiumError, RunError, SampleError
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.execution.answer import (
     BUDGET_EXHAUSTED,
     FILE_TIMEOUT,
     SHARD_TIMEOUT,
     STAGE_TIMEOUT,
     Answer,
 )
-from engine.execution.call import StoredAnswers, WorkerCall
-from engine.execution.timing import StageTiming
-from engine.execution.watch import Doing, Watch
-from engine.execution.worker_log import about
-from engine.planning.config import RunConfig
-from engine.planning.graph import Graph, Node
-from engine.planning.partition import ShardSpec
-from engine.planning.source_opening import open_source
-from engine.results.layer import Layer, StageError, join_layers, make_layer
-from engine.results.layer_store import LayerStore, Recall
-from engine.results.publication import ShardStats, publish_shard
-from engine.results.questions import Known
-from engine.results.shard import Shard, ShardBytes, Spot, read_shard
-from engine.sources.takedown import NOTHING, TAKEN_DOWN, read_takedown
-from engine.storage.folder import Folder
+from florilegium.engine.execution.call import StoredAnswers, WorkerCall
+from florilegium.engine.execution.timing import StageTiming
+from florilegium.engine.execution.watch import Doing, Watch
+from florilegium.engine.execution.worker_log import about
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.graph import Graph, Node
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.planning.source_opening import open_source
+from florilegium.engine.results.layer import Layer, StageError, join_layers, make_layer
+from florilegium.engine.results.layer_store import LayerStore, Recall
+from florilegium.engine.results.publication import ShardStats, publish_shard
+from florilegium.engine.results.questions import Known
+from florilegium.engine.results.shard import Shard, ShardBytes, Spot, read_shard
+from florilegium.engine.sources.takedown import NOTHING, TAKEN_DOWN, read_takedown
+from florilegium.engine.storage.folder import Folder
 
 WINDOW = 16
 """Images whose pixels are held at once; more only where a stage asks for larger batches."""

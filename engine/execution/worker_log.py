@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from engine.core.redaction import redacted
-from engine.untrusted.traces import traceback_of
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.untrusted.traces import traceback_of
 
 MAX_ENTRIES = 100
 """Entries that one answer takes along, at most; of the others it has the number."""

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from engine.core.errors import ConfigError, nearest
-from engine.core.image_member import ImageKind
-from engine.core.limits import Limits
-from engine.sources.source import SourceConfig
-from engine.untrusted.credentials import refuse_credentials
-from engine.untrusted.escaped import LONGEST, cut
-from engine.untrusted.names import check_name
-from engine.untrusted.safe_yaml import MAX_DEPTH, read_yaml, read_yaml_file
+from florilegium.engine.core.errors import ConfigError, nearest
+from florilegium.engine.core.image_member import ImageKind
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.sources.source import SourceConfig
+from florilegium.engine.untrusted.credentials import refuse_credentials
+from florilegium.engine.untrusted.escaped import LONGEST, cut
+from florilegium.engine.untrusted.names import check_name
+from florilegium.engine.untrusted.safe_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

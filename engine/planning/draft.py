@@ -9,16 +9,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.annotation import SOURCE
-from engine.core.errors import ConfigError, MissingModel, MissingPackage, PlanError, nearest
-from engine.core.stage import Filter, Stage
-from engine.core.tasks import TASKS
-from engine.planning.config import validated
-from engine.planning.fingerprint import SAMPLE_SHARE
-from engine.planning.plugins import UNSEEN
-from engine.planning.registry import absent_packages, find_stage, is_module
-from engine.sources.source import RECEIPTS
-from engine.untrusted.escaped import cut
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.errors import (
+    ConfigError,
+    MissingModel,
+    MissingPackage,
+    PlanError,
+    nearest,
+)
+from florilegium.engine.core.stage import Filter, Stage
+from florilegium.engine.core.tasks import TASKS
+from florilegium.engine.planning.config import validated
+from florilegium.engine.planning.fingerprint import SAMPLE_SHARE
+from florilegium.engine.planning.plugins import UNSEEN
+from florilegium.engine.planning.registry import absent_packages, find_stage, is_module
+from florilegium.engine.sources.source import RECEIPTS
+from florilegium.engine.untrusted.escaped import cut
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.core.sample import digest_of
-from engine.core.stage import RUNTIME, THRESHOLD, Marker, Specialist, Stage, StageConfig
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.core.stage import RUNTIME, THRESHOLD, Marker, Specialist, Stage, StageConfig
 
 FORMAT_VERSION = 4
 """Raise it when the engine writes the same annotations differently."""

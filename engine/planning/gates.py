@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.core.sample import digest_of
-from engine.core.stage import Filter, Specialist
-from engine.core.tasks import PHRASE_TASKS
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.core.stage import Filter, Specialist
+from florilegium.engine.core.tasks import PHRASE_TASKS
 
 Configurations = Mapping[str, Mapping[str, Any]]
 """The configurations of stages by fingerprint, as a manifest has them."""

@@ -12,12 +12,12 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
-from engine.core.annotation import Provenance
-from engine.core.errors import MissingPackage, PlanError
-from engine.core.image_member import ImageKind
-from engine.core.stage import Filter, Specialist, Stage
-from engine.planning.config import RunConfig
-from engine.planning.draft import (
+from florilegium.engine.core.annotation import Provenance
+from florilegium.engine.core.errors import MissingPackage, PlanError
+from florilegium.engine.core.image_member import ImageKind
+from florilegium.engine.core.stage import Filter, Specialist, Stage
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.draft import (
     Draft,
     all_of,
     check_required,
@@ -25,8 +25,8 @@ from engine.planning.draft import (
     revisions_of,
     upstream_of,
 )
-from engine.planning.fingerprint import configuration_of, fingerprint_of, recipe_of
-from engine.planning.gates import (
+from florilegium.engine.planning.fingerprint import configuration_of, fingerprint_of, recipe_of
+from florilegium.engine.planning.gates import (
     Gate,
     divided_stages,
     gate_configuration,

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from engine.core.keys import Keys, is_key
-from engine.core.redaction import redacted
-from engine.core.sample import digest_of
-from engine.sources.source import Item, Source
-from engine.storage.documents import damaged
-from engine.storage.folder import Folder
-from engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
+from florilegium.engine.core.keys import Keys, is_key
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.sources.source import Item, Source
+from florilegium.engine.storage.documents import damaged
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
 
 INDEX_NAME = "index.parquet"
 _COLUMNS = ("source", "shard", "key", "location", "signature", "start", "stop")

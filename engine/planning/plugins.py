@@ -16,15 +16,15 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from engine.core.errors import ConfigError
-from engine.core.judgement import Statements, Verdicts
-from engine.core.stage import Filter, Specialist, Stage, StageConfig
-from engine.core.tasks import TASKS
-from engine.planning.config import RunConfig
-from engine.planning.registry import is_module
-from engine.untrusted.escaped import cut
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.stage import Filter, Specialist, Stage, StageConfig
+from florilegium.engine.core.tasks import TASKS
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.registry import is_module
+from florilegium.engine.untrusted.escaped import cut
 
-ROOT = str(Path(__file__).parents[2])
+ROOT = str(Path(__file__).parents[3])
 """The folder that this distribution lies in."""
 
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.core.errors import RunError
-from engine.core.stage import StageConfig
-from engine.planning.graph import CPU_POOL, Graph
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.stage import StageConfig
+from florilegium.engine.planning.graph import CPU_POOL, Graph
 
 
 @dataclass(frozen=True, kw_only=True)

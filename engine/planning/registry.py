@@ -13,11 +13,17 @@ from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from engine.core.errors import ConfigError, MissingPackage, PlanError, UsageError, nearest
-from engine.core.installed import entry_points
-from engine.core.stage import Stage
-from engine.sources.source import Source
-from engine.untrusted.escaped import cut
+from florilegium.engine.core.errors import (
+    ConfigError,
+    MissingPackage,
+    PlanError,
+    UsageError,
+    nearest,
+)
+from florilegium.engine.core.installed import entry_points
+from florilegium.engine.core.stage import Stage
+from florilegium.engine.sources.source import Source
+from florilegium.engine.untrusted.escaped import cut
 
 STAGES = "florilegium.stages"
 SOURCES = "florilegium.sources"

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.core.errors import ConfigError, UsageError
-from engine.core.sample import digest_of
-from engine.planning.partition import ShardSpec
-from engine.storage.documents import damaged, read_json
-from engine.storage.folder import Folder
-from engine.storage.lease import DIVISION
-from engine.untrusted.escaped import cut
+from florilegium.engine.core.errors import ConfigError, UsageError
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.storage.documents import damaged, read_json
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import DIVISION
+from florilegium.engine.untrusted.escaped import cut
 
 _CURE = "`florilegium build CONFIG --drop-slices` deletes it, and the next slice divides anew"
 _NAMES = {

@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from engine.core.errors import ConfigError
-from engine.core.image.reading import image_suffixes
-from engine.core.limits import Limits
-from engine.core.redaction import redacted
-from engine.planning.config import SourceEntry, validated
-from engine.planning.registry import find_source, source_names
-from engine.sources.files import suffix_of
-from engine.sources.parquet import PARQUET_SUFFIXES
-from engine.sources.place import SourceFolder
-from engine.sources.sheet import SHEET_NAMES
-from engine.sources.source import FilesConfig, Source, SourceConfig
-from engine.sources.url import place_of
-from engine.sources.webdataset import TAR_SUFFIXES, stem_of
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.image.reading import image_suffixes
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.planning.config import SourceEntry, validated
+from florilegium.engine.planning.registry import find_source, source_names
+from florilegium.engine.sources.files import suffix_of
+from florilegium.engine.sources.parquet import PARQUET_SUFFIXES
+from florilegium.engine.sources.place import SourceFolder
+from florilegium.engine.sources.sheet import SHEET_NAMES
+from florilegium.engine.sources.source import FilesConfig, Source, SourceConfig
+from florilegium.engine.sources.url import place_of
+from florilegium.engine.sources.webdataset import TAR_SUFFIXES, stem_of
 
 _FOLDERS_TO_LOOK_AT = 1000
 

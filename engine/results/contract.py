@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.core.columns import ANNOTATION_COLUMNS, Column, arrow_fields, struct_of
-from engine.storage.documents import parse_json
+from florilegium.engine.core.columns import ANNOTATION_COLUMNS, Column, arrow_fields, struct_of
+from florilegium.engine.storage.documents import parse_json
 
 _KEY = Column(
     name="key",

@@ -15,20 +15,20 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
-from engine.core.annotation import ANNOTATION_NAMES
-from engine.core.errors import UsageError, nearest
-from engine.results.contract import SHARD_SCHEMA
-from engine.results.dataset_sample import (
+from florilegium.engine.core.annotation import ANNOTATION_NAMES
+from florilegium.engine.core.errors import UsageError, nearest
+from florilegium.engine.results.contract import SHARD_SCHEMA
+from florilegium.engine.results.dataset_sample import (
     DatasetSample,
     annotations_by_key,
     read_samples,
     verdicts_by_key,
 )
-from engine.results.manifest import MANIFEST, read_manifest
-from engine.results.publication import SHARDS
-from engine.results.selection import ALL_KEPT, Selection, VerdictChoice
-from engine.results.shard_files import EVERYTHING, Wanted, damaged_file, read_rows
-from engine.storage.folder import Folder
+from florilegium.engine.results.manifest import MANIFEST, read_manifest
+from florilegium.engine.results.publication import SHARDS
+from florilegium.engine.results.selection import ALL_KEPT, Selection, VerdictChoice
+from florilegium.engine.results.shard_files import EVERYTHING, Wanted, damaged_file, read_rows
+from florilegium.engine.storage.folder import Folder
 
 
 @dataclass(frozen=True, kw_only=True)

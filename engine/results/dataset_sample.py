@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.core.annotation import Annotation, from_json, from_table
-from engine.core.image.reading import decode
-from engine.core.keys import is_key
-from engine.results.contract import parse_sample
-from engine.results.shard_files import BESIDE_IMAGE, EVERYTHING, Wanted, opened_file, read_files
-from engine.storage.folder import Folder
+from florilegium.engine.core.annotation import Annotation, from_json, from_table
+from florilegium.engine.core.image.reading import decode
+from florilegium.engine.core.keys import is_key
+from florilegium.engine.results.contract import parse_sample
+from florilegium.engine.results.shard_files import (
+    BESIDE_IMAGE,
+    EVERYTHING,
+    Wanted,
+    opened_file,
+    read_files,
+)
+from florilegium.engine.storage.folder import Folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.core.annotation import to_columns
-from engine.core.judgement import Statements, Verdicts
-from engine.planning.graph import Graph, Node
-from engine.results.contract import MEASUREMENT_TYPE, VERDICT_TYPE
-from engine.results.layer import ANNOTATION_SCHEMA, Layer
-from engine.results.shard import Shard
+from florilegium.engine.core.annotation import to_columns
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.planning.graph import Graph, Node
+from florilegium.engine.results.contract import MEASUREMENT_TYPE, VERDICT_TYPE
+from florilegium.engine.results.layer import ANNOTATION_SCHEMA, Layer
+from florilegium.engine.results.shard import Shard
 
 PARENT_DROPPED = "parent_dropped"
 LINEAGE = "lineage"

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import ANNOTATION_FIELDS, Annotation, from_table
-from engine.planning.graph import Node
-from engine.results.questions import Asked
-from engine.storage.documents import parse_json
-from engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
+from florilegium.engine.core.annotation import ANNOTATION_FIELDS, Annotation, from_table
+from florilegium.engine.planning.graph import Node
+from florilegium.engine.results.questions import Asked
+from florilegium.engine.storage.documents import parse_json
+from florilegium.engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
 
 _METADATA_KEY = b"florilegium"
 DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)

@@ -16,8 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.planning.graph import Node
-from engine.results.layer import (
+from florilegium.engine.planning.graph import Node
+from florilegium.engine.results.layer import (
     DAMAGE,
     Layer,
     StageError,
@@ -29,9 +29,9 @@ from engine.results.layer import (
     parse_layer,
     parse_metadata,
 )
-from engine.results.questions import Known
-from engine.storage.folder import Folder
-from engine.storage.parquet import footer_size, from_sealed_parquet, schema_in_footer
+from florilegium.engine.results.questions import Known
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.parquet import footer_size, from_sealed_parquet, schema_in_footer
 
 _log = logging.getLogger(__name__)
 

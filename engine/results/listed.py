@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from engine.core.annotation import SOURCE
-from engine.results.publication import ShardStats
-from engine.results.shard_files import read_sample_heads
-from engine.results.takedowns import Match
-from engine.sources.takedown import TAKEN_DOWN, Takedown, name_of, names_in
-from engine.storage.folder import Folder
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard_files import read_sample_heads
+from florilegium.engine.results.takedowns import Match
+from florilegium.engine.sources.takedown import TAKEN_DOWN, Takedown, name_of, names_in
+from florilegium.engine.storage.folder import Folder
 
 
 def listed_in(

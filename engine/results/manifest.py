@@ -18,17 +18,17 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.core.annotation import SOURCE
-from engine.core.errors import DamagedFile
-from engine.core.image_member import ImageKind
-from engine.core.sample import DeadLetter
-from engine.planning.fingerprint import FORMAT_VERSION
-from engine.planning.graph import Graph
-from engine.results.publication import FileStats, ShardStats, to_json
-from engine.results.shard import SOURCE_FINGERPRINT
-from engine.storage.documents import damaged, parse_json, read_limited
-from engine.storage.folder import Folder
-from engine.storage.parquet import from_parquet, to_parquet
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.errors import DamagedFile
+from florilegium.engine.core.image_member import ImageKind
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.planning.fingerprint import FORMAT_VERSION
+from florilegium.engine.planning.graph import Graph
+from florilegium.engine.results.publication import FileStats, ShardStats, to_json
+from florilegium.engine.results.shard import SOURCE_FINGERPRINT
+from florilegium.engine.storage.documents import damaged, parse_json, read_limited
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.parquet import from_parquet, to_parquet
 
 MANIFEST = "manifest.json"
 SIGNATURE = f"{MANIFEST}.sig"

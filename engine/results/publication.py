@@ -20,20 +20,20 @@ from typing import IO, Any
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from engine.core.annotation import ANNOTATION_NAMES, SOURCE
-from engine.core.counted import counted
-from engine.core.errors import StorageError
-from engine.core.image_member import ImageKind, ImageMember, image_member
-from engine.core.sample import DeadLetter, Record, digest_of
-from engine.planning.graph import Graph
-from engine.planning.partition import shard_name
-from engine.results.contract import SAMPLE_TYPES, SHARD_SCHEMA
-from engine.results.judging import Judged, judge
-from engine.results.layer import Layer
-from engine.results.shard import Shard, ShardBytes
-from engine.storage.folder import Entry, Folder
-from engine.storage.parquet import write_parquet
-from engine.untrusted.names import is_shard_name
+from florilegium.engine.core.annotation import ANNOTATION_NAMES, SOURCE
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.core.image_member import ImageKind, ImageMember, image_member
+from florilegium.engine.core.sample import DeadLetter, Record, digest_of
+from florilegium.engine.planning.graph import Graph
+from florilegium.engine.planning.partition import shard_name
+from florilegium.engine.results.contract import SAMPLE_TYPES, SHARD_SCHEMA
+from florilegium.engine.results.judging import Judged, judge
+from florilegium.engine.results.layer import Layer
+from florilegium.engine.results.shard import Shard, ShardBytes
+from florilegium.engine.storage.folder import Entry, Folder
+from florilegium.engine.storage.parquet import write_parquet
+from florilegium.engine.untrusted.names import is_shard_name
 
 SHARDS = "shards"
 """The folder of finished shards within a dataset."""

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.core.errors import SampleError
-from engine.core.rows import INVALID_OUTPUT
-from engine.core.sample import Sample, digest_of
-from engine.core.stage import Stage
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.rows import INVALID_OUTPUT
+from florilegium.engine.core.sample import Sample, digest_of
+from florilegium.engine.core.stage import Stage
 
 Asked = tuple[tuple[str, int], ...]
 """The questions about a sample, each with its digest and the number of rows in its answer."""

@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import Annotation
+from florilegium.engine.core.annotation import Annotation
 
 VerdictChoice = Literal["kept", "dropped", "all"]
 

@@ -18,22 +18,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.annotation import COORDINATE_DECIMALS, SOURCE, Annotation, Provenance, stamp
-from engine.core.errors import FlorilegiumError, SampleError
-from engine.core.image.header import PIXELS_VERSION, ImageHeader
-from engine.core.image.reading import decode, read_header
-from engine.core.image_member import ImageKind, image_member
-from engine.core.keys import Taken, packed_key
-from engine.core.limits import Limits
-from engine.core.redaction import redacted_urls
-from engine.core.sample import DeadLetter, Record, digest_of
-from engine.core.validity import is_number, problem_of
-from engine.planning.partition import ShardSpec, shard_name
-from engine.sources.files import dead_letter, failed
-from engine.sources.metadata import metadata_json, with_problems
-from engine.sources.own_output import without_bad
-from engine.sources.source import Item, Reading, Source
-from engine.sources.takedown import NOTHING, Takedown, base_of, taken_down
+from florilegium.engine.core.annotation import (
+    COORDINATE_DECIMALS,
+    SOURCE,
+    Annotation,
+    Provenance,
+    stamp,
+)
+from florilegium.engine.core.errors import FlorilegiumError, SampleError
+from florilegium.engine.core.image.header import PIXELS_VERSION, ImageHeader
+from florilegium.engine.core.image.reading import decode, read_header
+from florilegium.engine.core.image_member import ImageKind, image_member
+from florilegium.engine.core.keys import Taken, packed_key
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.redaction import redacted_urls
+from florilegium.engine.core.sample import DeadLetter, Record, digest_of
+from florilegium.engine.core.validity import is_number, problem_of
+from florilegium.engine.planning.partition import ShardSpec, shard_name
+from florilegium.engine.sources.files import dead_letter, failed
+from florilegium.engine.sources.metadata import metadata_json, with_problems
+from florilegium.engine.sources.own_output import without_bad
+from florilegium.engine.sources.source import Item, Reading, Source
+from florilegium.engine.sources.takedown import NOTHING, Takedown, base_of, taken_down
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a box of the source may leave the image, as by rounding: it is clipped. One that

@@ -16,12 +16,17 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from engine.core.errors import DamagedFile
-from engine.results.contract import SHARD_COLUMNS, SHARD_SCHEMA, parse_sample, parse_sample_head
-from engine.results.publication import SHARDS
-from engine.storage.documents import in_one_line
-from engine.storage.folder import Folder
-from engine.storage.parquet import from_parquet
+from florilegium.engine.core.errors import DamagedFile
+from florilegium.engine.results.contract import (
+    SHARD_COLUMNS,
+    SHARD_SCHEMA,
+    parse_sample,
+    parse_sample_head,
+)
+from florilegium.engine.results.publication import SHARDS
+from florilegium.engine.storage.documents import in_one_line
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.parquet import from_parquet
 
 BESIDE_IMAGE = ("json", "txt")
 """The extensions of a sample's files that are no image."""

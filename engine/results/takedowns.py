@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 
 from pydantic import TypeAdapter
 
-from engine.core.counted import counted
-from engine.core.errors import ConfigError
-from engine.results.publication import to_json
-from engine.sources.takedown import NOTHING, Takedown, name_of, parse_takedown
-from engine.storage.documents import damaged, read_limited
-from engine.storage.folder import Folder, is_left_over
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.results.publication import to_json
+from florilegium.engine.sources.takedown import NOTHING, Takedown, name_of, parse_takedown
+from florilegium.engine.storage.documents import damaged, read_limited
+from florilegium.engine.storage.folder import Folder, is_left_over
 
 TAKEDOWNS = "takedowns"
 """The folder of lists and receipts within a dataset."""

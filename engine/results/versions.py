@@ -13,12 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.errors import DamagedFile
-from engine.planning.config import LAYERS
-from engine.results.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards, read_manifest
-from engine.results.publication import SHARDS
-from engine.storage.folder import Folder, is_left_over
-from engine.untrusted.names import is_shard_name
+from florilegium.engine.core.errors import DamagedFile
+from florilegium.engine.planning.config import LAYERS
+from florilegium.engine.results.manifest import (
+    MANIFEST,
+    RECIPE,
+    SIGNATURE,
+    named_shards,
+    read_manifest,
+)
+from florilegium.engine.results.publication import SHARDS
+from florilegium.engine.storage.folder import Folder, is_left_over
+from florilegium.engine.untrusted.names import is_shard_name
 
 VERSIONS = "versions"
 """The folder of earlier manifests, `NUMBER.json`, if versions are kept."""

@@ -11,10 +11,10 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from engine.core.errors import StorageError
-from engine.core.limits import Limits
-from engine.sources.compression import Decompressed, UnpacksTooFar, UnreadCompression
-from engine.sources.place import printable
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.sources.compression import Decompressed, UnpacksTooFar, UnreadCompression
+from florilegium.engine.sources.place import printable
 
 CORRUPT_TAR = "corrupt_tar"
 UNREAD_COMPRESSION = "unread_compression"

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from engine.core.errors import SampleError
-from engine.core.image.header import TOO_MANY_BYTES
-from engine.core.limits import Limits
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.header import TOO_MANY_BYTES
+from florilegium.engine.core.limits import Limits
 
 TOO_MANY_ROWS = "too_many_rows"
 BATCH_BYTES = 1 << 30

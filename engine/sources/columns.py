@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.core.errors import ConfigError, nearest
-from engine.sources.bounded_parquet import weight
-from engine.sources.labels import OBJECTS, Moment, Unread
-from engine.sources.objects import CATEGORY_KEYS
+from florilegium.engine.core.errors import ConfigError, nearest
+from florilegium.engine.sources.bounded_parquet import weight
+from florilegium.engine.sources.labels import OBJECTS, Moment, Unread
+from florilegium.engine.sources.objects import CATEGORY_KEYS
 
 _CAPTIONS = ("caption", "text")
 

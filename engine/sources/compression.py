@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
-from engine.core.limits import Limits
+from florilegium.engine.core.limits import Limits
 
 if sys.version_info >= (3, 14):
     from compression import zstd

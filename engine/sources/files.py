@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from engine.core.annotation import SOURCE
-from engine.core.counted import counted
-from engine.core.errors import ConfigError, SampleError
-from engine.core.redaction import redacted
-from engine.core.sample import DeadLetter
-from engine.sources.place import UNOPENED, Place, printable, size_of
-from engine.sources.source import Item
-from engine.untrusted.traces import traceback_of
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources.place import UNOPENED, Place, printable, size_of
+from florilegium.engine.sources.source import Item
+from florilegium.engine.untrusted.traces import traceback_of
 
 UNREADABLE_FILE = "unreadable_file"
 SOURCE_FAILED = "source_failed"

@@ -15,17 +15,17 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import ClassVar
 
-from engine.core.errors import StorageError
-from engine.core.image.reading import image_suffixes
-from engine.core.sample import DeadLetter
-from engine.sources.files import LeftAlone, failed, nothing_found, suffix_of, unreadable
-from engine.sources.labels import Labels
-from engine.sources.place import original, printable, size_of
-from engine.sources.sheet import SHEET_NAMES
-from engine.sources.sheets import SheetReader
-from engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
-from engine.sources.tally import SheetTally
-from engine.sources.url import place_of
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.core.image.reading import image_suffixes
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources.files import LeftAlone, failed, nothing_found, suffix_of, unreadable
+from florilegium.engine.sources.labels import Labels
+from florilegium.engine.sources.place import original, printable, size_of
+from florilegium.engine.sources.sheet import SHEET_NAMES
+from florilegium.engine.sources.sheets import SheetReader
+from florilegium.engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
+from florilegium.engine.sources.tally import SheetTally
+from florilegium.engine.sources.url import place_of
 
 UNDECODABLE_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".exr", ".dng", ".cr2", ".nef", ".arw"})
 """Formats that cannot be decoded; they are inputs, so that none is silently missing."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.core.errors import SampleError, StorageError
-from engine.core.sample import DeadLetter
-from engine.sources.archive import ARCHIVE_TOO_LARGE, CORRUPT_TAR, UNREAD_COMPRESSION
-from engine.sources.bounded_parquet import bounded_table
-from engine.sources.files import dead_letter
-from engine.sources.place import original, printable
-from engine.sources.source import Item, Reading
-from engine.sources.webdataset import WebDatasetSource, stem_of
+from florilegium.engine.core.errors import SampleError, StorageError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources.archive import ARCHIVE_TOO_LARGE, CORRUPT_TAR, UNREAD_COMPRESSION
+from florilegium.engine.sources.bounded_parquet import bounded_table
+from florilegium.engine.sources.files import dead_letter
+from florilegium.engine.sources.place import original, printable
+from florilegium.engine.sources.source import Item, Reading
+from florilegium.engine.sources.webdataset import WebDatasetSource, stem_of
 
 MISSING_SAMPLE = "missing_sample"
 UNCHECKED = "unchecked_tar"

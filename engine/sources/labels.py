@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.annotation import Annotation
-from engine.core.limits import Limits
-from engine.sources.metadata import metadata_json, with_problems
-from engine.sources.objects import DETECTION, read_objects
-from engine.sources.own_output import contract, is_contract
-from engine.sources.text import NotText, check_text, decoded
-from engine.untrusted.bounded_json import parsed
-from engine.untrusted.escaped import has_ink
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.sources.metadata import metadata_json, with_problems
+from florilegium.engine.sources.objects import DETECTION, read_objects
+from florilegium.engine.sources.own_output import contract, is_contract
+from florilegium.engine.sources.text import NotText, check_text, decoded
+from florilegium.engine.untrusted.bounded_json import parsed
+from florilegium.engine.untrusted.escaped import has_ink
 
 OBJECTS = "objects"
 CAPTION_COLUMNS = ("text", "caption")

@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import PurePath
 
-from engine.core.errors import SampleError
+from florilegium.engine.core.errors import SampleError
 
 LINK_NOT_FOLLOWED = "link_not_followed"
 """The reason for a dead letter, and the signature of such a link in a listing."""

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from engine.core.annotation import COORDINATE_DECIMALS, Annotation
-from engine.core.validity import shown
-from engine.sources.text import NotText, check_text, decoded
+from florilegium.engine.core.annotation import COORDINATE_DECIMALS, Annotation
+from florilegium.engine.core.validity import shown
+from florilegium.engine.sources.text import NotText, check_text, decoded
 
 DETECTION = "object_detection"
 CATEGORY_KEYS = ("category", "categories", "label", "labels")

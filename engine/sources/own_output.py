@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_json
-from engine.core.tasks import TASKS
-from engine.core.validity import problem_of
-from engine.sources.text import NotText, check_text
-from engine.untrusted.escaped import cut, has_ink
-from engine.untrusted.names import is_name
+from florilegium.engine.core.annotation import ANNOTATION_NAMES, Annotation, from_json
+from florilegium.engine.core.tasks import TASKS
+from florilegium.engine.core.validity import problem_of
+from florilegium.engine.sources.text import NotText, check_text
+from florilegium.engine.untrusted.escaped import cut, has_ink
+from florilegium.engine.untrusted.names import is_name
 
 MAX_LINEAGE = 32
 """Length of a chain of parents, at most; stages make chains of five."""

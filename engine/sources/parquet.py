@@ -15,18 +15,18 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.core.errors import ConfigError, SampleError, StorageError
-from engine.core.image.header import TOO_MANY_BYTES
-from engine.core.limits import Limits
-from engine.core.sample import DeadLetter
-from engine.sources.bounded_parquet import check_ratio, check_rows, rows_at_once
-from engine.sources.columns import Columns, find_columns, readable_values
-from engine.sources.files import LeftAlone, dead_letter, failed, list_items
-from engine.sources.labels import OBJECTS, Labels
-from engine.sources.objects import CATEGORY_KEYS
-from engine.sources.place import original, printable
-from engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
-from engine.sources.url import place_of
+from florilegium.engine.core.errors import ConfigError, SampleError, StorageError
+from florilegium.engine.core.image.header import TOO_MANY_BYTES
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources.bounded_parquet import check_ratio, check_rows, rows_at_once
+from florilegium.engine.sources.columns import Columns, find_columns, readable_values
+from florilegium.engine.sources.files import LeftAlone, dead_letter, failed, list_items
+from florilegium.engine.sources.labels import OBJECTS, Labels
+from florilegium.engine.sources.objects import CATEGORY_KEYS
+from florilegium.engine.sources.place import original, printable
+from florilegium.engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
+from florilegium.engine.sources.url import place_of
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 CORRUPT_PARQUET = "corrupt_parquet"

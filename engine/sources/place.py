@@ -15,11 +15,11 @@ from io import BufferedReader
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
-from engine.core.errors import ConfigError, SampleError, StorageError, nearest
-from engine.core.image.header import TOO_MANY_BYTES
-from engine.sources.links import LINK_NOT_FOLLOWED, descriptor, leads_out, not_followed
-from engine.storage.failure import storage_error
-from engine.storage.object_storage import (
+from florilegium.engine.core.errors import ConfigError, SampleError, StorageError, nearest
+from florilegium.engine.core.image.header import TOO_MANY_BYTES
+from florilegium.engine.sources.links import LINK_NOT_FOLLOWED, descriptor, leads_out, not_followed
+from florilegium.engine.storage.failure import storage_error
+from florilegium.engine.storage.object_storage import (
     PAGE,
     RemoteFile,
     beginning,

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from engine.core.limits import Limits
-from engine.sources.bounded_parquet import bounded_table
-from engine.sources.columns import is_binary, readable_values
-from engine.sources.labels import CAPTION_COLUMNS, OBJECTS
-from engine.sources.text import decoded_lines
-from engine.untrusted.bounded_json import parsed
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.sources.bounded_parquet import bounded_table
+from florilegium.engine.sources.columns import is_binary, readable_values
+from florilegium.engine.sources.labels import CAPTION_COLUMNS, OBJECTS
+from florilegium.engine.sources.text import decoded_lines
+from florilegium.engine.untrusted.bounded_json import parsed
 
 SHEET_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 

@@ -11,13 +11,13 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 
-from engine.core.errors import SampleError, StorageError
-from engine.core.image.header import TOO_MANY_BYTES
-from engine.core.limits import Limits
-from engine.core.redaction import redacted
-from engine.sources.labels import CAPTION_COLUMNS, OBJECTS, Labels
-from engine.sources.place import Place
-from engine.sources.sheet import SHEET_NAMES, Match, Sheet
+from florilegium.engine.core.errors import SampleError, StorageError
+from florilegium.engine.core.image.header import TOO_MANY_BYTES
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.sources.labels import CAPTION_COLUMNS, OBJECTS, Labels
+from florilegium.engine.sources.place import Place
+from florilegium.engine.sources.sheet import SHEET_NAMES, Match, Sheet
 
 SHARED_MARK = " shares-its-name"
 """Marks in the signature of a file that another file has its name in another spelling."""

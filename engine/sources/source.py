@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from engine.core.annotation import SOURCE, Annotation
-from engine.core.limits import Limits
-from engine.core.sample import DeadLetter
+from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.sample import DeadLetter
 
 RECEIPTS = f"{SOURCE}-"
 """How the folders beside the layers begin whose files note which samples an input gave, so that an

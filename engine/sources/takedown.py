@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from engine.core.errors import ConfigError
-from engine.core.redaction import redacted_urls
-from engine.core.sample import DeadLetter, digest_of
-from engine.sources.files import dead_letter
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import cut
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.redaction import redacted_urls
+from florilegium.engine.core.sample import DeadLetter, digest_of
+from florilegium.engine.sources.files import dead_letter
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import cut
 
 TAKEN_DOWN = "taken_down"
 """The reason of the dead letter of a listed image."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from engine.core.counted import counted
-from engine.core.limits import Limits
-from engine.sources.place import Place, SourceFolder, printable
-from engine.sources.sheet import SHEET_NAMES, Match, Sheet, folded
-from engine.sources.sheets import SHARED_MARK, read_sheet, rows_for, sheet_mark
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.sources.place import Place, SourceFolder, printable
+from florilegium.engine.sources.sheet import SHEET_NAMES, Match, Sheet, folded
+from florilegium.engine.sources.sheets import SHARED_MARK, read_sheet, rows_for, sheet_mark
 
 MAX_REMARKS = 100
 """Lines about sheets, at most; one more line counts the others."""

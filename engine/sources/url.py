@@ -15,14 +15,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError, MissingPackage, nearest
-from engine.core.redaction import has_signature, redacted
-from engine.sources.place import Place
-from engine.sources.source import FilesConfig
-from engine.storage.failure import storage_error
-from engine.storage.folder import file_system
-from engine.storage.object_storage import is_folder
-from engine.untrusted.escaped import LONGEST, cut
+from florilegium.engine.core.errors import ConfigError, MissingPackage, nearest
+from florilegium.engine.core.redaction import has_signature, redacted
+from florilegium.engine.sources.place import Place
+from florilegium.engine.sources.source import FilesConfig
+from florilegium.engine.storage.failure import storage_error
+from florilegium.engine.storage.folder import file_system
+from florilegium.engine.storage.object_storage import is_folder
+from florilegium.engine.untrusted.escaped import LONGEST, cut
 
 _PACKAGE = "package://"
 _PHOTOGRAPHS = ("skimage", "sklearn")

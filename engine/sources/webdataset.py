@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
-from engine.core.errors import SampleError, StorageError
-from engine.core.image.header import TOO_MANY_BYTES
-from engine.core.image.reading import image_suffixes
-from engine.core.limits import Limits
-from engine.core.sample import DeadLetter
-from engine.sources.archive import (
+from florilegium.engine.core.errors import SampleError, StorageError
+from florilegium.engine.core.image.header import TOO_MANY_BYTES
+from florilegium.engine.core.image.reading import image_suffixes
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources.archive import (
     ARCHIVE_TOO_LARGE,
     CORRUPT_TAR,
     UNREAD_COMPRESSION,
@@ -26,8 +26,8 @@ from engine.sources.archive import (
     Member,
     members,
 )
-from engine.sources.compression import UnreadCompression
-from engine.sources.files import (
+from florilegium.engine.sources.compression import UnreadCompression
+from florilegium.engine.sources.files import (
     LeftAlone,
     dead_letter,
     failed,
@@ -35,11 +35,11 @@ from engine.sources.files import (
     suffix_among,
     unreadable,
 )
-from engine.sources.labels import Labels
-from engine.sources.place import check_unchanged, original, state_of
-from engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
-from engine.sources.text import is_utf8
-from engine.sources.url import place_of
+from florilegium.engine.sources.labels import Labels
+from florilegium.engine.sources.place import check_unchanged, original, state_of
+from florilegium.engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
+from florilegium.engine.sources.text import is_utf8
+from florilegium.engine.sources.url import place_of
 
 UNREAD_SUFFIXES = {
     ".tar.br": "brotli",

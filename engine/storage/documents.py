@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.core.errors import DamagedFile
-from engine.storage.folder import Folder
-from engine.untrusted.bounded_json import TooDeep, parsed
+from florilegium.engine.core.errors import DamagedFile
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.bounded_json import TooDeep, parsed
 
 MAX_BYTES = 1 << 30
 """Bytes of a document, at most: a manifest of a million shards has about half of it."""

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.core.errors import StorageError
+from florilegium.engine.core.errors import StorageError
 
 CURES = {
     errno.ENOSPC: "the disk is full: free some space (or inodes, `df -i`) and run the same command "

@@ -22,10 +22,10 @@ from typing import IO, Any
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from engine.core.errors import ConfigError, MissingPackage, StorageError
-from engine.core.redaction import has_user, redacted
-from engine.storage.failure import failing
-from engine.storage.object_storage import (
+from florilegium.engine.core.errors import ConfigError, MissingPackage, StorageError
+from florilegium.engine.core.redaction import has_user, redacted
+from florilegium.engine.storage.failure import failing
+from florilegium.engine.storage.object_storage import (
     FEW_TRIES,
     TRIES,
     end_of,
@@ -76,7 +76,7 @@ def file_system(url: str, *, tries: int = TRIES) -> tuple[Any, str]:
 
 def _web_options(url: str) -> dict[str, Any]:
     """Return options with the session for web servers, alone or at the end of a chain of URLs."""
-    from engine.untrusted.web import session
+    from florilegium.engine.untrusted.web import session
 
     options = {"get_client": session}
     if url.startswith(("http://", "https://")):

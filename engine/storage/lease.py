@@ -32,10 +32,10 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from engine.core.errors import OutputInUse, RunError, StorageError
-from engine.core.redaction import redacted
-from engine.storage.failure import storage_error
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import OutputInUse, RunError, StorageError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.storage.failure import storage_error
+from florilegium.engine.storage.folder import Folder
 
 LEASES = ".lease"
 """The folder of leases within an output."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from engine.storage.failure import is_outage, storage_error
+from florilegium.engine.storage.failure import is_outage, storage_error
 
 _S3 = ("s3", "s3a")
 _OTHERS = ("gs", "gcs", "az", "abfs", "abfss")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.untrusted.escaped import cut
+from florilegium.engine.untrusted.escaped import cut
 
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")] = 1

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.core.known_secrets import is_secret_name
-from engine.core.redaction import has_signature, has_user, is_redacted, is_secret
+from florilegium.engine.core.known_secrets import is_secret_name
+from florilegium.engine.core.redaction import has_signature, has_user, is_redacted, is_secret
 
 _CURE = (
     "give it through the environment: variables of the storage (AWS_ACCESS_KEY_ID, ...), fsspec's "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from engine.untrusted.escaped import cut
+from florilegium.engine.untrusted.escaped import cut
 
 LONGEST = 100
 """Characters of a name at most: with a digest appended, it is still a valid file name."""

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import yaml
 
-from engine.core.errors import ConfigError
-from engine.untrusted.escaped import LONGEST, cut, visible
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.untrusted.escaped import LONGEST, cut, visible
 
 MAX_BYTES = 1 << 20
 """Bytes of a file of YAML."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import PurePath
 from traceback import StackSummary, extract_tb
 
-from engine.core.redaction import redacted
+from florilegium.engine.core.redaction import redacted
 
 _MAX_FRAMES = 12
 _MAX_CHARACTERS = 4000

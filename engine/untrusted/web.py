@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from engine.core.redaction import redacted
+from florilegium.engine.core.redaction import redacted
 
 if TYPE_CHECKING:
     import aiohttp

@@ -17,10 +17,10 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.core.errors import MissingPackage, RunError, UsageError
-from engine.core.redaction import redacted
-from engine.untrusted.escaped import cut
-from pipelines.cluster.jobs import Job, find, ours
+from florilegium.engine.core.errors import MissingPackage, RunError, UsageError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.untrusted.escaped import cut
+from florilegium.pipelines.cluster.jobs import Job, find, ours
 
 CONNECT_S = 10.0
 """Seconds until a job server has answered the first request."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.errors import UsageError
-from engine.untrusted.escaped import cut
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.untrusted.escaped import cut
 
 STOPPED = 130
 """Exit code of a job that was cancelled, as after Ctrl-C."""

@@ -64,7 +64,7 @@ def fail(message: str) -> None:
 
 
 def _run(version: str, *command: str) -> None:
-    if util.find_spec("pipelines") is None:
+    if util.find_spec("florilegium") is None:
         fail(
             f"florilegium is not installed in {sys.executable}, the Python of this cluster: "
             f"install it on every node, or submit with --pip 'florilegium=={version}'"
@@ -73,7 +73,7 @@ def _run(version: str, *command: str) -> None:
     if here != version:
         sys.stderr.write(f"warning this cluster has florilegium {here}, submitted by {version}\n")
     sys.argv[1:] = command
-    runpy.run_module("pipelines", run_name="__main__")
+    runpy.run_module("florilegium", run_name="__main__")
 
 
 if __name__ == "__main__":

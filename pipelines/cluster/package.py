@@ -22,12 +22,12 @@ from typing import Any
 
 import yaml
 
-from engine.core.counted import counted
-from engine.core.errors import ConfigError
-from engine.planning.config import SECTIONS, RunConfig
-from engine.untrusted.escaped import cut
-from pipelines.cluster import launcher
-from pipelines.cluster.code import code_of
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import SECTIONS, RunConfig
+from florilegium.engine.untrusted.escaped import cut
+from florilegium.pipelines.cluster import launcher
+from florilegium.pipelines.cluster.code import code_of
 
 CONFIG = "florilegium_job.yaml"
 LAUNCHER = "florilegium_job.py"
@@ -162,7 +162,7 @@ def images_of_examples(config: RunConfig) -> dict[str, tuple[str, ...]]:
     Raises:
         ConfigError: a file of examples, or an image of it, is missing or damaged.
     """
-    from specialists.online.examples import read_examples
+    from florilegium.specialists.online.examples import read_examples
 
     images: dict[str, tuple[str, ...]] = {}
     for name, options in config.specialists.items():

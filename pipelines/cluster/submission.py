@@ -17,13 +17,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.core.errors import OutputInUse, RunError, UsageError
-from engine.core.known_secrets import is_secret_variable
-from engine.core.redaction import redacted
-from engine.untrusted.escaped import cut
-from pipelines.cluster.client import Cluster
-from pipelines.cluster.jobs import OUTPUT, SUBMISSION, Job, latest, name_of
-from pipelines.cluster.package import CONFIG, LAUNCHER, Package
+from florilegium.engine.core.errors import OutputInUse, RunError, UsageError
+from florilegium.engine.core.known_secrets import is_secret_variable
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.untrusted.escaped import cut
+from florilegium.pipelines.cluster.client import Cluster
+from florilegium.pipelines.cluster.jobs import OUTPUT, SUBMISSION, Job, latest, name_of
+from florilegium.pipelines.cluster.package import CONFIG, LAUNCHER, Package
 
 Command = Literal["build", "refine", "refresh"]
 """What a job can run; each takes a config."""
@@ -33,7 +33,7 @@ _OWN_PYTHON = f'exec "$(readlink /proc/$PPID/exe)" {LAUNCHER}'
 _CONFIG_VARIABLE = "FLORILEGIUM_CONFIG"
 _IN_IMAGE = (
     f'config="$(mktemp)" && printf %s "${_CONFIG_VARIABLE}" | base64 -d > "$config" && '
-    'exec python -m pipelines {command} "$config"'
+    'exec python -m florilegium {command} "$config"'
 )
 _MAX_IN_VARIABLE = 90_000
 """Bytes of a config that fit in an environment variable, as base64."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.core.counted import counted
-from engine.core.errors import UsageError
-from pipelines.commands.options import (
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
+from florilegium.pipelines.commands.options import (
     Check,
     DryRun,
     MaxDeadLetterShare,
@@ -30,13 +30,13 @@ from pipelines.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from engine.execution.preparation import Run
-    from engine.planning.config import RunConfig
-    from engine.planning.slices import Slice
-    from engine.results.manifest import Manifest
-    from pipelines.cost.allocation import Allocation
-    from pipelines.cost.measure import Measured
-    from pipelines.refine.config import RefineConfig
+    from florilegium.engine.execution.preparation import Run
+    from florilegium.engine.planning.config import RunConfig
+    from florilegium.engine.planning.slices import Slice
+    from florilegium.engine.results.manifest import Manifest
+    from florilegium.pipelines.cost.allocation import Allocation
+    from florilegium.pipelines.cost.measure import Measured
+    from florilegium.pipelines.refine.config import RefineConfig
 
 NOT_REFINED = (
     "no round of refinement: merged by votes, and without students; "
@@ -73,12 +73,12 @@ def build(
     verbose: Verbose = False,
 ) -> None:
     """Build a dataset, or bring it up to date: finished work is not repeated."""
-    from engine.execution.losses import refuse_losses
-    from engine.planning.slices import Slice
-    from pipelines.build import build_dataset, build_slice, finish_slices
-    from pipelines.commands.loading import load
-    from pipelines.refine.config import RefineConfig
-    from pipelines.terminal.verbose import log_shown
+    from florilegium.engine.execution.losses import refuse_losses
+    from florilegium.engine.planning.slices import Slice
+    from florilegium.pipelines.build import build_dataset, build_slice, finish_slices
+    from florilegium.pipelines.commands.loading import load
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.terminal.verbose import log_shown
 
     own = Slice.parse(part) if part else None
     _refuse_together(
@@ -139,8 +139,8 @@ def _refuse_together(ways: dict[str, object], options: dict[str, object]) -> Non
 
 
 def _drop_slices(output: str) -> None:
-    from engine.storage.folder import Folder
-    from pipelines.build import drop_slices
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.build import drop_slices
 
     if drop_slices(Folder(output)):
         out.say(f"the slices of {output} have ended; the next build takes over what is finished")
@@ -150,10 +150,10 @@ def _drop_slices(output: str) -> None:
 
 def prepared(config: RunConfig, notes: Iterable[str] = (), *, is_dry: bool) -> Run | None:
     """Prepare a run; of a dry one print the plan and the notes instead."""
-    from engine.execution.preparation import prepare
-    from pipelines.commands.dry_run import dry_run_lines, refuse_problems
-    from pipelines.commands.services import loopback_warnings
-    from pipelines.commands.tables import plan_table, print_table
+    from florilegium.engine.execution.preparation import prepare
+    from florilegium.pipelines.commands.dry_run import dry_run_lines, refuse_problems
+    from florilegium.pipelines.commands.services import loopback_warnings
+    from florilegium.pipelines.commands.tables import plan_table, print_table
 
     run = prepare(config, is_dry=is_dry, imports_modules=not is_dry)
     warn(loopback_warnings(run))
@@ -168,8 +168,8 @@ def prepared(config: RunConfig, notes: Iterable[str] = (), *, is_dry: bool) -> R
 
 def print_summary(manifest: Manifest, url: str, part: Slice | None = None) -> None:
     """Print what a build, or a slice of it, made of the inputs, and where."""
-    from engine.execution.losses import lines_of, without_taken_down
-    from pipelines.commands.tables import print_table, totals_table
+    from florilegium.engine.execution.losses import lines_of, without_taken_down
+    from florilegium.pipelines.commands.tables import print_table, totals_table
 
     totals = manifest.totals
     print_table(out, totals_table(totals))
@@ -195,9 +195,9 @@ def _round_0(config: RefineConfig, path: Path) -> RunConfig:
     Raises:
         UsageError: the output was refined: a build would put round 0 in place of a better one.
     """
-    from engine.storage.folder import Folder
-    from pipelines.dataset.files import LINEAGE
-    from pipelines.refine.stages import without_audit
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.dataset.files import LINEAGE
+    from florilegium.pipelines.refine.stages import without_audit
 
     loaded = without_audit(config)
     if Folder(loaded.output).exists(LINEAGE):
@@ -222,15 +222,15 @@ def plan(
 ) -> None:
     """Measure each stage on a few images, divide the cluster among them, predict time and bytes; of
     a refinement phase by phase."""
-    from engine.execution.progress import Progress
-    from pipelines.commands.loading import load
-    from pipelines.commands.services import loopback_warnings
-    from pipelines.commands.tables import print_table
-    from pipelines.cost.allocation import allocate
-    from pipelines.cost.measure import measure
-    from pipelines.cost.table import costs_table, plan_file, pools_table
-    from pipelines.refine.config import RefineConfig
-    from pipelines.terminal.progress import shown
+    from florilegium.engine.execution.progress import Progress
+    from florilegium.pipelines.commands.loading import load
+    from florilegium.pipelines.commands.services import loopback_warnings
+    from florilegium.pipelines.commands.tables import print_table
+    from florilegium.pipelines.cost.allocation import allocate
+    from florilegium.pipelines.cost.measure import measure
+    from florilegium.pipelines.cost.table import costs_table, plan_file, pools_table
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.terminal.progress import shown
 
     if save and not save.parent.is_dir():
         raise UsageError(f"the folder {save.parent} for the plan does not exist: create it first")
@@ -260,9 +260,9 @@ def plan(
 
 def _runs_of(config: RunConfig) -> tuple[Run, Run]:
     """Return the first run of a config and the one that has all its stages, to be measured."""
-    from engine.execution.preparation import prepare
-    from pipelines.refine.config import RefineConfig
-    from pipelines.refine.loop import check
+    from florilegium.engine.execution.preparation import prepare
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.refine.loop import check
 
     if isinstance(config, RefineConfig):
         return check(config)
@@ -274,10 +274,10 @@ def _print_prediction(
     config: RunConfig, first: Run, measured: Measured, allocation: Allocation
 ) -> None:
     """Print what the whole source will take; of a refinement phase by phase."""
-    from pipelines.commands.tables import print_table
-    from pipelines.cost.table import machine_lines, output_line, prediction, source_line
-    from pipelines.refine.config import RefineConfig
-    from pipelines.refine.phases import distillation_lines, phases, phases_table
+    from florilegium.pipelines.commands.tables import print_table
+    from florilegium.pipelines.cost.table import machine_lines, output_line, prediction, source_line
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.refine.phases import distillation_lines, phases, phases_table
 
     lines = prediction(measured, allocation)
     if isinstance(config, RefineConfig):

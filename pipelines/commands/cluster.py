@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.core.errors import UsageError
-from engine.core.redaction import redacted
-from engine.untrusted.escaped import json_text
-from pipelines.commands.options import (
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.untrusted.escaped import json_text
+from florilegium.pipelines.commands.options import (
     Check,
     MaxDeadLetterShare,
     NoPlugins,
@@ -30,11 +30,11 @@ from pipelines.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from engine.planning.config import RunConfig
-    from pipelines.cluster.client import Cluster
-    from pipelines.cluster.jobs import Job
-    from pipelines.cluster.package import Package
-    from pipelines.cluster.submission import Command, Environment
+    from florilegium.engine.planning.config import RunConfig
+    from florilegium.pipelines.cluster.client import Cluster
+    from florilegium.pipelines.cluster.jobs import Job
+    from florilegium.pipelines.cluster.package import Package
+    from florilegium.pipelines.cluster.submission import Command, Environment
 
 _LACKING = re.compile(r"No module named|pip install")
 """What a job prints that lacks a package."""
@@ -96,12 +96,12 @@ def submit(
     ] = None,
 ) -> None:
     """Build, refresh or refine on a running Ray cluster; the same submission twice is one job."""
-    from pipelines.cluster.client import Cluster
-    from pipelines.cluster.package import pack
-    from pipelines.cluster.submission import Environment, submission_of
-    from pipelines.cluster.submission import submit as submit_to
-    from pipelines.commands.loading import load
-    from pipelines.refresh.options import refuse_commands
+    from florilegium.pipelines.cluster.client import Cluster
+    from florilegium.pipelines.cluster.package import pack
+    from florilegium.pipelines.cluster.submission import Environment, submission_of
+    from florilegium.pipelines.cluster.submission import submit as submit_to
+    from florilegium.pipelines.commands.loading import load
+    from florilegium.pipelines.refresh.options import refuse_commands
 
     loaded = load(
         config,
@@ -146,7 +146,7 @@ def _command_of(config: RunConfig, path: Path, *, refresh: bool) -> Command:
     Raises:
         UsageError: it cannot be refreshed, or its output is no folder that all nodes mount.
     """
-    from pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.refine.config import RefineConfig
 
     if not isinstance(config, RefineConfig):
         return "refresh" if refresh else "build"
@@ -193,8 +193,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what became of a job, or of all."""
-    from pipelines.cluster.client import Cluster
-    from pipelines.commands.tables import jobs_table, print_table
+    from florilegium.pipelines.cluster.client import Cluster
+    from florilegium.pipelines.commands.tables import jobs_table, print_table
 
     cluster = Cluster(address)
     found = [cluster.find(job)] if job else cluster.jobs()
@@ -209,7 +209,7 @@ def status(
 @jobs.command()
 def logs(job: JobName, address: Address, wait: Wait = False) -> None:
     """Print what a job has printed."""
-    from pipelines.cluster.client import Cluster
+    from florilegium.pipelines.cluster.client import Cluster
 
     cluster = Cluster(address)
     name = cluster.find(job).name
@@ -221,7 +221,7 @@ def logs(job: JobName, address: Address, wait: Wait = False) -> None:
 @jobs.command()
 def cancel(job: JobName, address: Address) -> None:
     """Stop a job and wait for its end; finished work stays, and another `submit` resumes."""
-    from pipelines.cluster.client import Cluster
+    from florilegium.pipelines.cluster.client import Cluster
 
     cluster = Cluster(address)
     found = cluster.find(job)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from engine.core.counted import counted
-from engine.untrusted.escaped import json_text
-from pipelines.commands.options import (
+from florilegium.engine.core.counted import counted
+from florilegium.engine.untrusted.escaped import json_text
+from florilegium.pipelines.commands.options import (
     Directory,
     err,
     out,
@@ -24,12 +24,12 @@ def status(
     ] = False,
 ) -> None:
     """Show how much of a dataset is done."""
-    from engine.storage.folder import Folder
-    from pipelines.commands.tables import print_table, status_table
-    from pipelines.dataset.lineage import read_lineage
-    from pipelines.dataset.status import read_status
-    from pipelines.dataset.watching import watch
-    from pipelines.refine.table import round_line
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.commands.tables import print_table, status_table
+    from florilegium.pipelines.dataset.lineage import read_lineage
+    from florilegium.pipelines.dataset.status import read_status
+    from florilegium.pipelines.dataset.watching import watch
+    from florilegium.pipelines.refine.table import round_line
 
     folder = Folder(directory)
     found = watch(folder, err) if watches else read_status(folder)
@@ -49,13 +49,13 @@ def verify(
     ] = None,
 ) -> None:
     """Check every file of a finished dataset: digests, counts, schema, provenance."""
-    from engine.storage.folder import Folder
-    from pipelines.verify.verify import verify_dataset
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.verify.verify import verify_dataset
 
     checked: set[str] = set()
     problems = list(verify_dataset(Folder(directory), checked=checked))
     if public_key is not None:
-        from pipelines.verify.signature import check_signature
+        from florilegium.pipelines.verify.signature import check_signature
 
         problems += check_signature(Folder(directory), public_key)
     for problem in problems:
@@ -71,9 +71,9 @@ def sign(
     key: Annotated[Path, typer.Option(help="A private Ed25519 key (PEM, no password).")],
 ) -> None:
     """Verify a finished dataset and sign its manifest; `verify --public-key` checks that."""
-    from engine.results.manifest import SIGNATURE
-    from engine.storage.folder import Folder
-    from pipelines.verify.signature import sign as sign_manifest
+    from florilegium.engine.results.manifest import SIGNATURE
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.verify.signature import sign as sign_manifest
 
     folder = Folder(directory)
     sign_manifest(folder, key)
@@ -87,8 +87,8 @@ def clean(
     ] = False,
 ) -> None:
     """Delete the layers that the dataset no longer needs, and show how much that was."""
-    from engine.storage.folder import Folder
-    from pipelines.dataset.clean import clean as clean_layers
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.dataset.clean import clean as clean_layers
 
     cleaned = clean_layers(Folder(directory), is_dry=dry_run)
     what = f"{counted(cleaned.files, 'file')} of {counted(cleaned.stages, 'stage')}"
@@ -105,8 +105,8 @@ def why(
     ],
 ) -> None:
     """Print all annotations of an image: which stage made them, which filters judged them."""
-    from engine.storage.folder import Folder
-    from pipelines.dataset.why import explain
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.dataset.why import explain
 
     for line in explain(Folder(directory), image):
         out.say(line)
@@ -114,9 +114,9 @@ def why(
 
 def report(directory: Directory) -> None:
     """Draw the report of a dataset again."""
-    from engine.storage.folder import Folder
-    from pipelines.build import draw_again
-    from pipelines.dataset.files import REPORT
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.build import draw_again
+    from florilegium.pipelines.dataset.files import REPORT
 
     folder = Folder(directory)
     draw_again(folder)
@@ -125,6 +125,6 @@ def report(directory: Directory) -> None:
 
 def stages() -> None:
     """List the installed stages: name, input tasks, output tasks, packages they need."""
-    from pipelines.commands.tables import print_table, stages_table
+    from florilegium.pipelines.commands.tables import print_table, stages_table
 
     print_table(out, stages_table())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.core.errors import MissingPackage, UsageError
-from engine.execution.preparation import Run
-from pipelines.commands.services import service_lines, share_lines
-from specialists.pretrained.hub import download_lines
+from florilegium.engine.core.errors import MissingPackage, UsageError
+from florilegium.engine.execution.preparation import Run
+from florilegium.pipelines.commands.services import service_lines, share_lines
+from florilegium.specialists.pretrained.hub import download_lines
 
 
 def dry_run_lines(run: Run) -> Iterator[str]:

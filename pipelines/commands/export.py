@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Directory, NoPlugins, Overrides, local_folder, out, warn
+from florilegium.pipelines.commands.options import (
+    Directory,
+    NoPlugins,
+    Overrides,
+    local_folder,
+    out,
+    warn,
+)
 
 
 def export(
@@ -25,9 +32,9 @@ def export(
     no_plugins: NoPlugins = False,  # the config of an export names no class
 ) -> None:
     """Write a dataset for other programs: Florence-2 JSONL, COCO, few-shot examples."""
-    from engine.planning.config import load_document, validated
-    from pipelines.export.exporter import export as export_dataset
-    from pipelines.export.exporter import find_exporter
+    from florilegium.engine.planning.config import load_document, validated
+    from florilegium.pipelines.export.exporter import export as export_dataset
+    from florilegium.pipelines.export.exporter import find_exporter
 
     exporter = find_exporter(form)
     document = load_document(config, overrides=overrides or [])

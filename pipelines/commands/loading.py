@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError
-from engine.planning.config import RunConfig, load_document, validated
-from engine.planning.plugins import modules_of, refuse_plugins
-from pipelines.commands.options import given
-from pipelines.refresh.options import RefreshOptions, load_run
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import RunConfig, load_document, validated
+from florilegium.engine.planning.plugins import modules_of, refuse_plugins
+from florilegium.pipelines.commands.options import given
+from florilegium.pipelines.refresh.options import RefreshOptions, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def load(
         ConfigError: the config cannot be read or has mistakes, or names modules that `no_plugins`
             does not allow.
     """
-    from pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.refine.config import RefineConfig
 
     changes = given(**options)
     overrides = [*(overrides or []), *([f"runner.kind={runner}"] if runner else [])]

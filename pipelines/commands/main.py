@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.core.errors import FlorilegiumError, OutputInUse, UsageError
-from engine.core.redaction import redacted
-from pipelines.commands.build import build, plan
-from pipelines.commands.cluster import jobs, submit
-from pipelines.commands.dataset import clean, report, sign, stages, status, verify, why
-from pipelines.commands.export import export
-from pipelines.commands.options import err, out
-from pipelines.commands.refine import diff, refine, score, train
-from pipelines.commands.refresh import refresh
+from florilegium.engine.core.errors import FlorilegiumError, OutputInUse, UsageError
+from florilegium.engine.core.redaction import redacted
+from florilegium.pipelines.commands.build import build, plan
+from florilegium.pipelines.commands.cluster import jobs, submit
+from florilegium.pipelines.commands.dataset import clean, report, sign, stages, status, verify, why
+from florilegium.pipelines.commands.export import export
+from florilegium.pipelines.commands.options import err, out
+from florilegium.pipelines.commands.refine import diff, refine, score, train
+from florilegium.pipelines.commands.refresh import refresh
 
 if TYPE_CHECKING:
-    from pipelines.terminal.stopping import Stop
+    from florilegium.pipelines.terminal.stopping import Stop
 
 app = typer.Typer(
     name="florilegium",
@@ -77,7 +77,7 @@ app.add_typer(jobs, name="job")
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from pipelines.terminal.stopping import stoppable
+    from florilegium.pipelines.terminal.stopping import stoppable
 
     with _outside_of_current_folder(), stoppable() as stop:
         code = _run(stop)
@@ -108,7 +108,7 @@ def _run(stop: Stop) -> int:
 
 def _unexpected(error: Exception) -> int:
     """Print a usage error, the file that failed, or else a traceback: a bug."""
-    from engine.storage.failure import CURES, is_of_client, storage_error
+    from florilegium.engine.storage.failure import CURES, is_of_client, storage_error
 
     if isinstance(error, _USAGE_ERROR):
         _show_usage(error)
@@ -130,7 +130,7 @@ def _outside_of_current_folder() -> Iterator[None]:
 
     It stays on the path if this program lies in it, or PYTHONPATH names it.
     """
-    here, ours = os.getcwd(), str(Path(__file__).parents[2])
+    here, ours = os.getcwd(), str(Path(__file__).parents[3])
     chosen = map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     if here not in (ours, *chosen) and sys.path and sys.path[0] in ("", here):
         del sys.path[0]

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.core.errors import UsageError
-from engine.untrusted.escaped import cut
-from pipelines.terminal.console import ERR, Terminal
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.untrusted.escaped import cut
+from florilegium.pipelines.terminal.console import ERR, Terminal
 
 out = Terminal()
 err = ERR

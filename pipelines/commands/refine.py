@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from engine.core.counted import counted
-from engine.untrusted.escaped import json_text
-from pipelines.commands.options import (
+from florilegium.engine.core.counted import counted
+from florilegium.engine.untrusted.escaped import json_text
+from florilegium.pipelines.commands.options import (
     Directory,
     DryRun,
     MaxDeadLetterShare,
@@ -53,19 +53,19 @@ def refine(
     verbose: Verbose = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
-    from engine.execution.preparation import prepare
-    from pipelines.commands.dry_run import dry_run_lines, refuse_problems
-    from pipelines.commands.loading import load
-    from pipelines.commands.services import loopback_warnings
-    from pipelines.commands.tables import plan_table, print_table
-    from pipelines.refine.config import RefineConfig
-    from pipelines.refine.loop import check
-    from pipelines.refine.loop import refine as run_loop
-    from pipelines.refine.plan import plan_lines
-    from pipelines.refine.stages import round_config
-    from pipelines.refine.table import audit_lines, round_line
-    from pipelines.refine.to_audit import prepare_audit
-    from pipelines.terminal.verbose import log_shown
+    from florilegium.engine.execution.preparation import prepare
+    from florilegium.pipelines.commands.dry_run import dry_run_lines, refuse_problems
+    from florilegium.pipelines.commands.loading import load
+    from florilegium.pipelines.commands.services import loopback_warnings
+    from florilegium.pipelines.commands.tables import plan_table, print_table
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.refine.loop import check
+    from florilegium.pipelines.refine.loop import refine as run_loop
+    from florilegium.pipelines.refine.plan import plan_lines
+    from florilegium.pipelines.refine.stages import round_config
+    from florilegium.pipelines.refine.table import audit_lines, round_line
+    from florilegium.pipelines.refine.to_audit import prepare_audit
+    from florilegium.pipelines.terminal.verbose import log_shown
 
     loaded = load(
         config,
@@ -109,12 +109,12 @@ def train(
     no_plugins: NoPlugins = False,  # the config of a training names no class
 ) -> None:
     """Train Florence-2 on a finished dataset, its own tasks or one of yours."""
-    from engine.execution.progress import Progress
-    from engine.planning.config import load_document, validated
-    from pipelines.terminal.progress import shown
-    from pipelines.training.config import TrainConfig
-    from pipelines.training.survey import untrained
-    from pipelines.training.trainer import train as run_training
+    from florilegium.engine.execution.progress import Progress
+    from florilegium.engine.planning.config import load_document, validated
+    from florilegium.pipelines.terminal.progress import shown
+    from florilegium.pipelines.training.config import TrainConfig
+    from florilegium.pipelines.training.survey import untrained
+    from florilegium.pipelines.training.trainer import train as run_training
 
     document = load_document(config, overrides=overrides or [])
     options = validated(TrainConfig, document, where=str(config))
@@ -144,10 +144,10 @@ def score(
     ] = False,
 ) -> None:
     """Measure a dataset of drawn scenes against its ground truth, round by round if refined."""
-    from engine.storage.folder import Folder
-    from pipelines.commands.tables import print_table
-    from pipelines.refine.scores import score_rounds, score_rules
-    from pipelines.shape_world.score.table import score_table
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.commands.tables import print_table
+    from florilegium.pipelines.refine.scores import score_rounds, score_rules
+    from florilegium.pipelines.shape_world.score.table import score_table
 
     scores = (score_rules if rules else score_rounds)(Folder(directory))
     if as_json:
@@ -164,10 +164,10 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show which labels were added, changed and dropped between two rounds of a refinement."""
-    from engine.storage.folder import Folder
-    from pipelines.commands.tables import print_table
-    from pipelines.diff.difference import diff_rounds
-    from pipelines.diff.table import diff_lines, diff_table
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.commands.tables import print_table
+    from florilegium.pipelines.diff.difference import diff_rounds
+    from florilegium.pipelines.diff.table import diff_lines, diff_table
 
     found = diff_rounds(Folder(directory), before, after)
     if as_json:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.core.counted import counted
-from engine.core.errors import UsageError
-from pipelines.commands.build import prepared, print_summary
-from pipelines.commands.options import (
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
+from florilegium.pipelines.commands.build import prepared, print_summary
+from florilegium.pipelines.commands.options import (
     Check,
     DryRun,
     MaxDeadLetterShare,
@@ -31,7 +31,7 @@ from pipelines.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.dataset.refreshed import Refreshed
+    from florilegium.pipelines.dataset.refreshed import Refreshed
 
 EXIT_HELD_BACK = 4
 """Exit code of a refresh whose version was held back."""
@@ -57,13 +57,13 @@ def refresh(
     verbose: Verbose = False,
 ) -> None:
     """Bring a dataset up to date: build what changed, and publish it unless it exceeds a limit."""
-    from engine.execution.losses import refuse_losses
-    from pipelines.commands.loading import load
-    from pipelines.dataset.files import HELD_BACK
-    from pipelines.refine.config import RefineConfig
-    from pipelines.refresh.options import refuse_commands
-    from pipelines.refresh.refresh import refresh_dataset
-    from pipelines.terminal.verbose import log_shown
+    from florilegium.engine.execution.losses import refuse_losses
+    from florilegium.pipelines.commands.loading import load
+    from florilegium.pipelines.dataset.files import HELD_BACK
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.refresh.options import refuse_commands
+    from florilegium.pipelines.refresh.refresh import refresh_dataset
+    from florilegium.pipelines.terminal.verbose import log_shown
 
     loaded = load(
         config,
@@ -115,8 +115,8 @@ def refresh(
 
 def _print_changes(record: Refreshed) -> None:
     """Print what a version changes, task by task."""
-    from pipelines.commands.tables import print_table
-    from pipelines.refresh.table import change_lines, changes_table
+    from florilegium.pipelines.commands.tables import print_table
+    from florilegium.pipelines.refresh.table import change_lines, changes_table
 
     print_table(out, changes_table(record))
     for line in change_lines(record):
@@ -125,7 +125,7 @@ def _print_changes(record: Refreshed) -> None:
 
 def _print_held_back(record: Refreshed, config: Path, url: str) -> None:
     """Print every limit that is exceeded, and what to do."""
-    from pipelines.dataset.files import HELD_BACK_PAGE
+    from florilegium.pipelines.dataset.files import HELD_BACK_PAGE
 
     exceeded = counted(len(record.exceeded), "limit")
     lines = [

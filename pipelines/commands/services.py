@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.core.errors import ConfigError
-from engine.execution.preparation import Run
-from engine.planning.graph import Node
-from specialists.online.address import host_of, is_loopback
-from specialists.online.service import ServiceConfig
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.planning.graph import Node
+from florilegium.specialists.online.address import host_of, is_loopback
+from florilegium.specialists.online.service import ServiceConfig
 
 
 def service_lines(run: Run) -> Iterator[str]:

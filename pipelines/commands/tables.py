@@ -11,16 +11,16 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.core.counted import counted
-from engine.core.errors import UsageError
-from engine.core.stage import Input, Stage
-from engine.execution.preparation import Run
-from engine.planning.registry import find_stage, stage_names
-from engine.results.manifest import Totals
-from engine.untrusted.escaped import LONGEST, cut
-from pipelines.cluster.jobs import Job
-from pipelines.dataset.status import Status
-from pipelines.terminal.console import Terminal
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.stage import Input, Stage
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.planning.registry import find_stage, stage_names
+from florilegium.engine.results.manifest import Totals
+from florilegium.engine.untrusted.escaped import LONGEST, cut
+from florilegium.pipelines.cluster.jobs import Job
+from florilegium.pipelines.dataset.status import Status
+from florilegium.pipelines.terminal.console import Terminal
 
 _MAX_LISTED_TASKS = 6
 _WORD = re.compile(r"^ *\S+|\S+|^$", re.MULTILINE)

@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.core.errors import RunError
-from engine.planning.graph import CPU_POOL
-from engine.planning.pools import Machines
-from pipelines.cost.cost import Cost
-from pipelines.cost.measure import Measured
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.planning.graph import CPU_POOL
+from florilegium.engine.planning.pools import Machines
+from florilegium.pipelines.cost.cost import Cost
+from florilegium.pipelines.cost.measure import Measured
 
 MEMORY_MARGIN = 1.2
 """Factor on the measured GPU memory: other images may need more than those of the sample."""

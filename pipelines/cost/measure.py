@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.core.errors import RunError
-from engine.execution.preparation import Run
-from engine.execution.waiting import PATIENCE_S, waiting_for
-from engine.planning.graph import Graph
-from engine.planning.pools import Machines
-from engine.storage.folder import Folder
-from pipelines.cost.cost import Cost
-from pipelines.cost.sample import sample_source
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.execution.waiting import PATIENCE_S, waiting_for
+from florilegium.engine.planning.graph import Graph
+from florilegium.engine.planning.pools import Machines
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.cost.cost import Cost
+from florilegium.pipelines.cost.sample import sample_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
     """
     import ray
 
-    from engine.execution.nodes import nodes_of_ray
-    from engine.execution.ray_runner import ray_started
+    from florilegium.engine.execution.nodes import nodes_of_ray
+    from florilegium.engine.execution.ray_runner import ray_started
 
     with ray_started(run.config.runner), _scratch(run) as scratch:
         machines = nodes_of_ray(run.config.runner).machines
@@ -101,8 +101,8 @@ def _refuse_what_never_fits(graph: Graph, machines: Machines) -> None:
 def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
     import ray
 
-    from engine.execution.ray_runner import PickledGraph
-    from pipelines.cost.probe import Probe
+    from florilegium.engine.execution.ray_runner import PickledGraph
+    from florilegium.pipelines.cost.probe import Probe
 
     return ray.remote(Probe).options(**resources).remote(run.config, PickledGraph(graph), scratch)
 
@@ -121,7 +121,7 @@ def _answer(call: Any) -> Any:
     import ray
     from ray.exceptions import RayError
 
-    from engine.execution.ray_errors import explained
+    from florilegium.engine.execution.ray_errors import explained
 
     try:
         return ray.get(call)

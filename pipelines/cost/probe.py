@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from engine.execution.ray_runner import hide_gpus
-from engine.execution.watch import Watch
-from engine.execution.worker import LayerParts, ShardWork, Worker
-from engine.planning.config import RunConfig
-from engine.planning.graph import Graph, Node
-from engine.planning.partition import ShardSpec
-from engine.results.publication import ShardStats
-from engine.results.shard import ShardBytes
-from engine.storage.folder import Folder
-from pipelines.cost.cost import Cost
+from florilegium.engine.execution.ray_runner import hide_gpus
+from florilegium.engine.execution.watch import Watch
+from florilegium.engine.execution.worker import LayerParts, ShardWork, Worker
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.graph import Graph, Node
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard import ShardBytes
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.cost.cost import Cost
 
 _MIB = 1024 * 1024
 _PEAKS_PER_MIB = _MIB if sys.platform == "darwin" else 1024

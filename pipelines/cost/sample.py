@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import ConfigError
-from engine.execution.preparation import Run
-from engine.planning.partition import Entry, ShardSpec, partition
-from engine.sources.source import Source
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.planning.partition import Entry, ShardSpec, partition
+from florilegium.engine.sources.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ import yaml
 from rich.filesize import decimal
 from rich.table import Table
 
-from engine.core.counted import counted
-from engine.planning.graph import CPU_POOL
-from pipelines.cost.allocation import Allocation
-from pipelines.cost.measure import Measured
+from florilegium.engine.core.counted import counted
+from florilegium.engine.planning.graph import CPU_POOL
+from florilegium.pipelines.cost.allocation import Allocation
+from florilegium.pipelines.cost.measure import Measured
 
 
 def costs_table(measured: Measured) -> Table:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from engine.results.versions import whole_manifests
-from engine.sources.takedown import base_of
-from engine.storage.folder import Folder
-from pipelines.dataset.find import bases_of
+from florilegium.engine.results.versions import whole_manifests
+from florilegium.engine.sources.takedown import base_of
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.find import bases_of
 
 
 class Bases:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from engine.core.annotation import SOURCE
-from engine.core.columns import ANNOTATION_COLUMNS, Column
-from engine.core.counted import counted
-from engine.core.image_member import ImageKind
-from engine.results.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
-from engine.results.manifest import Manifest
-from engine.results.publication import SHARDS, FileStats
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import visible
-from pipelines.dataset.files import CARD
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.columns import ANNOTATION_COLUMNS, Column
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.image_member import ImageKind
+from florilegium.engine.results.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.results.publication import SHARDS, FileStats
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import visible
+from florilegium.pipelines.dataset.files import CARD
 
 if TYPE_CHECKING:
     from jinja2 import Template

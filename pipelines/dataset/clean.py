@@ -11,20 +11,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.errors import UsageError
-from engine.planning.config import LAYERS
-from engine.planning.gates import gate_digests
-from engine.results.dataset import manifest_of
-from engine.results.layer import layer_folder
-from engine.results.manifest import RECIPE, read_manifest
-from engine.results.publication import SHARDS, finished_names, read_stats, samples_of_reading
-from engine.results.versions import VERSIONS, live_shards
-from engine.sources.source import RECEIPTS
-from engine.storage.folder import TEMPORARY, Folder
-from engine.storage.lease import writing
-from pipelines.dataset.files import HELD_BACK
-from pipelines.dataset.lineage import datasets_of_round, round_numbers
-from pipelines.dataset.resolved import read_resolved
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.planning.config import LAYERS
+from florilegium.engine.planning.gates import gate_digests
+from florilegium.engine.results.dataset import manifest_of
+from florilegium.engine.results.layer import layer_folder
+from florilegium.engine.results.manifest import RECIPE, read_manifest
+from florilegium.engine.results.publication import (
+    SHARDS,
+    finished_names,
+    read_stats,
+    samples_of_reading,
+)
+from florilegium.engine.results.versions import VERSIONS, live_shards
+from florilegium.engine.sources.source import RECEIPTS
+from florilegium.engine.storage.folder import TEMPORARY, Folder
+from florilegium.engine.storage.lease import writing
+from florilegium.pipelines.dataset.files import HELD_BACK
+from florilegium.pipelines.dataset.lineage import datasets_of_round, round_numbers
+from florilegium.pipelines.dataset.resolved import read_resolved
 
 
 @dataclass(frozen=True, kw_only=True)

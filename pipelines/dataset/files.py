@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.results.manifest import DEAD_LETTERS, RECIPE
-from engine.storage.folder import Folder
+from florilegium.engine.results.manifest import DEAD_LETTERS, RECIPE
+from florilegium.engine.storage.folder import Folder
 
 CARD = "README.md"
 REPORT = "report.html"

@@ -12,17 +12,17 @@ from difflib import get_close_matches
 from typing import Any
 from unicodedata import normalize
 
-from engine.core.counted import counted
-from engine.core.errors import ConfigError, StorageError
-from engine.planning.partition import index_table
-from engine.results.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
-from engine.results.publication import SHARDS, finished_names, read_stats
-from engine.results.shard_files import read_rows, read_sample_json
-from engine.results.takedowns import read_receipts
-from engine.sources.takedown import TAKEN_DOWN, base_of
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import escaped
-from engine.untrusted.names import is_shard_name
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import ConfigError, StorageError
+from florilegium.engine.planning.partition import index_table
+from florilegium.engine.results.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
+from florilegium.engine.results.publication import SHARDS, finished_names, read_stats
+from florilegium.engine.results.shard_files import read_rows, read_sample_json
+from florilegium.engine.results.takedowns import read_receipts
+from florilegium.engine.sources.takedown import TAKEN_DOWN, base_of
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import escaped
+from florilegium.engine.untrusted.names import is_shard_name
 
 MIN_DIGITS = 6
 """Least number of hexadecimal digits of a digest to search for."""

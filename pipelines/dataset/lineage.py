@@ -20,11 +20,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from engine.core.errors import UsageError
-from engine.results.publication import to_json
-from engine.storage.documents import damaged, read_json
-from engine.storage.folder import Folder
-from pipelines.dataset.files import LINEAGE, REPORT
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.results.publication import to_json
+from florilegium.engine.storage.documents import damaged, read_json
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import LINEAGE, REPORT
 
 ROUND = "round.json"
 ROUNDS = "rounds"

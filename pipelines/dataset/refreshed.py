@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from engine.results.manifest import digest_of_document, sealed
-from engine.results.publication import to_json
-from engine.storage.documents import damaged, read_json
-from engine.storage.folder import Folder
-from pipelines.dataset.files import SPENT
+from florilegium.engine.results.manifest import digest_of_document, sealed
+from florilegium.engine.results.publication import to_json
+from florilegium.engine.storage.documents import damaged, read_json
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import SPENT
 
 _T = TypeVar("_T")
 

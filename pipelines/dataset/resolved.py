@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from engine.core.errors import ConfigError
-from engine.core.redaction import redacted
-from engine.execution.preparation import Run
-from engine.planning.fingerprint import SAMPLE_SHARE
-from engine.storage.documents import damaged, read_limited
-from engine.storage.folder import Folder
-from engine.untrusted.safe_yaml import read_yaml
-from pipelines.dataset.files import RUN
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.planning.fingerprint import SAMPLE_SHARE
+from florilegium.engine.storage.documents import damaged, read_limited
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.safe_yaml import read_yaml
+from florilegium.pipelines.dataset.files import RUN
 
 _CURE = "run the same build again, which writes it anew"
 _SEAL = b"# sha256 of all lines before this one: "

@@ -9,15 +9,15 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from engine.core.errors import ConfigError
-from engine.planning.partition import INDEX_NAME, index_table
-from engine.planning.slices import Slice, read_division
-from engine.results.manifest import RECIPE, named_shards, read_manifest
-from engine.results.publication import SHARDS, ShardStats, finished_names, read_stats
-from engine.storage.folder import Folder
-from pipelines.dataset.files import HELD_BACK
-from pipelines.dataset.lineage import CANDIDATES, round_folder, round_numbers
-from pipelines.dataset.refreshed import Refreshed, read_refreshed
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.partition import INDEX_NAME, index_table
+from florilegium.engine.planning.slices import Slice, read_division
+from florilegium.engine.results.manifest import RECIPE, named_shards, read_manifest
+from florilegium.engine.results.publication import SHARDS, ShardStats, finished_names, read_stats
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import HELD_BACK
+from florilegium.pipelines.dataset.lineage import CANDIDATES, round_folder, round_numbers
+from florilegium.pipelines.dataset.refreshed import Refreshed, read_refreshed
 
 
 @dataclass(frozen=True, kw_only=True)

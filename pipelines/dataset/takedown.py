@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from engine.core.errors import DamagedFile, StorageError
-from engine.core.sample import DeadLetter
-from engine.execution.preparation import Run
-from engine.results.listed import listed_in
-from engine.results.manifest import (
+from florilegium.engine.core.errors import DamagedFile, StorageError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.results.listed import listed_in
+from florilegium.engine.results.manifest import (
     Manifest,
     named_shards,
     read_dead_letters,
     read_manifest,
 )
-from engine.results.publication import SHARDS, finished_names, read_stats
-from engine.results.takedowns import (
+from florilegium.engine.results.publication import SHARDS, finished_names, read_stats
+from florilegium.engine.results.takedowns import (
     PENDING,
     Match,
     Receipt,
@@ -34,13 +34,18 @@ from engine.results.takedowns import (
     read_receipts,
     tidy,
 )
-from engine.results.versions import Retention, remove_stale, version_files, whole_manifests
-from engine.sources.takedown import TAKEN_DOWN, Takedown, names_in
-from engine.storage.folder import Folder
-from pipelines.dataset.bases import Bases
-from pipelines.dataset.takedown_layers import Held, TakenLayers
-from pipelines.dataset.takedown_lines import strip_audit, strip_log
-from pipelines.dataset.takedown_rounds import checkpoints_of, clear_round, rounds_left
+from florilegium.engine.results.versions import (
+    Retention,
+    remove_stale,
+    version_files,
+    whole_manifests,
+)
+from florilegium.engine.sources.takedown import TAKEN_DOWN, Takedown, names_in
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.bases import Bases
+from florilegium.pipelines.dataset.takedown_layers import Held, TakenLayers
+from florilegium.pipelines.dataset.takedown_lines import strip_audit, strip_log
+from florilegium.pipelines.dataset.takedown_rounds import checkpoints_of, clear_round, rounds_left
 
 
 def begin(run: Run, manifest: Manifest) -> None:

@@ -12,19 +12,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.core.sample import digest_of
-from engine.execution.finished import readings_of
-from engine.execution.preparation import Run
-from engine.planning.config import LAYERS
-from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadata
-from engine.results.layer_store import schema_of_layer
-from engine.results.manifest import Manifest
-from engine.results.takedowns import Match, Receipt
-from engine.results.versions import whole_manifests
-from engine.sources.source import RECEIPTS
-from engine.storage.folder import Folder
-from pipelines.dataset.clean import datasets_in
-from pipelines.dataset.lineage import ROUNDS
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.execution.finished import readings_of
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.planning.config import LAYERS
+from florilegium.engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadata
+from florilegium.engine.results.layer_store import schema_of_layer
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.results.takedowns import Match, Receipt
+from florilegium.engine.results.versions import whole_manifests
+from florilegium.engine.sources.source import RECEIPTS
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.clean import datasets_in
+from florilegium.pipelines.dataset.lineage import ROUNDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from engine.core.redaction import redacted
-from engine.execution.log import LOG
-from engine.results.takedowns import Match
-from engine.storage.documents import parse_json
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import escaped
-from pipelines.dataset.lineage import CANDIDATES
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.log import LOG
+from florilegium.engine.results.takedowns import Match
+from florilegium.engine.storage.documents import parse_json
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import escaped
+from florilegium.pipelines.dataset.lineage import CANDIDATES
 
 AUDIT_FILE = f"{CANDIDATES}/audit.jsonl"
 """The file of an audit, within the dataset of a round."""

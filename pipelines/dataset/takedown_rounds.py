@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from engine.results.takedowns import Checkpoint, read_receipts
-from engine.storage.folder import Folder
-from pipelines.dataset.files import LINEAGE
-from pipelines.dataset.lineage import ROUNDS, STUDENTS, read_lineage
+from florilegium.engine.results.takedowns import Checkpoint, read_receipts
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import LINEAGE
+from florilegium.pipelines.dataset.lineage import ROUNDS, STUDENTS, read_lineage
 
 
 def rounds_left(output: Folder) -> Iterator[str]:

@@ -13,16 +13,21 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from engine.core.errors import RunError
-from engine.storage.folder import Folder
-from engine.storage.lease import LEASE_S, PARTS, RENEW_S, Holder, holder_of
-from engine.untrusted.escaped import visible
-from pipelines.dataset.lineage import datasets_of_round, round_numbers
-from pipelines.dataset.status import Status, read_status
-from pipelines.telemetry.metrics import FAILED, RUNNING
-from pipelines.telemetry.progress_file import LOCAL_S, REMOTE_S, ProgressFile, read_progress
-from pipelines.terminal.console import Terminal
-from pipelines.terminal.progress import duration, progress_table, summary, updated
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import LEASE_S, PARTS, RENEW_S, Holder, holder_of
+from florilegium.engine.untrusted.escaped import visible
+from florilegium.pipelines.dataset.lineage import datasets_of_round, round_numbers
+from florilegium.pipelines.dataset.status import Status, read_status
+from florilegium.pipelines.telemetry.metrics import FAILED, RUNNING
+from florilegium.pipelines.telemetry.progress_file import (
+    LOCAL_S,
+    REMOTE_S,
+    ProgressFile,
+    read_progress,
+)
+from florilegium.pipelines.terminal.console import Terminal
+from florilegium.pipelines.terminal.progress import duration, progress_table, summary, updated
 
 LOOK_S = 1.0
 """Seconds between two looks."""

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.text import Text
 
-from engine.results.shard_files import read_rows
-from engine.results.takedowns import TAKEDOWNS
-from engine.sources.takedown import TAKEN_DOWN
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import escaped
-from pipelines.dataset.find import Image, find_image
+from florilegium.engine.results.shard_files import read_rows
+from florilegium.engine.results.takedowns import TAKEDOWNS
+from florilegium.engine.sources.takedown import TAKEN_DOWN
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import escaped
+from florilegium.pipelines.dataset.find import Image, find_image
 
 
 def explain(output: Folder, wanted: str) -> Iterator[Text]:

@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import names_of
-from pipelines.merge.candidates import box_of, rle
-from specialists.regions.overlap import box_overlap, mask_overlap
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import names_of
+from florilegium.pipelines.merge.candidates import box_of, rle
+from florilegium.specialists.regions.overlap import box_overlap, mask_overlap
 
 SAME_PLACE = 0.5
 """Least intersection over union of two regions that are paired."""

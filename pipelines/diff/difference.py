@@ -11,12 +11,12 @@ from dataclasses import dataclass, fields
 from heapq import nsmallest
 from typing import Any
 
-from engine.core.annotation import ANNOTATION_NAMES, Annotation
-from engine.results.dataset import Dataset
-from engine.results.dataset_sample import annotations_by_key
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import round_dataset
-from pipelines.diff.changes import Change, Changes, compare
+from florilegium.engine.core.annotation import ANNOTATION_NAMES, Annotation
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.dataset_sample import annotations_by_key
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import round_dataset
+from florilegium.pipelines.diff.changes import Change, Changes, compare
 
 EXAMPLES = 6
 """Samples in the result, at most."""

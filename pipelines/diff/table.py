@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from engine.core.annotation import Annotation
-from engine.core.counted import counted
-from engine.untrusted.escaped import escaped
-from pipelines.diff.changes import Change
-from pipelines.diff.difference import Diff, SampleDiff
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.counted import counted
+from florilegium.engine.untrusted.escaped import escaped
+from florilegium.pipelines.diff.changes import Change
+from florilegium.pipelines.diff.difference import Diff, SampleDiff
 
 _MAX_CHANGES = 8  # of a sample that are printed
 _LONGEST = 100  # characters of a text

@@ -21,21 +21,21 @@ from typing import IO, Any, ClassVar
 from pycocotools import mask as coco_mask
 from pydantic import BaseModel, Field, field_validator
 
-from engine.core.annotation import (
+from florilegium.engine.core.annotation import (
     ANNOTATION_NAMES,
     COORDINATE_DECIMALS,
     Annotation,
     MaskRLE,
     from_table,
 )
-from engine.core.counted import counted
-from engine.core.errors import StorageError, UsageError, nearest
-from engine.core.image_member import ImageKind
-from engine.core.tasks import names_of
-from engine.results.dataset import Dataset
-from engine.results.dataset_sample import DatasetSample
-from engine.storage.folder import Folder
-from pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import StorageError, UsageError, nearest
+from florilegium.engine.core.image_member import ImageKind
+from florilegium.engine.core.tasks import names_of
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 INSTANCES, CAPTIONS = f"{ANNOTATIONS}/instances.json", f"{ANNOTATIONS}/captions.json"

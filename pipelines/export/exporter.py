@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from engine.core.errors import UsageError
-from engine.core.image.reading import read_header
-from engine.core.image_member import ImageKind, ImageMember, image_member
-from engine.planning.registry import find_installed
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.image.reading import read_header
+from florilegium.engine.core.image_member import ImageKind, ImageMember, image_member
+from florilegium.engine.planning.registry import find_installed
+from florilegium.engine.storage.folder import Folder
 
 EXPORTERS = "florilegium.exporters"
 

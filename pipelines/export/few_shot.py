@@ -19,19 +19,19 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
-from engine.core.annotation import SOURCE
-from engine.core.counted import counted
-from engine.core.errors import UsageError
-from engine.core.image.reading import read_header
-from engine.core.rank import rows_of_source
-from engine.core.tasks import CAPTION_TASKS
-from engine.results.dataset import Dataset
-from engine.results.dataset_sample import read_samples
-from engine.results.shard_files import Wanted
-from engine.storage.folder import Folder
-from pipelines.export.exporter import ExportConfig, Exported, Exporter
-from pipelines.merge.learning.audit import Audit, read_audit
-from specialists.online.examples import MAX_BYTES, MAX_CHARACTERS
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.image.reading import read_header
+from florilegium.engine.core.rank import rows_of_source
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.dataset_sample import read_samples
+from florilegium.engine.results.shard_files import Wanted
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter
+from florilegium.pipelines.merge.learning.audit import Audit, read_audit
+from florilegium.specialists.online.examples import MAX_BYTES, MAX_CHARACTERS
 
 EXAMPLES = "examples.jsonl"
 IMAGES = "images"

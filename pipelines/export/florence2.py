@@ -19,15 +19,15 @@ from typing import IO, ClassVar
 
 from pydantic import BaseModel
 
-from engine.core.counted import counted
-from engine.core.errors import UsageError
-from engine.core.sample import fold_of
-from engine.results.dataset import Dataset
-from engine.storage.folder import Folder
-from pipelines.export.exporter import Exported, Exporter, upright
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import ExampleMaker
-from pipelines.training.survey import survey, untrained
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.sample import fold_of
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.exporter import Exported, Exporter, upright
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import ExampleMaker
+from florilegium.pipelines.training.survey import survey, untrained
 
 ANNOTATIONS = "annotations.jsonl"
 TRAIN, VALID, TEST = "train", "valid", "test"

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import numpy as np
 
-from engine.core.judgement import Statements, Verdicts
-from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
-from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS, REGION_TASKS
-from pipelines.filters.caption_measures import prose_of
-from specialists.words.word_list import WordList, read_word_list
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS, REGION_TASKS
+from florilegium.pipelines.filters.caption_measures import prose_of
+from florilegium.specialists.words.word_list import WordList, read_word_list
 
 BLACKLISTED = "blacklisted"
 

@@ -12,9 +12,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator
 
-from engine.core.judgement import Statements, Verdicts
-from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
-from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS, checked_captions
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS, checked_captions
 
 UNGROUNDED = "ungrounded"
 NESTED = "nested"

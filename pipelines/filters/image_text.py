@@ -13,18 +13,18 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.core.annotation import SCORE_DECIMALS, Annotation
-from engine.core.errors import nearest
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import Measurement
-from engine.core.sample import Sample
-from engine.core.stage import THRESHOLD, Filter, Input, one_of
-from engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS, PHRASE_TASKS
-from pipelines.filters.per_task import Fraction
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.stage import Pretrained
-from specialists.regions.crops import CropConfig
-from specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig, crop
+from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation
+from florilegium.engine.core.errors import nearest
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import THRESHOLD, Filter, Input, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS, PHRASE_TASKS
+from florilegium.pipelines.filters.per_task import Fraction
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.regions.crops import CropConfig
+from florilegium.specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig, crop
 
 LOW_SIMILARITY = "low_similarity"
 

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rank import order
-from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
-from engine.core.tasks import PHRASE_TASKS, REGION_TASKS
-from pipelines.filters.per_task import over_defaults
-from pipelines.filters.regions import Regions
-from specialists.regions.crops import WORDS_OF_BOXES
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rank import order
+from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from florilegium.engine.core.tasks import PHRASE_TASKS, REGION_TASKS
+from florilegium.pipelines.filters.per_task import over_defaults
+from florilegium.pipelines.filters.regions import Regions
+from florilegium.specialists.regions.crops import WORDS_OF_BOXES
 
 NMS_MERGED = "nms_merged"
 """Same label, and the best of its specialist: it is in `merged_from` of the one that stays."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from engine.core.errors import nearest
+from florilegium.engine.core.errors import nearest
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

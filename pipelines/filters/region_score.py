@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from engine.core.judgement import Statements, Verdicts
-from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
-from engine.core.tasks import PHRASE_TASKS, REGION_TASKS
-from pipelines.filters.per_task import Fraction, over_defaults
-from pipelines.filters.regions import Regions
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from florilegium.engine.core.tasks import PHRASE_TASKS, REGION_TASKS
+from florilegium.pipelines.filters.per_task import Fraction, over_defaults
+from florilegium.pipelines.filters.regions import Regions
 
 LOW_SCORE = "low_score"
 LOW_SUPPORT = "low_support"

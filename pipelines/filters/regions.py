@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.judgement import Statements
-from specialists.regions.overlap import box_overlap, mask_overlap
+from florilegium.engine.core.judgement import Statements
+from florilegium.specialists.regions.overlap import box_overlap, mask_overlap
 
 
 class Regions:

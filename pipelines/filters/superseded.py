@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
-from engine.core.errors import nearest
-from engine.core.judgement import Statements, Verdicts
-from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
-from engine.core.tasks import TASKS
-from pipelines.filters.per_task import Fraction
-from specialists.regions.crops import WORDS_OF_BOXES
+from florilegium.engine.core.errors import nearest
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from florilegium.engine.core.tasks import TASKS
+from florilegium.pipelines.filters.per_task import Fraction
+from florilegium.specialists.regions.crops import WORDS_OF_BOXES
 
 MERGED = "merged"
 OUTVOTED = "outvoted"

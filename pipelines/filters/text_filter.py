@@ -15,20 +15,25 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from engine.core.annotation import Annotation
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import Measurement
-from engine.core.sample import Sample
-from engine.core.stage import THRESHOLD, Filter, StageConfig, maybe, one_of
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.filters.caption_measures import count_grammar, ocr_overlap, prose_of, words_of
-from pipelines.filters.english_words import EnglishWords
-from pipelines.filters.per_task import Fraction, over_defaults
-from pipelines.filters.plain_text import plain_text
-from pipelines.filters.repetition import count_repeats
-from specialists.words.english import english_revision, load_english
-from specialists.words.instructions import count_instructions
-from specialists.words.refusals import count_refusals
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, maybe, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.filters.caption_measures import (
+    count_grammar,
+    ocr_overlap,
+    prose_of,
+    words_of,
+)
+from florilegium.pipelines.filters.english_words import EnglishWords
+from florilegium.pipelines.filters.per_task import Fraction, over_defaults
+from florilegium.pipelines.filters.plain_text import plain_text
+from florilegium.pipelines.filters.repetition import count_repeats
+from florilegium.specialists.words.english import english_revision, load_english
+from florilegium.specialists.words.instructions import count_instructions
+from florilegium.specialists.words.refusals import count_refusals
 
 TOO_SHORT = "too_short"
 TOO_LONG = "too_long"

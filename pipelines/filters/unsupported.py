@@ -16,15 +16,20 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import Measurement
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, THRESHOLD, Filter, StageConfig, maybe, one_of
-from engine.core.tasks import CAPTION_TASKS
-from specialists.words.english import english_captions, english_revision
-from specialists.words.evidence import EVIDENCE_TASKS, ObjectCheck, evidence_among, sentences
-from specialists.words.word_list import WordList, read_word_list
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, THRESHOLD, Filter, StageConfig, maybe, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.words.english import english_captions, english_revision
+from florilegium.specialists.words.evidence import (
+    EVIDENCE_TASKS,
+    ObjectCheck,
+    evidence_among,
+    sentences,
+)
+from florilegium.specialists.words.word_list import WordList, read_word_list
 
 UNSUPPORTED_OBJECT = "unsupported_object"
 

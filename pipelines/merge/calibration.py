@@ -14,11 +14,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from engine.core.errors import ConfigError
-from engine.core.sample import digest_of
-from engine.planning.config import validated
-from engine.storage.documents import in_one_line, parse_json
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.planning.config import validated
+from florilegium.engine.storage.documents import in_one_line, parse_json
+from florilegium.engine.storage.folder import Folder
 
 FORMAT_VERSION = 1
 """Raise it when the same file would mean something else."""

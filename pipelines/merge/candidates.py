@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import DETECTION_TASKS, MASK_TASKS, PHRASE_TASKS, names_of
-from pipelines.merge.calibration import TaskCalibration
-from specialists.regions.overlap import box_overlap, mask_overlap
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import DETECTION_TASKS, MASK_TASKS, PHRASE_TASKS, names_of
+from florilegium.pipelines.merge.calibration import TaskCalibration
+from florilegium.specialists.regions.overlap import box_overlap, mask_overlap
 
 BOX_TASKS = (*DETECTION_TASKS, "region_proposal", "dense_region_caption")
 FREE_TEXT_TASKS = names_of(

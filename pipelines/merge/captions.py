@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from pipelines.merge.candidates import Candidates
-from pipelines.merge.statement import repeat
-from specialists.words.nouns import NUMBERS, REFERENCES, plural
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.merge.candidates import Candidates
+from florilegium.pipelines.merge.statement import repeat
+from florilegium.specialists.words.nouns import NUMBERS, REFERENCES, plural
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
 _ARTICLES = {"a": 1, "an": 1, **{word: number for number, word in enumerate(NUMBERS)}}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.merge.calibration import TaskCalibration, logit
-from pipelines.merge.candidates import Candidates
-from specialists.regions.overlap import box_overlap
+from florilegium.pipelines.merge.calibration import TaskCalibration, logit
+from florilegium.pipelines.merge.candidates import Candidates
+from florilegium.specialists.regions.overlap import box_overlap
 
 SHAPE_FEATURES = ("spread", "size", "size_squared", "on_edge", "rival", "rival_same", "votes")
 """Features of the object itself: how far its voters' boxes disagree, how large it is, whether it

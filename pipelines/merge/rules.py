@@ -14,21 +14,21 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import CAPTION_TASKS
-from engine.planning.registry import find_installed, installed_names
-from pipelines.merge.calibration import TaskCalibration
-from pipelines.merge.candidates import Candidates
-from pipelines.merge.captions import chosen_caption
-from pipelines.merge.hypotheses import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.planning.registry import find_installed, installed_names
+from florilegium.pipelines.merge.calibration import TaskCalibration
+from florilegium.pipelines.merge.candidates import Candidates
+from florilegium.pipelines.merge.captions import chosen_caption
+from florilegium.pipelines.merge.hypotheses import (
     Hypotheses,
     feature_names,
     features,
     hypotheses_of,
     weights_of,
 )
-from pipelines.merge.statement import repeated, statement_of
-from specialists.regions.overlap import box_overlap
+from florilegium.pipelines.merge.statement import repeated, statement_of
+from florilegium.specialists.regions.overlap import box_overlap
 
 MERGE_RULES = "florilegium.merge_rules"
 AGREEMENT_RULE = "agreement"

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.annotation import SOURCE, Annotation
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.merge.candidates import box_of, candidates_of, subject_of
-from pipelines.merge.statement import repeat
-from specialists.regions.overlap import box_overlap
+from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.merge.candidates import box_of, candidates_of, subject_of
+from florilegium.pipelines.merge.statement import repeat
+from florilegium.specialists.regions.overlap import box_overlap
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,17 +12,17 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, nearest
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
-from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS
-from pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
-from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
-from pipelines.merge.captions import moved
-from pipelines.merge.rules import AGREEMENT_RULE, Case, Rule, RuleOptions, find_rule
-from pipelines.merge.source_labels import labels_among
-from specialists.words.instructions import count_instructions
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, nearest
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS
+from florilegium.pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
+from florilegium.pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
+from florilegium.pipelines.merge.captions import moved
+from florilegium.pipelines.merge.rules import AGREEMENT_RULE, Case, Rule, RuleOptions, find_rule
+from florilegium.pipelines.merge.source_labels import labels_among
+from florilegium.specialists.words.instructions import count_instructions
 
 MERGED_TASKS = (
     *BOX_TASKS,

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import SCORE_DECIMALS, Annotation, MaskRLE, Provenance
-from engine.core.tasks import MASK_TASKS
-from pipelines.merge.candidates import Candidates, rle
-from pipelines.merge.hypotheses import Hypotheses
+from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation, MaskRLE, Provenance
+from florilegium.engine.core.tasks import MASK_TASKS
+from florilegium.pipelines.merge.candidates import Candidates, rle
+from florilegium.pipelines.merge.hypotheses import Hypotheses
 
 
 def statement_of(

@@ -11,15 +11,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 
-from engine.core.annotation import Annotation
-from engine.planning.source_opening import urls_of
-from engine.results.dataset_sample import DatasetSample
-from pipelines.dataset.lineage import TRUTH
-from pipelines.merge.calibration import read_file
-from pipelines.merge.learning.audit import Audit, read_audit
-from pipelines.refine.config import RefineConfig
-from pipelines.shape_world.score.audit import audit_from_truth
-from pipelines.shape_world.score.measure import Truth, truth_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.planning.source_opening import urls_of
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.dataset.lineage import TRUTH
+from florilegium.pipelines.merge.calibration import read_file
+from florilegium.pipelines.merge.learning.audit import Audit, read_audit
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.shape_world.score.audit import audit_from_truth
+from florilegium.pipelines.shape_world.score.measure import Truth, truth_of
 
 
 @dataclass(frozen=True, kw_only=True)

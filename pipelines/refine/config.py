@@ -11,12 +11,12 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.core.errors import ConfigError, nearest
-from engine.planning.config import RunConfig, validated
-from engine.storage.folder import Folder
-from engine.untrusted.names import check_name
-from pipelines.dataset.lineage import AUDIT, TRUTH
-from pipelines.training.config import TrainConfig
+from florilegium.engine.core.errors import ConfigError, nearest
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.names import check_name
+from florilegium.pipelines.dataset.lineage import AUDIT, TRUTH
+from florilegium.pipelines.training.config import TrainConfig
 
 
 class RefineOptions(BaseModel):

@@ -10,20 +10,26 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.execution.losses import refuse_losses
-from engine.execution.preparation import Run, prepare
-from engine.planning.config import RunConfig
-from engine.planning.graph import Graph
-from engine.results.dataset import Dataset
-from engine.storage.folder import Folder
-from pipelines.build import build_dataset
-from pipelines.dataset.lineage import CANDIDATES
-from pipelines.dataset.takedown import keys_taken_down
-from pipelines.merge.learning.fit import fit
-from pipelines.refine.audits import Auditor, FileAuditor
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import Stages, levels, round_config, voters_of, with_calibrations
-from pipelines.telemetry.observers import Parent
+from florilegium.engine.execution.losses import refuse_losses
+from florilegium.engine.execution.preparation import Run, prepare
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.graph import Graph
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import build_dataset
+from florilegium.pipelines.dataset.lineage import CANDIDATES
+from florilegium.pipelines.dataset.takedown import keys_taken_down
+from florilegium.pipelines.merge.learning.fit import fit
+from florilegium.pipelines.refine.audits import Auditor, FileAuditor
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refine.stages import (
+    Stages,
+    levels,
+    round_config,
+    voters_of,
+    with_calibrations,
+)
+from florilegium.pipelines.telemetry.observers import Parent
 
 CALIBRATION = "calibration"
 COMMAND = "refine"

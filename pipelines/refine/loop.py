@@ -15,19 +15,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from engine.core.counted import counted
-from engine.core.errors import MissingPackage
-from engine.execution.observer import RunFinished
-from engine.execution.preparation import Run, prepare
-from engine.execution.progress import Progress
-from engine.execution.ray_runner import ray_started
-from engine.execution.run import execute
-from engine.planning.registry import require
-from engine.planning.source_opening import urls_of
-from engine.storage.folder import Folder
-from engine.storage.lease import writing
-from pipelines.build import put_in_place
-from pipelines.dataset.lineage import (
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import MissingPackage
+from florilegium.engine.execution.observer import RunFinished
+from florilegium.engine.execution.preparation import Run, prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.ray_runner import ray_started
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.registry import require
+from florilegium.engine.planning.source_opening import urls_of
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import writing
+from florilegium.pipelines.build import put_in_place
+from florilegium.pipelines.dataset.lineage import (
     ROUND,
     TRUTH,
     Round,
@@ -37,18 +37,18 @@ from pipelines.dataset.lineage import (
     student_folder,
     write_lineage,
 )
-from pipelines.merge.calibration import read_calibration
-from pipelines.merge.stage import Merge
-from pipelines.refine.audits import auditor_of, is_missing
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import COMMAND, LabelledRound, label
-from pipelines.refine.quality import measure
-from pipelines.refine.stages import Stages, round_config, with_students
-from pipelines.shape_world.score.measure import truth_of
-from pipelines.telemetry.observers import Parent, command, watched
-from pipelines.terminal.progress import shown
-from pipelines.training.config import TrainConfig
-from pipelines.training.trainer import train
+from florilegium.pipelines.merge.calibration import read_calibration
+from florilegium.pipelines.merge.stage import Merge
+from florilegium.pipelines.refine.audits import auditor_of, is_missing
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refine.labelling import COMMAND, LabelledRound, label
+from florilegium.pipelines.refine.quality import measure
+from florilegium.pipelines.refine.stages import Stages, round_config, with_students
+from florilegium.pipelines.shape_world.score.measure import truth_of
+from florilegium.pipelines.telemetry.observers import Parent, command, watched
+from florilegium.pipelines.terminal.progress import shown
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.trainer import train
 
 _PACKAGES = (
     *("accelerate", "faster_coco_eval", "jiwer", "pandas", "peft", "pycocoevalcap"),

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from engine.core.counted import counted
-from engine.planning.graph import Graph
-from pipelines.cost.cost import Cost
-from pipelines.cost.measure import Measured
-from pipelines.refine.config import RefineOptions
-from pipelines.training.config import TrainConfig
+from florilegium.engine.core.counted import counted
+from florilegium.engine.planning.graph import Graph
+from florilegium.pipelines.cost.cost import Cost
+from florilegium.pipelines.cost.measure import Measured
+from florilegium.pipelines.refine.config import RefineOptions
+from florilegium.pipelines.training.config import TrainConfig
 
 _HOUR_S = 3600
 

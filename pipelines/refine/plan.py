@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.core.counted import counted
-from engine.execution.preparation import Run
-from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
-from pipelines.merge.stage import Merge
-from pipelines.refine.audits import is_missing
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import levels
-from pipelines.training.config import TrainConfig
+from florilegium.engine.core.counted import counted
+from florilegium.engine.execution.preparation import Run
+from florilegium.pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
+from florilegium.pipelines.merge.stage import Merge
+from florilegium.pipelines.refine.audits import is_missing
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refine.stages import levels
+from florilegium.pipelines.training.config import TrainConfig
 
 
 def plan_lines(config: RefineConfig, first: Run, later: Run) -> Iterator[str]:

@@ -12,21 +12,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_table
-from engine.core.counted import counted
-from engine.core.errors import ConfigError
-from engine.core.tasks import CAPTION_TASKS, MASK_TASKS, PHRASE_TASKS
-from engine.planning.source_opening import urls_of
-from engine.results.dataset import Dataset
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
-from pipelines.merge.candidates import BOX_TASKS
-from pipelines.merge.learning.audit import Audit, findings
-from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
-from pipelines.refine.config import RefineConfig
-from pipelines.shape_world.score.matching import MatchCounts
-from pipelines.shape_world.score.measure import score_labels, truth_of
-from pipelines.shape_world.score.score import Score
+from florilegium.engine.core.annotation import ANNOTATION_NAMES, Annotation, from_table
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.tasks import CAPTION_TASKS, MASK_TASKS, PHRASE_TASKS
+from florilegium.engine.planning.source_opening import urls_of
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
+from florilegium.pipelines.merge.candidates import BOX_TASKS
+from florilegium.pipelines.merge.learning.audit import Audit, findings
+from florilegium.pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.shape_world.score.matching import MatchCounts
+from florilegium.pipelines.shape_world.score.measure import score_labels, truth_of
+from florilegium.pipelines.shape_world.score.score import Score
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "boxes": BOX_TASKS,

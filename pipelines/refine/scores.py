@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.core.errors import UsageError
-from engine.core.sample import Picture, Sample
-from engine.results.dataset import Dataset, open_dataset
-from engine.results.dataset_sample import DatasetSample
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
-from pipelines.merge.rules import find_rule, rule_names
-from pipelines.merge.stage import Merge, MergeConfig
-from pipelines.shape_world.score.measure import ScoreTally, score_dataset, truth_of
-from pipelines.shape_world.score.score import Score
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.results.dataset import Dataset, open_dataset
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
+from florilegium.pipelines.merge.rules import find_rule, rule_names
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
+from florilegium.pipelines.shape_world.score.measure import ScoreTally, score_dataset, truth_of
+from florilegium.pipelines.shape_world.score.score import Score
 
 
 def score_rounds(dataset: Folder) -> dict[str, Score]:

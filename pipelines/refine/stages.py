@@ -11,16 +11,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from engine.core.annotation import SOURCE
-from engine.core.errors import ConfigError
-from engine.core.stage import Specialist, StageConfig
-from engine.planning.config import RunConfig, validated
-from engine.planning.fingerprint import SAMPLE_SHARE
-from engine.planning.graph import Graph, Node
-from pipelines.merge.rules import AGREEMENT_RULE, find_rule
-from pipelines.merge.stage import Merge, MergeConfig
-from pipelines.refine.config import RefineConfig
-from specialists.florence2.config import Florence2Config
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.planning.fingerprint import SAMPLE_SHARE
+from florilegium.engine.planning.graph import Graph, Node
+from florilegium.pipelines.merge.rules import AGREEMENT_RULE, find_rule
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.specialists.florence2.config import Florence2Config
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
 Stages = dict[str, dict[str, Any]]

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from engine.core.counted import counted
-from pipelines.dataset.lineage import AGREEMENT, Round
-from pipelines.merge.rules import AGREEMENT_RULE
-from pipelines.refine.to_audit import ToAudit
+from florilegium.engine.core.counted import counted
+from florilegium.pipelines.dataset.lineage import AGREEMENT, Round
+from florilegium.pipelines.merge.rules import AGREEMENT_RULE
+from florilegium.pipelines.refine.to_audit import ToAudit
 
 
 def round_line(one: Round) -> Text:

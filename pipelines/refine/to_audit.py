@@ -17,24 +17,24 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.execution.preparation import prepare
-from engine.execution.ray_runner import ray_started
-from engine.results.dataset import Dataset
-from engine.results.dataset_sample import DatasetSample
-from engine.storage.folder import Folder
-from engine.storage.lease import writing
-from pipelines.dataset.lineage import round_folder
-from pipelines.dataset.takedown import keys_taken_down
-from pipelines.dataset.takedown_lines import AUDIT_FILE, strip_audit
-from pipelines.merge.candidates import box_of
-from pipelines.merge.learning.audit import answers_in
-from pipelines.refine.audits import first_by_digest
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import COMMAND, build_candidates
-from pipelines.refine.stages import levels, round_config
-from pipelines.telemetry.observers import command
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.ray_runner import ray_started
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import writing
+from florilegium.pipelines.dataset.lineage import round_folder
+from florilegium.pipelines.dataset.takedown import keys_taken_down
+from florilegium.pipelines.dataset.takedown_lines import AUDIT_FILE, strip_audit
+from florilegium.pipelines.merge.candidates import box_of
+from florilegium.pipelines.merge.learning.audit import answers_in
+from florilegium.pipelines.refine.audits import first_by_digest
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refine.labelling import COMMAND, build_candidates
+from florilegium.pipelines.refine.stages import levels, round_config
+from florilegium.pipelines.telemetry.observers import command
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.core.annotation import Annotation, from_json
-from engine.core.sample import DeadLetter
-from engine.results.dataset import Dataset
-from engine.results.shard_files import read_sample_json
-from engine.sources.takedown import TAKEN_DOWN
-from pipelines.dataset.refreshed import ImageCounts, TaskCounts
-from pipelines.diff.changes import compare
+from florilegium.engine.core.annotation import Annotation, from_json
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.shard_files import read_sample_json
+from florilegium.engine.sources.takedown import TAKEN_DOWN
+from florilegium.pipelines.dataset.refreshed import ImageCounts, TaskCounts
+from florilegium.pipelines.diff.changes import compare
 
 EXAMPLES = 20
 """Keys of each kind in the result, at most."""

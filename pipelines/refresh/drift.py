@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.dataset.refreshed import Drift, Histogram
-from pipelines.report.distributions import SIDE_EDGES, WORD_EDGES
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.dataset.refreshed import Drift, Histogram
+from florilegium.pipelines.report.distributions import SIDE_EDGES, WORD_EDGES
 
 COLUMNS = ("key", "width", "height", "task", "label", "text", "box_xyxy", "score", "specialist")
 """The columns of a shard's Parquet file that are read."""

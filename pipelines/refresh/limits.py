@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from engine.execution.losses import lost
-from engine.results.manifest import Manifest
-from engine.sources.takedown import TAKEN_DOWN
-from pipelines.dataset.refreshed import Exceeded, Refreshed
-from pipelines.refresh.options import RefreshLimits
+from florilegium.engine.execution.losses import lost
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.sources.takedown import TAKEN_DOWN
+from florilegium.pipelines.dataset.refreshed import Exceeded, Refreshed
+from florilegium.pipelines.refresh.options import RefreshLimits
 
 _CLOSE = 1e-9  # 0.29 * 100 is less than 29
 

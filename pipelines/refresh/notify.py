@@ -17,17 +17,17 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from engine.core.errors import ConfigError, FlorilegiumError, SampleError
-from engine.core.known_secrets import without_values
-from engine.core.redaction import redacted
-from engine.planning.registry import require
-from engine.results.publication import to_json
-from engine.storage.documents import in_one_line
-from pipelines.refresh.options import Hook
-from specialists.online.address import read_key
-from specialists.online.exchange import Exchange
-from specialists.online.failure import refusal
-from specialists.online.service import Priced, Service, ServiceConfig
+from florilegium.engine.core.errors import ConfigError, FlorilegiumError, SampleError
+from florilegium.engine.core.known_secrets import without_values
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.planning.registry import require
+from florilegium.engine.results.publication import to_json
+from florilegium.engine.storage.documents import in_one_line
+from florilegium.pipelines.refresh.options import Hook
+from florilegium.specialists.online.address import read_key
+from florilegium.specialists.online.exchange import Exchange
+from florilegium.specialists.online.failure import refusal
+from florilegium.specialists.online.service import Priced, Service, ServiceConfig
 
 _MAX_SHOWN = 2000
 """Characters of a program's own messages that are read."""

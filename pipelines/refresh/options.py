@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.core.errors import ConfigError, nearest
-from engine.core.tasks import TASKS
-from engine.planning.config import RunConfig, validated
-from engine.untrusted.escaped import cut
-from specialists.online.address import host_of
+from florilegium.engine.core.errors import ConfigError, nearest
+from florilegium.engine.core.tasks import TASKS
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.untrusted.escaped import cut
+from florilegium.specialists.online.address import host_of
 
 Outcome = Literal["published", "held_back", "nothing", "failed"]
 """How a refresh ends: a new version is current, or waits; nothing was new; or an error ended it."""

@@ -13,35 +13,35 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from engine.core.errors import OutputInUse, StorageError
-from engine.core.redaction import redacted
-from engine.execution.observer import RunFinished
-from engine.execution.preparation import Run, refuse_caveats
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.planning.fingerprint import FORMAT_VERSION
-from engine.planning.partition import Index, keep_places, read_index
-from engine.results.dataset import Dataset
-from engine.results.manifest import RECIPE, Manifest, read_manifest
-from engine.storage.folder import Folder
-from engine.storage.lease import Lease, writing
-from pipelines.build import is_current, put_in_place
-from pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
-from pipelines.dataset.refreshed import (
+from florilegium.engine.core.errors import OutputInUse, StorageError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.observer import RunFinished
+from florilegium.engine.execution.preparation import Run, refuse_caveats
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.fingerprint import FORMAT_VERSION
+from florilegium.engine.planning.partition import Index, keep_places, read_index
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import Lease, writing
+from florilegium.pipelines.build import is_current, put_in_place
+from florilegium.pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
+from florilegium.pipelines.dataset.refreshed import (
     ImageCounts,
     Refreshed,
     VersionCost,
     read_refreshed,
     version_of,
 )
-from pipelines.refresh.changes import Changes, compare_versions
-from pipelines.refresh.drift import COLUMNS, Distributions, drifts
-from pipelines.refresh.limits import exceeded, too_many_lost
-from pipelines.refresh.notify import check_hooks, notify
-from pipelines.refresh.options import RefreshOptions
-from pipelines.refresh.spending import Spending
-from pipelines.telemetry.observers import watched
-from pipelines.terminal.progress import shown
+from florilegium.pipelines.refresh.changes import Changes, compare_versions
+from florilegium.pipelines.refresh.drift import COLUMNS, Distributions, drifts
+from florilegium.pipelines.refresh.limits import exceeded, too_many_lost
+from florilegium.pipelines.refresh.notify import check_hooks, notify
+from florilegium.pipelines.refresh.options import RefreshOptions
+from florilegium.pipelines.refresh.spending import Spending
+from florilegium.pipelines.telemetry.observers import watched
+from florilegium.pipelines.terminal.progress import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ def _hold_back(output: Folder, record: Refreshed, index: Index, lease: Lease) ->
 
 
 def _write(output: Folder, record: Refreshed, name: str, page: str) -> None:
-    from pipelines.report.refresh_page import write_refresh_page
+    from florilegium.pipelines.report.refresh_page import write_refresh_page
 
     output.publish(name, record.to_json())
     write_refresh_page(output, record, page)

@@ -13,18 +13,18 @@ import logging
 import time
 from collections import Counter
 
-from engine.core.errors import StorageError
-from engine.execution.observer import (
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.execution.observer import (
     CallFinished,
     Fact,
     Observer,
     RunFailed,
     RunStopped,
 )
-from engine.storage.folder import Folder
-from pipelines.dataset.files import SPENT
-from pipelines.dataset.refreshed import SpentSince, VersionCost, read_spent
-from pipelines.telemetry.progress_file import LOCAL_S, REMOTE_S
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import SPENT
+from florilegium.pipelines.dataset.refreshed import SpentSince, VersionCost, read_spent
+from florilegium.pipelines.telemetry.progress_file import LOCAL_S, REMOTE_S
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from engine.core.counted import counted
-from pipelines.dataset.refreshed import ImageCounts, Refreshed, TaskCounts
+from florilegium.engine.core.counted import counted
+from florilegium.pipelines.dataset.refreshed import ImageCounts, Refreshed, TaskCounts
 
 _MAX_DRIFTS = 8
 

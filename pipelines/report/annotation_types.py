@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.tasks import DETECTION_TASKS, PHRASE_TASKS, names_of
-from pipelines.report.paper import LENGTHS, TABLE_2, TABLE_3, TypeFigures
+from florilegium.engine.core.tasks import DETECTION_TASKS, PHRASE_TASKS, names_of
+from florilegium.pipelines.report.paper import LENGTHS, TABLE_2, TABLE_3, TypeFigures
 
 COLUMNS = ("key", "id", "task", "text", "label", "parent_id", "kept", "verdicts")
 """The columns of a shard's Parquet file that are read."""

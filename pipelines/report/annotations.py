@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.annotation import Annotation, from_json
-from engine.core.tasks import CAPTION_TASKS, NAMELESS_TASKS
-from pipelines.report.chips import Chip, Rectangle, place_chip
-from pipelines.report.drawing import Canvas, box_path, mask_path, polygon_path
+from florilegium.engine.core.annotation import Annotation, from_json
+from florilegium.engine.core.tasks import CAPTION_TASKS, NAMELESS_TASKS
+from florilegium.pipelines.report.chips import Chip, Rectangle, place_chip
+from florilegium.pipelines.report.drawing import Canvas, box_path, mask_path, polygon_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import NAMELESS_TASKS
-from engine.results.dataset_sample import DatasetSample, read_samples
-from engine.results.shard_files import Wanted
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import round_folder
-from pipelines.diff.changes import Change
-from pipelines.diff.difference import Diff, SampleDiff
-from pipelines.report.annotations import area_of, around, outline_of
-from pipelines.report.chips import Chip, Rectangle, place_chip
-from pipelines.report.drawing import Canvas, jpeg_uri
-from pipelines.report.plates import pixels_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import NAMELESS_TASKS
+from florilegium.engine.results.dataset_sample import DatasetSample, read_samples
+from florilegium.engine.results.shard_files import Wanted
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import round_folder
+from florilegium.pipelines.diff.changes import Change
+from florilegium.pipelines.diff.difference import Diff, SampleDiff
+from florilegium.pipelines.report.annotations import area_of, around, outline_of
+from florilegium.pipelines.report.chips import Chip, Rectangle, place_chip
+from florilegium.pipelines.report.drawing import Canvas, jpeg_uri
+from florilegium.pipelines.report.plates import pixels_of
 
 LONG_SIDE = 400
 """Units of a panel's longer side."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pipelines.report.annotations import ShownAnnotation
+from florilegium.pipelines.report.annotations import ShownAnnotation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from unicodedata import east_asian_width
 
-from pipelines.report.drawing import Canvas
+from florilegium.pipelines.report.drawing import Canvas
 
 HEIGHT = 17
 _PADDING = 5

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.tasks import CAPTION_TASKS, names_of
-from specialists.regions.crops import WORDS_OF_BOXES
+from florilegium.engine.core.tasks import CAPTION_TASKS, names_of
+from florilegium.specialists.regions.crops import WORDS_OF_BOXES
 
 SIDE_EDGES = np.linspace(0, 1, 41)
 """Edges of the bins of sqrt(box area / image area)."""

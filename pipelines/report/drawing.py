@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from engine.core.annotation import MaskRLE
+from florilegium.engine.core.annotation import MaskRLE
 
 LONG_SIDE = 640
 """Units of the canvas's longer side; at most as many pixels of the embedded image's."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.counted import counted
-from pipelines.report.distributions import (
+from florilegium.engine.core.counted import counted
+from florilegium.pipelines.report.distributions import (
     ASPECT_EDGES,
     SIDE_EDGES,
     WORD_EDGES,

@@ -13,22 +13,22 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from engine.core.counted import counted
-from engine.core.task import GREY
-from engine.core.tasks import TABLE, names_of
-from engine.results.manifest import Totals
-from engine.results.publication import FileStats, ShardStats
-from engine.sources.takedown import TAKEN_DOWN
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import visible
-from pipelines.dataset.files import REPORT, STATISTICS
-from pipelines.dataset.resolved import read_resolved
-from pipelines.report import figures, summary
-from pipelines.report.palette import colour
-from pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
-from pipelines.report.plates import choose_plates
-from pipelines.report.rounds import read_rounds
-from pipelines.report.statistics import Statistics, measure, write_statistics
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.task import GREY
+from florilegium.engine.core.tasks import TABLE, names_of
+from florilegium.engine.results.manifest import Totals
+from florilegium.engine.results.publication import FileStats, ShardStats
+from florilegium.engine.sources.takedown import TAKEN_DOWN
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import visible
+from florilegium.pipelines.dataset.files import REPORT, STATISTICS
+from florilegium.pipelines.dataset.resolved import read_resolved
+from florilegium.pipelines.report import figures, summary
+from florilegium.pipelines.report.palette import colour
+from florilegium.pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
+from florilegium.pipelines.report.plates import choose_plates
+from florilegium.pipelines.report.rounds import read_rounds
+from florilegium.pipelines.report.statistics import Statistics, measure, write_statistics
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.errors import SampleError
-from engine.core.image.reading import decode
-from engine.core.tasks import CAPTION_TASKS
-from engine.results.dataset_sample import DatasetSample, read_samples
-from engine.results.publication import ShardStats
-from engine.results.shard_files import Wanted, read_rows
-from engine.storage.folder import Folder
-from pipelines.report.annotations import ShownAnnotation, shown_annotations
-from pipelines.report.captions import Caption, cut_caption
-from pipelines.report.drawing import Canvas, jpeg_uri, thumbnail_uri
-from pipelines.report.statistics import spread
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.reading import decode
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.results.dataset_sample import DatasetSample, read_samples
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard_files import Wanted, read_rows
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.report.annotations import ShownAnnotation, shown_annotations
+from florilegium.pipelines.report.captions import Caption, cut_caption
+from florilegium.pipelines.report.drawing import Canvas, jpeg_uri, thumbnail_uri
+from florilegium.pipelines.report.statistics import spread
 
 PLATES = 24
 """Samples that the report shows."""

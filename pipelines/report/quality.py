@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.dataset.lineage import Round
-from pipelines.report.figures import Tick
-from pipelines.report.palette import colour
+from florilegium.pipelines.dataset.lineage import Round
+from florilegium.pipelines.report.figures import Tick
+from florilegium.pipelines.report.palette import colour
 
 WIDTH, HEIGHT = 640, 240
 """Units of the figure."""

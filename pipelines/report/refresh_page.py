@@ -6,9 +6,9 @@ refreshed on the way, and the manifest has its digest.
 
 from __future__ import annotations
 
-from engine.storage.folder import Folder
-from pipelines.dataset.refreshed import Refreshed
-from pipelines.report.page import rendered, resource
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.refreshed import Refreshed
+from florilegium.pipelines.report.page import rendered, resource
 
 _MAX_DRIFTS = 40
 

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import SOURCE
-from engine.core.rank import order, rows_of_source
-from engine.core.tasks import names_of
-from specialists.regions.places import first_of_place
+from florilegium.engine.core.annotation import SOURCE
+from florilegium.engine.core.rank import order, rows_of_source
+from florilegium.engine.core.tasks import names_of
+from florilegium.specialists.regions.places import first_of_place
 
 COLUMNS = (
     *("key", "id", "task", "label", "text", "box_xyxy"),

@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.core.counted import counted
-from engine.core.errors import UsageError
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH, Round, Student, read_lineage
-from pipelines.diff.difference import Diff, diff_rounds
-from pipelines.report.before_after import Comparison, compare_samples
-from pipelines.report.quality import QualityFigure, draw_quality
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import (
+    AGREEMENT,
+    AUDIT,
+    TRUTH,
+    Round,
+    Student,
+    read_lineage,
+)
+from florilegium.pipelines.diff.difference import Diff, diff_rounds
+from florilegium.pipelines.report.before_after import Comparison, compare_samples
+from florilegium.pipelines.report.quality import QualityFigure, draw_quality
 
 COMPARED_SHARDS = 32
 """Maximum number of shards that are compared, spread evenly; it bounds the time."""

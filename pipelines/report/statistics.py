@@ -12,15 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.results.publication import FileStats, ShardStats, to_json
-from engine.results.shard_files import read_rows
-from engine.storage.folder import Folder
-from pipelines.dataset.files import STATISTICS
-from pipelines.report import annotation_types, distributions, repeats
-from pipelines.report.annotation_types import AnnotationTypes
-from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
-from pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
-from pipelines.report.repeats import without_repeats
+from florilegium.engine.results.publication import FileStats, ShardStats, to_json
+from florilegium.engine.results.shard_files import read_rows
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import STATISTICS
+from florilegium.pipelines.report import annotation_types, distributions, repeats
+from florilegium.pipelines.report.annotation_types import AnnotationTypes
+from florilegium.pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
+from florilegium.pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
+from florilegium.pipelines.report.repeats import without_repeats
 
 MEASURED_SHARDS = 256
 """Maximum number of shards that are measured, spread evenly; it bounds the time."""

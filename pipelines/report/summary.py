@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.core.sample import DeadLetter
-from engine.execution.losses import without_taken_down
-from engine.results.judging import LINEAGE
-from engine.results.manifest import Counts, Totals
-from engine.results.publication import ShardStats
-from engine.sources.takedown import TAKEN_DOWN
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.execution.losses import without_taken_down
+from florilegium.engine.results.judging import LINEAGE
+from florilegium.engine.results.manifest import Counts, Totals
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.sources.takedown import TAKEN_DOWN
 
 EXAMPLES = 3
 """Dead letters that are shown for each reason."""

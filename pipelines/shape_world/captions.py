@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.shape_world.scene import SIGN, Relation, Thing
+from florilegium.pipelines.shape_world.scene import SIGN, Relation, Thing
 
 _NUMBERS = ("no things", "one thing", "two things", "three things", "four things", "five things",
             "six things")  # fmt: skip

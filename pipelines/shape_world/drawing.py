@@ -13,9 +13,9 @@ from itertools import combinations
 
 import numpy as np
 
-from pipelines.shape_world import painting
-from pipelines.shape_world.captions import captions
-from pipelines.shape_world.scene import (
+from florilegium.pipelines.shape_world import painting
+from florilegium.pipelines.shape_world.captions import captions
+from florilegium.pipelines.shape_world.scene import (
     COLOURS,
     INVERSE,
     PATTERNS,
@@ -29,7 +29,7 @@ from pipelines.shape_world.scene import (
     Thing,
     WorldConfig,
 )
-from pipelines.shape_world.shapes import Silhouette, board, outline
+from florilegium.pipelines.shape_world.shapes import Silhouette, board, outline
 
 _ATTEMPTS = 12
 """Random things that are tried before one is given up; 20 times as many for the first."""

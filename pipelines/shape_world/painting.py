@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipelines.shape_world.shapes import Silhouette
+from florilegium.pipelines.shape_world.shapes import Silhouette
 
 RGB: Mapping[str, np.ndarray] = {
     "red": np.array((214, 36, 40)),

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.core.errors import ConfigError, nearest
+from florilegium.engine.core.errors import ConfigError, nearest
 
 SCHEME = "shape_world"
 WORLD_VERSION = 1

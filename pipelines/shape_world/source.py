@@ -10,10 +10,16 @@ from typing import Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from engine.core.sample import DeadLetter
-from engine.sources.source import Item, Reading, Source, SourceConfig
-from pipelines.shape_world.drawing import draw
-from pipelines.shape_world.scene import SCHEME, WORLD_VERSION, WorldConfig, key_of, world_of
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
+from florilegium.pipelines.shape_world.drawing import draw
+from florilegium.pipelines.shape_world.scene import (
+    SCHEME,
+    WORLD_VERSION,
+    WorldConfig,
+    key_of,
+    world_of,
+)
 
 
 class ShapeWorldConfig(SourceConfig, WorldConfig):

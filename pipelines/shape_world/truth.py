@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.core.errors import ConfigError
-from pipelines.shape_world.drawing import draw
-from pipelines.shape_world.scene import Scene, key_of, world_of
+from florilegium.engine.core.errors import ConfigError
+from florilegium.pipelines.shape_world.drawing import draw
+from florilegium.pipelines.shape_world.scene import Scene, key_of, world_of
 
 
 def scene_of(url: str, key: str) -> Scene:

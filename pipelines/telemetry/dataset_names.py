@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from engine.core.redaction import redacted
+from florilegium.engine.core.redaction import redacted
 
 AZURE_ACCOUNT = "AZURE_STORAGE_ACCOUNT_NAME"
 """The environment variable in which `az://CONTAINER/PATH` has its account."""

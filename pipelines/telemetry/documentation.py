@@ -1,11 +1,11 @@
-"""The table of metrics as a document: `python -m pipelines.telemetry.documentation`."""
+"""The table of metrics as a document: `python -m florilegium.pipelines.telemetry.documentation`."""
 
 from __future__ import annotations
 
 import sys
 
-from pipelines.telemetry.metrics import MAX_REASONS, METRICS, Metric
-from pipelines.telemetry.prometheus import METRICS_FILE, RUN_LABEL
+from florilegium.pipelines.telemetry.metrics import MAX_REASONS, METRICS, Metric
+from florilegium.pipelines.telemetry.prometheus import METRICS_FILE, RUN_LABEL
 
 _HEAD = f"""\
 # Metrics of a build

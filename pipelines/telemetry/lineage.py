@@ -13,8 +13,8 @@ from uuid import UUID
 from openlineage.client import OpenLineageClient
 from openlineage.client.event_v2 import RunEvent
 
-from engine.core.errors import ConfigError
-from engine.execution.observer import (
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.execution.observer import (
     Fact,
     Observer,
     RunFailed,
@@ -22,12 +22,12 @@ from engine.execution.observer import (
     RunStarted,
     RunStopped,
 )
-from engine.results.manifest import Manifest, named_shards, read_manifest
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import cut
-from pipelines.telemetry.dataset_names import dataset_name
-from pipelines.telemetry.lineage_events import NAME, Events, LineageRun
-from pipelines.telemetry.sending import CLOSING_S, STOPPING_S, Sender, Service
+from florilegium.engine.results.manifest import Manifest, named_shards, read_manifest
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import cut
+from florilegium.pipelines.telemetry.dataset_names import dataset_name
+from florilegium.pipelines.telemetry.lineage_events import NAME, Events, LineageRun
+from florilegium.pipelines.telemetry.sending import CLOSING_S, STOPPING_S, Sender, Service
 
 logging.getLogger("openlineage").addHandler(logging.NullHandler())  # else it prints errors
 

@@ -29,12 +29,12 @@ from openlineage.client.facet_v2 import (
 )
 from openlineage.client.uuid import generate_new_uuid
 
-from engine.core.columns import Column
-from engine.core.redaction import redacted
-from engine.results.contract import SAMPLE_COLUMNS
-from engine.results.manifest import Manifest
-from engine.results.publication import ShardStats
-from pipelines.telemetry.dataset_names import DatasetName
+from florilegium.engine.core.columns import Column
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.results.contract import SAMPLE_COLUMNS
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.results.publication import ShardStats
+from florilegium.pipelines.telemetry.dataset_names import DatasetName
 
 NAME = "florilegium"
 VERSION = version(NAME)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.execution.observer import (
+from florilegium.engine.execution.observer import (
     CallFinished,
     Fact,
     Observer,

@@ -9,22 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.core.redaction import redacted
-from engine.execution.observer import Observer, Observers, RunFinished, RunStarted, observed
-from engine.execution.preparation import Run
-from engine.execution.progress import Progress
-from engine.execution.run import started
-from engine.planning.config import RunConfig
-from engine.storage.folder import Folder
-from pipelines.telemetry.metrics import MetricsObserver
-from pipelines.telemetry.progress_file import ProgressPublisher
-from pipelines.telemetry.prometheus import METRICS_FILE, RayExporter, TextfileExporter
-from pipelines.telemetry.services import lineage_of, tracing_of
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.observer import (
+    Observer,
+    Observers,
+    RunFinished,
+    RunStarted,
+    observed,
+)
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import started
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.telemetry.metrics import MetricsObserver
+from florilegium.pipelines.telemetry.progress_file import ProgressPublisher
+from florilegium.pipelines.telemetry.prometheus import METRICS_FILE, RayExporter, TextfileExporter
+from florilegium.pipelines.telemetry.services import lineage_of, tracing_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-    from pipelines.telemetry.lineage_events import LineageRun
+    from florilegium.pipelines.telemetry.lineage_events import LineageRun
 
 BUILD = "build"
 """What services call the command that makes one dataset."""

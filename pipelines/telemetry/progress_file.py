@@ -19,9 +19,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from engine.core.errors import UsageError
-from engine.core.redaction import redacted
-from engine.execution.observer import (
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.observer import (
     Fact,
     Observer,
     RunFailed,
@@ -29,10 +29,10 @@ from engine.execution.observer import (
     RunStarted,
     RunStopped,
 )
-from engine.execution.progress import Progress
-from engine.storage.folder import Folder
-from engine.storage.lease import Holder
-from pipelines.telemetry.metrics import FAILED, RUNNING, STOPPED
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import Holder
+from florilegium.pipelines.telemetry.metrics import FAILED, RUNNING, STOPPED
 
 _log = logging.getLogger(__name__)
 

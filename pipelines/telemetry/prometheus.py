@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError
-from engine.planning.registry import require
-from pipelines.telemetry.metrics import METRICS, Exporter, Metric
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.registry import require
+from florilegium.pipelines.telemetry.metrics import METRICS, Exporter, Metric
 
 METRICS_FILE = "FLORILEGIUM_METRICS_FILE"
 """The environment variable that has the path of the file."""

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from engine.core.redaction import redacted
-from pipelines.terminal.console import ERR
+from florilegium.engine.core.redaction import redacted
+from florilegium.pipelines.terminal.console import ERR
 
 MessageT = TypeVar("MessageT")
 

@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine.core.errors import ConfigError, UsageError
-from engine.planning.registry import require
-from engine.storage.folder import Folder
-from engine.untrusted.escaped import cut
+from florilegium.engine.core.errors import ConfigError, UsageError
+from florilegium.engine.planning.registry import require
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.escaped import cut
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-    from pipelines.telemetry.lineage import Lineage
-    from pipelines.telemetry.lineage_events import LineageRun
-    from pipelines.telemetry.tracing import Tracing
+    from florilegium.pipelines.telemetry.lineage import Lineage
+    from florilegium.pipelines.telemetry.lineage_events import LineageRun
+    from florilegium.pipelines.telemetry.tracing import Tracing
 
 _LINEAGE = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT__TYPE")
 _TRACING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -40,7 +40,7 @@ def lineage_of(command: str, output: Folder, parent: LineageRun | None = None) -
         return None
     require("OpenLineage, which the environment asks for,", ("openlineage",), extra="lineage")
     with _set_up("OpenLineage", off="OPENLINEAGE_DISABLED=true"):
-        from pipelines.telemetry.lineage import Lineage
+        from florilegium.pipelines.telemetry.lineage import Lineage
 
         return Lineage(command, output, parent=parent)
 
@@ -63,7 +63,7 @@ def tracing_of(command: str, parent: Context | None = None) -> Tracing | None:
                 f"set it to that, with the port of HTTP (4318), or set {_NO_TRACES}"
             )
     with _set_up("OpenTelemetry", off=_NO_TRACES):
-        from pipelines.telemetry.tracing import Tracing
+        from florilegium.pipelines.telemetry.tracing import Tracing
 
         return Tracing(command, parent=parent)
 

@@ -32,8 +32,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from engine.core.counted import counted
-from engine.execution.observer import (
+from florilegium.engine.core.counted import counted
+from florilegium.engine.execution.observer import (
     CallFinished,
     Fact,
     Observer,
@@ -47,8 +47,8 @@ from engine.execution.observer import (
     ShardSkipped,
     WorkerLost,
 )
-from engine.results.manifest import Manifest
-from pipelines.telemetry.sending import CLOSING_S, STOPPING_S, Service
+from florilegium.engine.results.manifest import Manifest
+from florilegium.pipelines.telemetry.sending import CLOSING_S, STOPPING_S, Service
 
 NAME = "florilegium"
 _PARENT = ("traceparent", "tracestate")

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from engine.untrusted.escaped import visible
+from florilegium.engine.untrusted.escaped import visible
 
 MAX_LINE_LENGTH = 2000
 """Maximum characters of a line of an error."""

@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from engine.execution.progress import Progress
-from engine.untrusted.escaped import visible
-from pipelines.terminal.console import ERR, Terminal
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.untrusted.escaped import visible
+from florilegium.pipelines.terminal.console import ERR, Terminal
 
 PLAIN_INTERVAL_S = 5.0
 

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.execution.log import logged_by
-from pipelines.terminal.console import ERR
+from florilegium.engine.execution.log import logged_by
+from florilegium.pipelines.terminal.console import ERR
 
 
 class _TerminalLog(logging.Handler):

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from random import Random
 
-from engine.results.dataset_sample import DatasetSample
-from specialists.words.colours import COLOURS
-from specialists.words.nouns import NUMBERS, stem
-from specialists.words.relations import Name, Relations, name_of, names_in
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.specialists.words.colours import COLOURS
+from florilegium.specialists.words.nouns import NUMBERS, stem
+from florilegium.specialists.words.relations import Name, Relations, name_of, names_in
 
 _DRAWS = 8
 """Random names that are tried for one prompt."""

@@ -13,12 +13,12 @@ from itertools import groupby
 from random import Random
 from types import MappingProxyType
 
-from engine.core.annotation import Annotation
-from engine.results.dataset_sample import DatasetSample
-from pipelines.training.absent import Absence
-from pipelines.training.config import TrainConfig
-from pipelines.training.expressions import unique_texts
-from specialists.florence2.format import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.training.absent import Absence
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.expressions import unique_texts
+from florilegium.specialists.florence2.format import (
     FLORENCE2_TASKS,
     TARGETS,
     clean,
@@ -28,9 +28,9 @@ from specialists.florence2.format import (
     polygon_target,
     region_text_target,
 )
-from specialists.florence2.mirror import mirrored
-from specialists.regions.outline import outline
-from specialists.words.relations import read_relations
+from florilegium.specialists.florence2.mirror import mirrored
+from florilegium.specialists.regions.outline import outline
+from florilegium.specialists.words.relations import read_relations
 
 SOURCE_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.training.files import digest_of_file, make_durable, write_json
+from florilegium.pipelines.training.files import digest_of_file, make_durable, write_json
 
 CHECKPOINTS = "checkpoints"
 COMPLETE = "complete.json"

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.image.reading import decode
-from pipelines.training.examples import Example
+from florilegium.engine.core.image.reading import decode
+from florilegium.pipelines.training.examples import Example
 
 IGNORED = -100
 """The label that the loss ignores."""

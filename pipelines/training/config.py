@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.core.errors import nearest
-from engine.untrusted.names import check_name
-from specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.engine.core.errors import nearest
+from florilegium.engine.untrusted.names import check_name
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS
 
 SPEED_OPTIONS = {
     *("num_gpus", "threads", "checkpoint_every", "log_every", "keep_checkpoints"),

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 
-from engine.results.dataset_sample import DatasetSample
-from pipelines.training.answers import SampleLabels, makers_of
-from pipelines.training.config import TrainConfig
-from pipelines.training.templates import fill
-from specialists.florence2.format import FLORENCE2_TASKS, prompt_of
-from specialists.florence2.mirror import MIRRORED_TASKS
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.training.answers import SampleLabels, makers_of
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.templates import fill
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS, prompt_of
+from florilegium.specialists.florence2.mirror import MIRRORED_TASKS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

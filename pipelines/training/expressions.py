@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import DESCRIBED_TASKS
-from specialists.florence2.format import clean
-from specialists.regions.overlap import box_overlap
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import DESCRIBED_TASKS
+from florilegium.specialists.florence2.format import clean
+from florilegium.specialists.regions.overlap import box_overlap
 
 _SAME_REGION = 0.6
 """IoU from which two boxes with the same words are one region, as in the filter `nms`."""

@@ -8,7 +8,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from engine.storage.folder import Folder
+from florilegium.engine.storage.folder import Folder
 
 
 def digest_of_file(path: Path) -> str:

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
-from engine.core.counted import counted
-from engine.core.errors import FlorilegiumError, RunError
-from engine.execution.ray_runner import start_ray
-from engine.execution.waiting import waiting_for
-from engine.planning.config import RunnerConfig
-from pipelines.training.config import TrainConfig
-from pipelines.training.worker import Outcome, OutOfMemory, TrainingJob, work
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import FlorilegiumError, RunError
+from florilegium.engine.execution.ray_runner import start_ray
+from florilegium.engine.execution.waiting import waiting_for
+from florilegium.engine.planning.config import RunnerConfig
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.worker import Outcome, OutOfMemory, TrainingJob, work
 
 RAY = ".ray"
 """The folder in the output where Ray Train writes, while training."""

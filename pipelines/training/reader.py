@@ -13,14 +13,14 @@ from functools import partial
 from itertools import count, islice
 from random import Random
 
-from engine.core.counted import counted
-from engine.core.errors import UsageError
-from engine.core.sample import fold_of, is_in_share
-from engine.results.dataset import Dataset
-from engine.results.dataset_sample import DatasetSample
-from pipelines.training.collate import Encoded
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import Example
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.sample import fold_of, is_in_share
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.training.collate import Encoded
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import Example
 
 _BUCKETS = 1000
 """Resolution of `validation_share`."""

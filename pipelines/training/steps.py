@@ -26,20 +26,20 @@ from transformers import (
     TrainingArguments,
 )
 
-from engine.core.errors import RunError
-from pipelines.training.checkpoints import (
+from florilegium.engine.core.errors import RunError
+from florilegium.pipelines.training.checkpoints import (
     CHECKPOINTS,
     complete,
     last_checkpoint,
     state_of,
     step_of,
 )
-from pipelines.training.collate import IGNORED, Collator, Encoded
-from pipelines.training.config import TrainConfig
-from pipelines.training.files import write_json
-from pipelines.training.reader import Reader
-from pipelines.training.student import parameter_groups
-from pipelines.training.tally import LossTally
+from florilegium.pipelines.training.collate import IGNORED, Collator, Encoded
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.files import write_json
+from florilegium.pipelines.training.reader import Reader
+from florilegium.pipelines.training.student import parameter_groups
+from florilegium.pipelines.training.tally import LossTally
 
 PROGRESS = "progress.json"
 LOGS = "logs"

@@ -10,12 +10,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError
-from pipelines.training.config import LoraConfig, TrainConfig
-from pipelines.training.files import make_durable
-from specialists.florence2.checkpoint import load_florence2
-from specialists.florence2.format import STRUCTURE_TOKENS
-from specialists.pretrained.checkpoint import Checkpoint
+from florilegium.engine.core.errors import ConfigError
+from florilegium.pipelines.training.config import LoraConfig, TrainConfig
+from florilegium.pipelines.training.files import make_durable
+from florilegium.specialists.florence2.checkpoint import load_florence2
+from florilegium.specialists.florence2.format import STRUCTURE_TOKENS
+from florilegium.specialists.pretrained.checkpoint import Checkpoint
 
 WEIGHTS = "model.safetensors"
 TOWER = "vision_tower"

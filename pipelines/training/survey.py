@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.counted import counted
-from engine.core.errors import UsageError
-from engine.core.tasks import DETECTION_TASKS
-from engine.results.dataset import Dataset
-from engine.storage.folder import Folder
-from pipelines.training.answers import EXPRESSION_TASKS, REQUIRED_TASKS, SOURCE_TASKS
-from pipelines.training.config import TrainConfig
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.tasks import DETECTION_TASKS
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.training.answers import EXPRESSION_TASKS, REQUIRED_TASKS, SOURCE_TASKS
+from florilegium.pipelines.training.config import TrainConfig
 
 _COLUMNS = ["key", "task", "text", "label", "confidence", "kept"]
 _MAX_NAMES = 10_000

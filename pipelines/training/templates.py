@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.results.dataset_sample import DatasetSample
-from pipelines.training.config import CustomTask
-from specialists.florence2.format import clean, locations
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.training.config import CustomTask
+from florilegium.specialists.florence2.format import clean, locations
 
 _FIELD = re.compile(r"\{([\w.]+)\}")
 _METADATA = "metadata"

@@ -21,22 +21,22 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from engine.core.errors import RunError
-from engine.core.sample import digest_of
-from engine.execution.waiting import PATIENCE_S
-from engine.planning.registry import require
-from engine.results.dataset import open_dataset
-from engine.storage.folder import Folder
-from pipelines.training.checkpoints import CHECKPOINTS, sweep
-from pipelines.training.config import TrainConfig
-from pipelines.training.files import digest_of_file, write_json
-from pipelines.training.launch import RAY, cluster, run_workers, waiting_workers
-from pipelines.training.reader import Part
-from pipelines.training.student import WEIGHTS
-from pipelines.training.survey import Survey, survey
-from pipelines.training.worker import Outcome, OutOfMemory, TrainingJob
-from specialists.florence2.checkpoint import resolve_florence2
-from specialists.words.relations import read_relations
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.execution.waiting import PATIENCE_S
+from florilegium.engine.planning.registry import require
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.training.checkpoints import CHECKPOINTS, sweep
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.files import digest_of_file, write_json
+from florilegium.pipelines.training.launch import RAY, cluster, run_workers, waiting_workers
+from florilegium.pipelines.training.reader import Part
+from florilegium.pipelines.training.student import WEIGHTS
+from florilegium.pipelines.training.survey import Survey, survey
+from florilegium.pipelines.training.worker import Outcome, OutOfMemory, TrainingJob
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
+from florilegium.specialists.words.relations import read_relations
 
 VERSION = 2
 """Raise it when the same inputs would give other weights."""

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.core.errors import RunError
-from engine.results.dataset import open_dataset
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import ExampleMaker
-from pipelines.training.reader import Part, Reader
-from pipelines.training.survey import Survey
-from specialists.florence2.checkpoint import resolve_florence2
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import ExampleMaker
+from florilegium.pipelines.training.reader import Part, Reader
+from florilegium.pipelines.training.survey import Survey
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
 
 if TYPE_CHECKING:
-    from pipelines.training.collate import Collator
+    from florilegium.pipelines.training.collate import Collator
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 
@@ -69,9 +69,9 @@ def _train(job: TrainingJob) -> Outcome:
     import torch
     from ray.train import get_context
 
-    from pipelines.training.steps import Florence2Trainer, WorkerRank, validation_losses
-    from pipelines.training.student import open_student, prepare, save_student
-    from pipelines.training.tally import LossTally
+    from florilegium.pipelines.training.steps import Florence2Trainer, WorkerRank, validation_losses
+    from florilegium.pipelines.training.student import open_student, prepare, save_student
+    from florilegium.pipelines.training.tally import LossTally
 
     context = get_context()
     worker_rank = WorkerRank(rank=context.get_world_rank(), workers=context.get_world_size())
@@ -98,7 +98,7 @@ def _train(job: TrainingJob) -> Outcome:
 
 
 def _collator(model: Any, processor: Any, config: TrainConfig) -> Collator:
-    from pipelines.training.collate import Collator
+    from florilegium.pipelines.training.collate import Collator
 
     text = model.config.text_config
     return Collator(

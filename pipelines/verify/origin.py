@@ -14,15 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import ANNOTATION_NAMES, SOURCE, annotation_id
-from engine.core.errors import FlorilegiumError, StorageError
-from engine.core.image.header import PIXELS_VERSION
-from engine.core.sample import DeadLetter, digest_of
-from engine.planning.config import LAYERS
-from engine.planning.fingerprint import fingerprint_of, recipe_of
-from engine.planning.gates import divided_stages, gate_digests
-from engine.planning.partition import INDEX_NAME, index_table
-from engine.results.layer import (
+from florilegium.engine.core.annotation import ANNOTATION_NAMES, SOURCE, annotation_id
+from florilegium.engine.core.errors import FlorilegiumError, StorageError
+from florilegium.engine.core.image.header import PIXELS_VERSION
+from florilegium.engine.core.sample import DeadLetter, digest_of
+from florilegium.engine.planning.config import LAYERS
+from florilegium.engine.planning.fingerprint import fingerprint_of, recipe_of
+from florilegium.engine.planning.gates import divided_stages, gate_digests
+from florilegium.engine.planning.partition import INDEX_NAME, index_table
+from florilegium.engine.results.layer import (
     ANNOTATION_SCHEMA,
     Layer,
     StageError,
@@ -30,14 +30,14 @@ from engine.results.layer import (
     parse_layer,
     samples_of_shard,
 )
-from engine.results.manifest import MANIFEST
-from engine.results.publication import STATS, ShardStats
-from engine.results.shard import SOURCE_FINGERPRINT
-from engine.storage.documents import in_one_line
-from engine.storage.folder import Folder
-from pipelines.dataset.files import RUN, has_next_version
-from pipelines.dataset.resolved import is_sealed, read_resolved
-from pipelines.verify.shard_contract import ShardCheck
+from florilegium.engine.results.manifest import MANIFEST
+from florilegium.engine.results.publication import STATS, ShardStats
+from florilegium.engine.results.shard import SOURCE_FINGERPRINT
+from florilegium.engine.storage.documents import in_one_line
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import RUN, has_next_version
+from florilegium.pipelines.dataset.resolved import is_sealed, read_resolved
+from florilegium.pipelines.verify.shard_contract import ShardCheck
 
 _STAGE_FIELDS = frozenset(
     {"name", "use", "version", "model", "revision", "reads", "config", "thresholds"}

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import FlorilegiumError
-from engine.results.manifest import MANIFEST, read_manifest
-from engine.storage.documents import in_one_line
-from engine.storage.folder import Folder
-from pipelines.dataset.files import LINEAGE
-from pipelines.dataset.lineage import (
+from florilegium.engine.core.errors import FlorilegiumError
+from florilegium.engine.results.manifest import MANIFEST, read_manifest
+from florilegium.engine.storage.documents import in_one_line
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import LINEAGE
+from florilegium.pipelines.dataset.lineage import (
     CANDIDATES,
     ROUND,
     ROUNDS,
@@ -19,10 +19,10 @@ from pipelines.dataset.lineage import (
     Round,
     read_lineage,
 )
-from pipelines.dataset.resolved import read_resolved
-from pipelines.merge.calibration import read_calibration
-from pipelines.training.files import digest_of_file
-from pipelines.training.student import WEIGHTS
+from florilegium.pipelines.dataset.resolved import read_resolved
+from florilegium.pipelines.merge.calibration import read_calibration
+from florilegium.pipelines.training.files import digest_of_file
+from florilegium.pipelines.training.student import WEIGHTS
 
 CALIBRATION = "calibration"
 REFINED = {

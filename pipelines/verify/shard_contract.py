@@ -19,13 +19,13 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import ANNOTATION_NAMES
-from engine.core.counted import counted
-from engine.core.errors import SampleError, StorageError
-from engine.core.image.reading import decode, read_header
-from engine.core.limits import PILLOW_MAX_PIXELS
-from engine.results.contract import SAMPLE_TYPES, SHARD_COLUMNS, SHARD_SCHEMA
-from engine.results.publication import (
+from florilegium.engine.core.annotation import ANNOTATION_NAMES
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import SampleError, StorageError
+from florilegium.engine.core.image.reading import decode, read_header
+from florilegium.engine.core.limits import PILLOW_MAX_PIXELS
+from florilegium.engine.results.contract import SAMPLE_TYPES, SHARD_COLUMNS, SHARD_SCHEMA
+from florilegium.engine.results.publication import (
     SHARDS,
     STATS,
     FileStats,
@@ -36,11 +36,11 @@ from engine.results.publication import (
     tar_of,
     to_json,
 )
-from engine.results.shard_files import BESIDE_IMAGE, read_files
-from engine.storage.documents import in_one_line, parse_json
-from engine.storage.folder import Folder
-from engine.storage.parquet import from_parquet
-from pipelines.verify.differences import differences
+from florilegium.engine.results.shard_files import BESIDE_IMAGE, read_files
+from florilegium.engine.storage.documents import in_one_line, parse_json
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.parquet import from_parquet
+from florilegium.pipelines.verify.differences import differences
 
 SHARD_FIELDS = frozenset(
     {"name", "number", "samples", "samples_digest", "annotations_kept", "annotations_dropped"}

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.core.errors import ConfigError, StorageError
-from engine.planning.registry import require
-from engine.results.manifest import MANIFEST, SIGNATURE
-from engine.storage.folder import Folder
-from engine.storage.lease import writing
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import ConfigError, StorageError
+from florilegium.engine.planning.registry import require
+from florilegium.engine.results.manifest import MANIFEST, SIGNATURE
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import writing
+from florilegium.pipelines.verify.verify import verify_dataset
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.core.errors import StorageError
-from engine.results.manifest import RECIPE
-from engine.results.takedowns import (
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.results.manifest import RECIPE
+from florilegium.engine.results.takedowns import (
     PENDING,
     TAKEDOWNS,
     is_takedown_file,
@@ -16,10 +16,10 @@ from engine.results.takedowns import (
     read_receipts,
     stored_list,
 )
-from engine.sources.takedown import NOTHING, TAKEN_DOWN, Takedown
-from engine.storage.folder import Folder, is_left_over
-from pipelines.dataset.bases import Bases
-from pipelines.verify.shard_contract import ShardCheck
+from florilegium.engine.sources.takedown import NOTHING, TAKEN_DOWN, Takedown
+from florilegium.engine.storage.folder import Folder, is_left_over
+from florilegium.pipelines.dataset.bases import Bases
+from florilegium.pipelines.verify.shard_contract import ShardCheck
 
 
 class TakedownCheck:

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict
 from typing import Any
 
-from engine.core.errors import StorageError
-from engine.execution.log import LOG
-from engine.planning.config import LAYERS
-from engine.planning.fingerprint import FORMAT_VERSION
-from engine.planning.partition import INDEX_NAME
-from engine.results.manifest import (
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.execution.log import LOG
+from florilegium.engine.planning.config import LAYERS
+from florilegium.engine.planning.fingerprint import FORMAT_VERSION
+from florilegium.engine.planning.partition import INDEX_NAME
+from florilegium.engine.results.manifest import (
     DEAD_LETTERS,
     MANIFEST,
     MANIFEST_NAMES,
@@ -28,15 +28,15 @@ from engine.results.manifest import (
     read_manifest,
     sealed,
 )
-from engine.results.publication import SHARDS, STATS, FileStats, ShardStats
-from engine.results.takedowns import TAKEDOWNS
-from engine.results.versions import VERSIONS, live_shards, version_files
-from engine.sources.source import RECEIPTS
-from engine.storage.documents import in_one_line, parse_json
-from engine.storage.folder import Folder, is_left_over
-from engine.storage.lease import LEASES, PARTS
-from pipelines.dataset.card import card_of, claims_of
-from pipelines.dataset.files import (
+from florilegium.engine.results.publication import SHARDS, STATS, FileStats, ShardStats
+from florilegium.engine.results.takedowns import TAKEDOWNS
+from florilegium.engine.results.versions import VERSIONS, live_shards, version_files
+from florilegium.engine.sources.source import RECEIPTS
+from florilegium.engine.storage.documents import in_one_line, parse_json
+from florilegium.engine.storage.folder import Folder, is_left_over
+from florilegium.engine.storage.lease import LEASES, PARTS
+from florilegium.pipelines.dataset.card import card_of, claims_of
+from florilegium.pipelines.dataset.files import (
     CARD,
     HELD_BACK,
     HELD_BACK_PAGE,
@@ -49,14 +49,14 @@ from pipelines.dataset.files import (
     has_next_version,
     named_by_manifest,
 )
-from pipelines.dataset.refreshed import read_refreshed, read_spent
-from pipelines.report.statistics import Statistics
-from pipelines.telemetry.progress_file import PROGRESS
-from pipelines.verify.differences import differences
-from pipelines.verify.origin import Origin, layer_of, stage_problems
-from pipelines.verify.rounds import REFINED, check_rounds
-from pipelines.verify.shard_contract import ShardCheck
-from pipelines.verify.takedowns import TakedownCheck
+from florilegium.pipelines.dataset.refreshed import read_refreshed, read_spent
+from florilegium.pipelines.report.statistics import Statistics
+from florilegium.pipelines.telemetry.progress_file import PROGRESS
+from florilegium.pipelines.verify.differences import differences
+from florilegium.pipelines.verify.origin import Origin, layer_of, stage_problems
+from florilegium.pipelines.verify.rounds import REFINED, check_rounds
+from florilegium.pipelines.verify.shard_contract import ShardCheck
+from florilegium.pipelines.verify.takedowns import TakedownCheck
 
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE, SPENT)

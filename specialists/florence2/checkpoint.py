@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.core.errors import ConfigError
-from specialists.florence2.format import LOCATION_TOKENS
-from specialists.pretrained.checkpoint import Checkpoint, Family, resolve
-from specialists.pretrained.loading import load_pretrained
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.florence2.format import LOCATION_TOKENS
+from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family, resolve
+from florilegium.specialists.pretrained.loading import load_pretrained
 
 NATIVE = "florence-community/Florence-2-base"
 """The released weights, in the format of the class in `transformers`."""

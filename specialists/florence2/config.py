@@ -6,17 +6,19 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.core.errors import nearest
-from engine.core.stage import RUNTIME
-from specialists.florence2.format import FLORENCE2_TASKS, clean
-from specialists.florence2.mirror import MIRRORED_TASKS
-from specialists.pretrained.config import LoadingConfig
+from florilegium.engine.core.errors import nearest
+from florilegium.engine.core.stage import RUNTIME
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
+from florilegium.specialists.florence2.mirror import MIRRORED_TASKS
+from florilegium.specialists.pretrained.config import LoadingConfig
 
 
 class Florence2Config(LoadingConfig):
     """Options of `florence2`: weights, tasks, search."""
 
-    model: Annotated[str | tuple[str, ...], RUNTIME] = "package://specialists/tiny_florence2"
+    model: Annotated[str | tuple[str, ...], RUNTIME] = (
+        "package://florilegium/specialists/tiny_florence2"
+    )
     """A folder, `package://NAME/FOLDER` or a hub id, such as `florence-community/Florence-2-base`.
     A list is for cross-fitting: a sample of fold i (`fold_of`) is labelled by the i-th model, which
     was trained on the other folds. The digest of the weights counts, not their path."""

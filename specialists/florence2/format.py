@@ -16,8 +16,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.core.task import Florence2Prompt, Words
-from engine.core.tasks import TABLE
+from florilegium.engine.core.task import Florence2Prompt, Words
+from florilegium.engine.core.tasks import TABLE
 
 BINS = 1000
 """Location tokens per axis: `<loc_0>` to `<loc_999>`."""

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.core.errors import ConfigError
-from specialists.florence2.checkpoint import load_florence2
-from specialists.florence2.scores import GeneratedAnswer, token_probabilities
-from specialists.florence2.tokens import Tokens
-from specialists.pretrained.checkpoint import Checkpoint
-from specialists.pretrained.network import Network, unbatched
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.florence2.checkpoint import load_florence2
+from florilegium.specialists.florence2.scores import GeneratedAnswer, token_probabilities
+from florilegium.specialists.florence2.tokens import Tokens
+from florilegium.specialists.pretrained.checkpoint import Checkpoint
+from florilegium.specialists.pretrained.network import Network, unbatched
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from specialists.florence2.config import Florence2Config
+    from florilegium.specialists.florence2.config import Florence2Config
 
 _TAIL = 16
 """Tokens kept at the end of a prompt that is too long: the words of the task."""

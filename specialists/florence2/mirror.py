@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import names_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import names_of
 
 MIRRORED_TASKS = names_of(
     lambda task: task.kind == "region" and not task.is_of_region and task.words in ("name", "")

@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.stage import Input, one_of
-from engine.core.tasks import CAPTION_TASKS
-from specialists.florence2.format import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.stage import Input, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.florence2.format import (
     FLORENCE2_TASKS,
     Florence2Task,
     SizeWH,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from specialists.florence2.format import BINS
-from specialists.florence2.tokens import Tokens
-from specialists.pretrained.token_scores import sentence_score
+from florilegium.specialists.florence2.format import BINS
+from florilegium.specialists.florence2.tokens import Tokens
+from florilegium.specialists.pretrained.token_scores import sentence_score
 
 if TYPE_CHECKING:
     from torch import Tensor

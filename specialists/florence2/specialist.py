@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample, fold_of
-from engine.core.stage import Specialist, StageConfig
-from specialists.florence2.checkpoint import resolve_florence2
-from specialists.florence2.config import Florence2Config
-from specialists.florence2.format import FLORENCE2_TASKS, clean
-from specialists.florence2.mirror import mirrored, mirrored_pixels
-from specialists.florence2.prompts import in_order, inputs, prompts_of, subjects_of_all
-from specialists.pretrained.checkpoint import Checkpoint, model_name
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample, fold_of
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
+from florilegium.specialists.florence2.config import Florence2Config
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
+from florilegium.specialists.florence2.mirror import mirrored, mirrored_pixels
+from florilegium.specialists.florence2.prompts import in_order, inputs, prompts_of, subjects_of_all
+from florilegium.specialists.pretrained.checkpoint import Checkpoint, model_name
 
 if TYPE_CHECKING:
-    from specialists.florence2.answer import AnswerParser
-    from specialists.florence2.generation import Florence2Network
+    from florilegium.specialists.florence2.answer import AnswerParser
+    from florilegium.specialists.florence2.generation import Florence2Network
 
 
 class Florence2(Specialist[Florence2Config]):
@@ -64,8 +64,8 @@ class Florence2(Specialist[Florence2Config]):
 
     def load(self) -> None:
         """Load the weights of every fold."""
-        from specialists.florence2.answer import AnswerParser
-        from specialists.florence2.generation import Florence2Network
+        from florilegium.specialists.florence2.answer import AnswerParser
+        from florilegium.specialists.florence2.generation import Florence2Network
 
         self._networks: list[Florence2Network] = [
             Florence2Network(checkpoint, self.config) for checkpoint in self._checkpoints()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from specialists.florence2.format import LOCATION_TOKENS, STRUCTURE_TOKENS
+from florilegium.specialists.florence2.format import LOCATION_TOKENS, STRUCTURE_TOKENS
 
 NO_BIN = -1
 _NEITHER = "<unk>"

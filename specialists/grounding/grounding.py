@@ -13,16 +13,25 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
-from engine.core.tasks import CAPTION_TASKS, checked_captions
-from specialists.detection.grounding_dino import GroundedBoxes, GroundingDino, GroundingText
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.stage import Pretrained
-from specialists.words.english import english_captions, english_revision, load_english, parse
-from specialists.words.noun_phrases import NounPhrase, noun_phrases, split
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS, checked_captions
+from florilegium.specialists.detection.grounding_dino import (
+    GroundedBoxes,
+    GroundingDino,
+    GroundingText,
+)
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.words.english import (
+    english_captions,
+    english_revision,
+    load_english,
+    parse,
+)
+from florilegium.specialists.words.noun_phrases import NounPhrase, noun_phrases, split
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from specialists.grounding.positions import GridPosition, assign_boxes, stated_positions
-from specialists.regions.overlap import box_overlap
-from specialists.words.occurrences import Span
+from florilegium.engine.core.annotation import Annotation
+from florilegium.specialists.grounding.positions import GridPosition, assign_boxes, stated_positions
+from florilegium.specialists.regions.overlap import box_overlap
+from florilegium.specialists.words.occurrences import Span
 
 _SAME_LINE = 0.5
 """IoU above which two lines with the same text are one line, read twice."""

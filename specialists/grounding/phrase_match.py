@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.rank import ranked
-from engine.core.sample import Sample
-from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
-from engine.core.tasks import CAPTION_TASKS
-from specialists.grounding.mentions import Mention, distinct_lines, referents
-from specialists.words.colours import COLOURS
-from specialists.words.english import english_captions, english_revision, load_english, parse
-from specialists.words.noun_phrases import is_whole
-from specialists.words.nouns import NUMBERS, REFERENCES, plural, quoted
-from specialists.words.occurrences import occurrences
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.rank import ranked
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.grounding.mentions import Mention, distinct_lines, referents
+from florilegium.specialists.words.colours import COLOURS
+from florilegium.specialists.words.english import (
+    english_captions,
+    english_revision,
+    load_english,
+    parse,
+)
+from florilegium.specialists.words.noun_phrases import is_whole
+from florilegium.specialists.words.nouns import NUMBERS, REFERENCES, plural, quoted
+from florilegium.specialists.words.occurrences import occurrences
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token

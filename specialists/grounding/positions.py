@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import regex
 
-from specialists.captions.layout import cell_of
-from specialists.words.occurrences import Span
+from florilegium.specialists.captions.layout import cell_of
+from florilegium.specialists.words.occurrences import Span
 
 _ROWS = {"top": 0, "upper": 0, "bottom": 2, "lower": 2}
 _COLUMNS = {"left": 0, "right": 2}

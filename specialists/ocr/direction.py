@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import regex
 
-from specialists.ocr.text_lines import sizes_of
+from florilegium.specialists.ocr.text_lines import sizes_of
 
 _SURE = 0.98
 """A line with this score is not read in other orientations; few have it upside down."""

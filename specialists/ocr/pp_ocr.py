@@ -16,17 +16,23 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, MissingModel
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Specialist, StageConfig
-from specialists.ocr.direction import Reading, View, read_lines, side_by_side
-from specialists.ocr.text_lines import hulls_of, laid_flat, line, order_by_gaps, sizes_of
-from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.network import Network, preprocess, to_float32
-from specialists.pretrained.stage import Pretrained
-from specialists.pretrained.token_scores import rounded
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, MissingModel
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.specialists.ocr.direction import Reading, View, read_lines, side_by_side
+from florilegium.specialists.ocr.text_lines import (
+    hulls_of,
+    laid_flat,
+    line,
+    order_by_gaps,
+    sizes_of,
+)
+from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.network import Network, preprocess, to_float32
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.token_scores import rounded
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.image.resizing import shrunk
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Specialist, StageConfig
-from specialists.ocr.direction import Reading, View, read_lines, side_by_side
-from specialists.ocr.text_lines import has_area, laid_flat, line
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.image.resizing import shrunk
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.specialists.ocr.direction import Reading, View, read_lines, side_by_side
+from florilegium.specialists.ocr.text_lines import has_area, laid_flat, line
 
 if TYPE_CHECKING:
     from rapidocr import RapidOCR

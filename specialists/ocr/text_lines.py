@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.core.annotation import Annotation
+from florilegium.engine.core.annotation import Annotation
 
 _RUNS_DOWN = 1.5
 """Aspect ratio, height / width, from which text is assumed to run down, as in PP-OCR."""

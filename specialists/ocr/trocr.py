@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
-from specialists.ocr.text_lines import as_read, laid_flat
-from specialists.pretrained.checkpoint import Checkpoint, Family
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
-from specialists.pretrained.network import preprocess
-from specialists.pretrained.stage import Pretrained
-from specialists.pretrained.token_scores import rounded, sentence_score
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.specialists.ocr.text_lines import as_read, laid_flat
+from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
+from florilegium.specialists.pretrained.network import preprocess
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.token_scores import rounded, sentence_score
 
 if TYPE_CHECKING:
     from torch import Tensor

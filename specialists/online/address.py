@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from engine.core.errors import ConfigError
+from florilegium.engine.core.errors import ConfigError
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 """Upper case only, so that a key itself is not accepted as a name."""

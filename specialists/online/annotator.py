@@ -13,14 +13,14 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field, field_validator
 
-from engine.core.errors import SampleError, nearest
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME
-from engine.core.tasks import CAPTION_TASKS
-from specialists.online.chat import ChatConfig, ChatSpecialist, Message
-from specialists.online.context import PromptLimits
-from specialists.online.prompts import RULES, Prompt, read_prompt, revision_of
-from specialists.online.reply import texts_in
+from florilegium.engine.core.errors import SampleError, nearest
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.online.chat import ChatConfig, ChatSpecialist, Message
+from florilegium.specialists.online.context import PromptLimits
+from florilegium.specialists.online.prompts import RULES, Prompt, read_prompt, revision_of
+from florilegium.specialists.online.reply import texts_in
 
 Conversation = Sequence[Message]
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, MissingPackage, SampleError
-from engine.core.image.resizing import shrunk
-from engine.core.sample import Sample
-from engine.core.spent import Spent
-from engine.core.stage import RUNTIME, Specialist, StageConfig
-from specialists.ocr.text_lines import has_area, line
-from specialists.online.address import host_of, read_key
-from specialists.online.failure import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, MissingPackage, SampleError
+from florilegium.engine.core.image.resizing import shrunk
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.specialists.ocr.text_lines import has_area, line
+from florilegium.specialists.online.address import host_of, read_key
+from florilegium.specialists.online.failure import (
     EMPTY_ANSWER,
     INVALID_ANSWER,
     SERVICE_FAILED,
@@ -30,8 +30,8 @@ from specialists.online.failure import (
     broken_connection,
     refusal,
 )
-from specialists.online.photo import jpeg
-from specialists.online.service import Priced, Service, ServiceConfig
+from florilegium.specialists.online.photo import jpeg
+from florilegium.specialists.online.service import Priced, Service, ServiceConfig
 
 if TYPE_CHECKING:
     from azure.ai.vision.imageanalysis.models import DetectedTextLine, ImageAnalysisResult
@@ -199,7 +199,7 @@ class ReadService(Service):
         from azure.core.credentials import AzureKeyCredential
         from azure.core.pipeline.policies import AsyncRedirectPolicy, AsyncRetryPolicy
 
-        from specialists.online.azure_transport import BoundedTransport
+        from florilegium.specialists.online.azure_transport import BoundedTransport
 
         key = read_key(config.api_key_env)
         if key is None:

@@ -12,9 +12,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from azure.core.pipeline.transport import AioHttpTransport
 
-from specialists.online.exchange import MAX_REFUSAL_BYTES, check_encoding, too_large
-from specialists.online.reach import public_address
-from specialists.online.service import ServiceConfig
+from florilegium.specialists.online.exchange import MAX_REFUSAL_BYTES, check_encoding, too_large
+from florilegium.specialists.online.reach import public_address
+from florilegium.specialists.online.service import ServiceConfig
 
 
 class BoundedTransport(AioHttpTransport):  # type: ignore[misc]

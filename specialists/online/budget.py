@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from engine.core.spent import Spent
-from engine.execution.answer import BUDGET_EXHAUSTED
-from specialists.online.failure import Failure
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.specialists.online.failure import Failure
 
 _MILLION = 1e6
 

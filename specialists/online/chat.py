@@ -16,13 +16,13 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from engine.core.errors import ConfigError, SampleError
-from engine.core.spent import Spent
-from engine.core.stage import RUNTIME, Specialist
-from specialists.online.address import host_of, read_key
-from specialists.online.budget import Limits, Prices
-from specialists.online.exchange import Exchange
-from specialists.online.failure import (
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.core.stage import RUNTIME, Specialist
+from florilegium.specialists.online.address import host_of, read_key
+from florilegium.specialists.online.budget import Limits, Prices
+from florilegium.specialists.online.exchange import Exchange
+from florilegium.specialists.online.failure import (
     EMPTY_ANSWER,
     INVALID_ANSWER,
     SERVICE_FAILED,
@@ -30,7 +30,7 @@ from specialists.online.failure import (
     Failure,
     refusal,
 )
-from specialists.online.service import Priced, Service, ServiceConfig
+from florilegium.specialists.online.service import Priced, Service, ServiceConfig
 
 _MODELS_TIMEOUT_S = 10.0
 """Timeout of the request for the list of models."""

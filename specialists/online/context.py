@@ -13,11 +13,11 @@ from dataclasses import dataclass, fields
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.core.annotation import Annotation
-from engine.core.rank import ranked
-from engine.core.sample import Sample
-from engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS
-from specialists.regions.places import places
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.rank import ranked
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS
+from florilegium.specialists.regions.places import places
 
 TASKS_OF = {
     "captions": CAPTION_TASKS,

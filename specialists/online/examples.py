@@ -16,11 +16,11 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError, SampleError, nearest
-from engine.core.image.reading import read_header
-from engine.core.sample import Sample, digest_of
-from engine.core.tasks import CAPTION_TASKS
-from specialists.online.context import one_line
+from florilegium.engine.core.errors import ConfigError, SampleError, nearest
+from florilegium.engine.core.image.reading import read_header
+from florilegium.engine.core.sample import Sample, digest_of
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.online.context import one_line
 
 MAX_EXAMPLES = 400
 MAX_BYTES = 16 * 1024 * 1024

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from engine.untrusted.escaped import cut
-from specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED, Failure, broken_connection
-from specialists.online.reach import public_address
-from specialists.online.service import ServiceConfig
+from florilegium.engine.untrusted.escaped import cut
+from florilegium.specialists.online.failure import (
+    INVALID_ANSWER,
+    SERVICE_FAILED,
+    Failure,
+    broken_connection,
+)
+from florilegium.specialists.online.reach import public_address
+from florilegium.specialists.online.service import ServiceConfig
 
 if TYPE_CHECKING:
     import httpx

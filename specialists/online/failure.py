@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from engine.core.errors import SampleError
-from engine.core.redaction import redacted
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.redaction import redacted
 
 SERVICE_FAILED = "service_failed"
 TIMED_OUT = "timed_out"

@@ -12,15 +12,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from engine.core.errors import ConfigError, SampleError
-from engine.core.image.reading import decode
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, StageConfig
-from specialists.online.chat import Image, Message
-from specialists.online.context import PromptContext
-from specialists.online.examples import Example, Examples, read_examples
-from specialists.online.lmm_caption import LmmCaption, LmmCaptionConfig
-from specialists.online.photo import jpeg
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.image.reading import decode
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, StageConfig
+from florilegium.specialists.online.chat import Image, Message
+from florilegium.specialists.online.context import PromptContext
+from florilegium.specialists.online.examples import Example, Examples, read_examples
+from florilegium.specialists.online.lmm_caption import LmmCaption, LmmCaptionConfig
+from florilegium.specialists.online.photo import jpeg
 
 
 class FewShotCaptionConfig(LmmCaptionConfig):

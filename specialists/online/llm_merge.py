@@ -15,22 +15,27 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Input, StageConfig, maybe, one_of
-from engine.core.tasks import CAPTION_TASKS
-from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
-from specialists.online.chat import Message
-from specialists.online.context import context_of
-from specialists.words.english import english_revision
-from specialists.words.evidence import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Input, StageConfig, maybe, one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.online.annotator import (
+    SYSTEM,
+    Annotator,
+    AnnotatorConfig,
+    Conversation,
+)
+from florilegium.specialists.online.chat import Message
+from florilegium.specialists.online.context import context_of
+from florilegium.specialists.words.english import english_revision
+from florilegium.specialists.words.evidence import (
     EVIDENCE_TASKS,
     ObjectCheck,
     evidence_among,
     sentences,
 )
-from specialists.words.word_list import WordList, read_word_list
+from florilegium.specialists.words.word_list import WordList, read_word_list
 
 
 class LlmMergeConfig(AnnotatorConfig):

@@ -12,15 +12,20 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError
-from engine.core.sample import Sample
-from engine.core.stage import Input, StageConfig, maybe
-from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
-from specialists.online.chat import Image, Message
-from specialists.online.context import context_of
-from specialists.online.photo import jpeg
-from specialists.words.evidence import EVIDENCE_TASKS
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Input, StageConfig, maybe
+from florilegium.specialists.online.annotator import (
+    SYSTEM,
+    Annotator,
+    AnnotatorConfig,
+    Conversation,
+)
+from florilegium.specialists.online.chat import Image, Message
+from florilegium.specialists.online.context import context_of
+from florilegium.specialists.online.photo import jpeg
+from florilegium.specialists.words.evidence import EVIDENCE_TASKS
 
 
 class LmmCaptionConfig(AnnotatorConfig):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.core.image.resizing import shrunk
+from florilegium.engine.core.image.resizing import shrunk
 
 
 def jpeg(pixels: np.ndarray, long_side: int, quality: int) -> bytes:

@@ -13,10 +13,10 @@ from functools import cache
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from engine.core.errors import ConfigError, nearest
-from engine.core.sample import digest_of
-from specialists.online.context import FIELDS, TASKS_OF, ContextRegion, PromptContext
-from specialists.words.files import read_text
+from florilegium.engine.core.errors import ConfigError, nearest
+from florilegium.engine.core.sample import digest_of
+from florilegium.specialists.online.context import FIELDS, TASKS_OF, ContextRegion, PromptContext
+from florilegium.specialists.words.files import read_text
 
 RULES = """\
 You write captions of images for a dataset. Say only what can be seen, in plain English prose: no \

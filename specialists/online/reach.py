@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import socket
 
-from specialists.online.failure import SERVICE_FAILED, Failure
+from florilegium.specialists.online.failure import SERVICE_FAILED, Failure
 
 _TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::ffff:0:0:0/96")))
 """IPv6 networks that map IPv4 addresses (RFC 6052, RFC 2765)."""

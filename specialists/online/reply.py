@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from engine.core.errors import SampleError
-from specialists.online.context import one_line
-from specialists.online.failure import INVALID_ANSWER
-from specialists.words.evidence import sentences
-from specialists.words.instructions import is_instruction
-from specialists.words.refusals import opens_with_refusal
+from florilegium.engine.core.errors import SampleError
+from florilegium.specialists.online.context import one_line
+from florilegium.specialists.online.failure import INVALID_ANSWER
+from florilegium.specialists.words.evidence import sentences
+from florilegium.specialists.words.instructions import is_instruction
+from florilegium.specialists.words.refusals import opens_with_refusal
 
 _REASONING = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 """The reasoning before an answer, if the server does not remove it."""

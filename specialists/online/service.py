@@ -15,16 +15,16 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, SecretStr
 
-from engine.core.errors import ConfigError, SampleError
-from engine.core.known_secrets import without_values
-from engine.core.redaction import redacted
-from engine.core.stage import RUNTIME, StageConfig
-from engine.execution.answer import STAGE_FAILED
-from engine.untrusted.traces import traceback_of
-from specialists.online.background import BackgroundLoop
-from specialists.online.budget import Budget, Limits, Prices
-from specialists.online.failure import TIMED_OUT, Failure
-from specialists.online.gate import RateGate
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.known_secrets import without_values
+from florilegium.engine.core.redaction import redacted
+from florilegium.engine.core.stage import RUNTIME, StageConfig
+from florilegium.engine.execution.answer import STAGE_FAILED
+from florilegium.engine.untrusted.traces import traceback_of
+from florilegium.specialists.online.background import BackgroundLoop
+from florilegium.specialists.online.budget import Budget, Limits, Prices
+from florilegium.specialists.online.failure import TIMED_OUT, Failure
+from florilegium.specialists.online.gate import RateGate
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from engine.core.errors import ConfigError
+from florilegium.engine.core.errors import ConfigError
 
 MAX_CHARACTERS = 100_000
 """Maximum characters of a template; the longest known ones have 20,000."""

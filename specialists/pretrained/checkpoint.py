@@ -15,10 +15,10 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.core.errors import ConfigError, MissingModel, MissingPackage
-from engine.sources.url import package_folder
-from specialists.pretrained.inspection import inspect_files, parts_of, read_json
-from specialists.pretrained.sizes import WeightsSize, size_of_weights
+from florilegium.engine.core.errors import ConfigError, MissingModel, MissingPackage
+from florilegium.engine.sources.url import package_folder
+from florilegium.specialists.pretrained.inspection import inspect_files, parts_of, read_json
+from florilegium.specialists.pretrained.sizes import WeightsSize, size_of_weights
 
 _PACKAGE = "package://"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")

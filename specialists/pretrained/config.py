@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from engine.core.stage import RUNTIME, StageConfig
+from florilegium.engine.core.stage import RUNTIME, StageConfig
 
 RANDOM_WEIGHTS = "random weights"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from specialists.pretrained.network import to_numpy
+from florilegium.specialists.pretrained.network import to_numpy
 
 if TYPE_CHECKING:
     from torch import Tensor

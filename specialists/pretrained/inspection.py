@@ -14,9 +14,9 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.core.errors import ConfigError
-from engine.untrusted.bounded_json import TooDeep, parsed
-from specialists.pretrained.sizes import problem_of_sizes
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.untrusted.bounded_json import TooDeep, parsed
+from florilegium.specialists.pretrained.sizes import problem_of_sizes
 
 MAX_CONFIG_BYTES = 16 << 20
 """Maximum bytes of a config, a template or another text file."""

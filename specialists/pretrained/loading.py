@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.core.counted import counted
-from engine.core.errors import ConfigError
-from specialists.pretrained.checkpoint import Checkpoint
-from specialists.pretrained.sizes import no_larger_than
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.pretrained.checkpoint import Checkpoint
+from florilegium.specialists.pretrained.sizes import no_larger_than
 
 _LOCKED = {"local_files_only": True, "trust_remote_code": False}
 _SEED = 0

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.errors import ConfigError, SampleError
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from specialists.pretrained.checkpoint import Checkpoint
-    from specialists.pretrained.config import LoadingConfig
+    from florilegium.specialists.pretrained.checkpoint import Checkpoint
+    from florilegium.specialists.pretrained.config import LoadingConfig
 
 T = TypeVar("T")
 PreparedT = TypeVar("PreparedT")
@@ -46,7 +46,7 @@ class Network:
     ) -> None:
         import torch
 
-        from specialists.pretrained.loading import load_pretrained
+        from florilegium.specialists.pretrained.loading import load_pretrained
 
         self.checkpoint = checkpoint
         self.device = torch.device(device_of(config.device))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from specialists.pretrained.network import Network
+    from florilegium.specialists.pretrained.network import Network
 
 
 def to_full_precision(network: Network, *modules: Module) -> None:

@@ -16,8 +16,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError
-from engine.core.image.header import MAX_PIXELS
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.image.header import MAX_PIXELS
 
 MAX_HEADER_BYTES = 16 << 20
 """Maximum bytes of the header of a safetensors file."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
-from engine.core.stage import Stage
-from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.network import Network
+from florilegium.engine.core.stage import Stage
+from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.network import Network
 
 PretrainedT = TypeVar("PretrainedT", bound=PretrainedConfig)
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.core.errors import nearest
-from engine.core.stage import StageConfig
-from engine.core.tasks import REGION_TASKS, names_of
-from specialists.regions.window import Window, around
+from florilegium.engine.core.errors import nearest
+from florilegium.engine.core.stage import StageConfig
+from florilegium.engine.core.tasks import REGION_TASKS, names_of
+from florilegium.specialists.regions.window import Window, around
 
 WORDS_OF_BOXES = names_of(lambda task: task.is_of_region and task.words in ("name", "sentence"))
 """Tasks whose annotations are texts for existing boxes."""

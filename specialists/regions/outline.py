@@ -13,7 +13,7 @@ from itertools import takewhile
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import MaskRLE
+from florilegium.engine.core.annotation import MaskRLE
 
 _FINE_PX = 512
 """Smaller masks are enlarged first, as contours run half a pixel inside of the mask."""

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.core.annotation import Annotation
-from engine.core.rank import ranked
-from specialists.regions.overlap import box_overlap
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.rank import ranked
+from florilegium.specialists.regions.overlap import box_overlap
 
 SAME_IOU = 0.7
 """Intersection over union from which on two regions are one place if a name is the same or missing:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.core.annotation import MaskRLE
+from florilegium.engine.core.annotation import MaskRLE
 
 
 class Window(NamedTuple):

@@ -13,11 +13,11 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import Input, Specialist, StageConfig, one_of
-from specialists.regions.overlap import box_overlap
-from specialists.regions.window import Window, around, encoded, tight_box
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Input, Specialist, StageConfig, one_of
+from florilegium.specialists.regions.overlap import box_overlap
+from florilegium.specialists.regions.window import Window, around, encoded, tight_box
 
 _SEED = 0
 _MIN_SIDE = 8

@@ -15,15 +15,15 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pydantic import Field, field_validator
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
-from specialists.pretrained.checkpoint import Checkpoint, Family
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.network import Network, preprocess, to_float32
-from specialists.pretrained.stage import Pretrained
-from specialists.regions.places import places
-from specialists.segmentation.mask_logits import compressed, run_lengths, stability
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.network import Network, preprocess, to_float32
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.regions.places import places
+from florilegium.specialists.segmentation.mask_logits import compressed, run_lengths, stability
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,13 +13,13 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, Specialist, StageConfig
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.stage import Pretrained
-from specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig
-from specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig
+from florilegium.specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
 
 
 class ImageTagsConfig(ImageTextConfig):

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from engine.core.errors import ConfigError
-from engine.core.stage import RUNTIME
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.loading import scalar_weight
-from specialists.pretrained.network import Network, preprocess, to_numpy, unbatched
-from specialists.regions.crops import CropConfig, crop_window
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.stage import RUNTIME
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.config import PretrainedConfig
+from florilegium.specialists.pretrained.loading import scalar_weight
+from florilegium.specialists.pretrained.network import Network, preprocess, to_numpy, unbatched
+from florilegium.specialists.regions.crops import CropConfig, crop_window
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,15 +13,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.rank import among_source
-from engine.core.sample import Sample
-from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
-from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.stage import Pretrained
-from specialists.regions.crops import WORDS_OF_BOXES, BoxesConfig
-from specialists.regions.places import places
-from specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig, crop
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.rank import among_source
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
+from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.regions.crops import WORDS_OF_BOXES, BoxesConfig
+from florilegium.specialists.regions.places import places
+from florilegium.specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig, crop
 
 
 class RegionLabelConfig(ImageTextConfig, BoxesConfig):

@@ -12,10 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from engine.core.annotation import Annotation
-from engine.core.errors import MissingPackage
-from engine.core.sample import Sample
-from engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import MissingPackage
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.tasks import CAPTION_TASKS
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS
-from specialists.words.colours import COLOURS
-from specialists.words.english import load_english, parse
-from specialists.words.instructions import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS
+from florilegium.specialists.words.colours import COLOURS
+from florilegium.specialists.words.english import load_english, parse
+from florilegium.specialists.words.instructions import (
     count_instructions,
     is_instruction,
     without_quotations,
 )
-from specialists.words.nouns import plural_form
-from specialists.words.word_list import WordList
+from florilegium.specialists.words.nouns import plural_form
+from florilegium.specialists.words.word_list import WordList
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.core.errors import ConfigError, nearest
+from florilegium.engine.core.errors import ConfigError, nearest
 
 _INSTALLED = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from specialists.words.occurrences import is_phrase
+from florilegium.specialists.words.occurrences import is_phrase
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token

@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 
-from engine.core.errors import ConfigError
-from engine.core.sample import digest_of
-from specialists.words.files import read_text
-from specialists.words.nouns import stem
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import digest_of
+from florilegium.specialists.words.files import read_text
+from florilegium.specialists.words.nouns import stem
 
 Name = tuple[str, ...]
 """The stems of a name's words."""

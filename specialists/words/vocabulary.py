@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.core.errors import ConfigError
-from engine.core.sample import digest_of
-from specialists.words.files import read_text
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import digest_of
+from florilegium.specialists.words.files import read_text
 
 Names = str | tuple[str, ...] | dict[str, tuple[str, ...]]
 """A file, names, or names with their phrases."""

@@ -14,10 +14,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from engine.core.errors import ConfigError
-from engine.core.sample import digest_of
-from specialists.words.files import read_text
-from specialists.words.nouns import plural_form
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import digest_of
+from florilegium.specialists.words.files import read_text
+from florilegium.specialists.words.nouns import plural_form
 
 ANYWHERE = "*"
 """Starts an entry that matches anywhere in a text."""

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.core.annotation import Annotation, stamp, to_columns
-from engine.core.image.reading import read_header
-from engine.core.judgement import Statements
-from engine.core.rows import Measurement
-from engine.core.sample import Picture, Sample
-from engine.planning.config import RunConfig, validated
-from engine.planning.graph import Graph, Node, plan
+from florilegium.engine.core.annotation import Annotation, stamp, to_columns
+from florilegium.engine.core.image.reading import read_header
+from florilegium.engine.core.judgement import Statements
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.planning.graph import Graph, Node, plan
 from tests.benchmarks.marks import FINISHED, FIRST_IMAGE, SHARD, STARTED, mark
 
 BATCH = 8

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.planning.config import RunConfig, validated
-from pipelines.build import put_in_place
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.pipelines.build import put_in_place
 from tests.benchmarks.marks import FINISHED, SHARD, STARTED, mark
 
 

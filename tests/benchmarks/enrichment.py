@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.planning.config import RunConfig
-from engine.results.layer import parse_layer
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.results.layer import parse_layer
 from tests.benchmarks.table import Row, print_table
 from tests.recipes import tiny_recipe
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Picture, Sample
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.filters.text_filter import TextFilter, TextFilterConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.filters.text_filter import TextFilter, TextFilterConfig
 from tests.pipelines.filters.statements import caption, reasons, statements
 
 MEASURES = ("words", "things", "objects", "attributes", "actions", "proper_nouns",

@@ -17,11 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import read_lineage
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.loop import refine
-from pipelines.refine.scores import score_rounds, score_rules
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import read_lineage
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refine.loop import refine
+from florilegium.pipelines.refine.scores import score_rounds, score_rules
 from tests.configs import load_config
 
 CONFIG = Path("configs/known_truth.yaml")

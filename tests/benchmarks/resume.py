@@ -15,13 +15,13 @@ from typing import Any
 
 import yaml
 
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.planning.config import RunConfig, validated
-from engine.planning.partition import read_index
-from engine.results.manifest import read_manifest
-from engine.storage.folder import Folder
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.planning.partition import read_index
+from florilegium.engine.results.manifest import read_manifest
+from florilegium.engine.storage.folder import Folder
 from tests.benchmarks.children import DRIVER, ENVIRONMENT, marked, run, running
 from tests.benchmarks.jobs import job
 from tests.benchmarks.photographs import print_copies, take_photographs

@@ -8,11 +8,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import Measurement
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, THRESHOLD, Filter, Specialist, StageConfig, one_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import (
+    RUNTIME,
+    THRESHOLD,
+    Filter,
+    Specialist,
+    StageConfig,
+    one_of,
+)
 from tests.benchmarks.marks import FIRST_IMAGE, mark
 
 

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from pipelines.commands.main import main
+from florilegium.pipelines.commands.main import main
 
 
 def _show(*_: Any) -> None:

@@ -13,10 +13,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.rows import Measurement
-from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, THRESHOLD, Specialist, StageConfig, one_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import RUNTIME, THRESHOLD, Specialist, StageConfig, one_of
 from tests.stages import BrightEnough
 
 BATCH = 4

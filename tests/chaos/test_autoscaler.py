@@ -100,9 +100,8 @@ def test_an_autoscaler_adds_the_node_that_a_build_waits_for(
         "specialists": {"placed": placed},
     }
     config.write_text(json.dumps(document), encoding="utf-8")
-    main = "from pipelines.commands.main import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", main, "build", str(config)],
+        [sys.executable, "-m", "florilegium", "build", str(config)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError
 
-from engine.core.errors import RunError, WorkerDied
-from engine.execution.ray_errors import NodeLost, explained
+from florilegium.engine.core.errors import RunError, WorkerDied
+from florilegium.engine.execution.ray_errors import NodeLost, explained
 from tests.conftest import ROOT
 from tests.processes import wait_for
 
@@ -157,10 +157,9 @@ def build(cluster: Cluster, album: Path, tmp_path: Path) -> Iterator[Build]:
         }
         config, printed = tmp_path / "config.json", tmp_path / "printed"
         config.write_text(json.dumps(document), encoding="utf-8")
-        main = "from pipelines.commands.main import main; main()"
         with printed.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-c", main, "build", str(config)],
+                [sys.executable, "-m", "florilegium", "build", str(config)],
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
                 stdout=file,
                 stderr=file,

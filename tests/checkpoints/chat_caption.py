@@ -16,7 +16,7 @@ from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
-from engine.core.sample import Sample
+from florilegium.engine.core.sample import Sample
 
 SIDE = 32
 """Pixels of the side of the image, or of the tile, that a model with a fixed size sees."""

@@ -17,7 +17,7 @@ import transformers
 from PIL import Image
 from transformers import AutoModelForObjectDetection, ObjectDetectionPipeline, PreTrainedConfig
 
-from engine.core.sample import Sample
+from florilegium.engine.core.sample import Sample
 
 NAMES = ("person", "rocket", "cup", "cat")
 SIDE = 64

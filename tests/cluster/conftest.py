@@ -76,5 +76,5 @@ def address() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _job_server(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
-    monkeypatch.setattr("pipelines.cluster.client.POLL_S", 0.1)
+    monkeypatch.setattr("florilegium.pipelines.cluster.client.POLL_S", 0.1)
     assert os.environ["RAY_AUTH_TOKEN"] == TOKEN

@@ -11,8 +11,8 @@ from urllib.request import urlopen
 
 import ray
 
-from engine.execution.preparation import prepare
-from pipelines.build import build_dataset
+from florilegium.engine.execution.preparation import prepare
+from florilegium.pipelines.build import build_dataset
 from tests.building import BRIGHTEST, configure
 from tests.processes import wait_for
 

@@ -28,8 +28,8 @@ pytestmark = [
 STAGE = """
 import os, time
 from pathlib import Path
-from engine import Annotation, Specialist
-from engine.core.stage import StageConfig
+from florilegium import Annotation, Specialist
+from florilegium.engine.core.stage import StageConfig
 from mine.words import WORD
 
 class Options(StageConfig):
@@ -213,7 +213,7 @@ def test_a_build_runs_in_a_container_with_its_config(tmp_path: Path, florilegium
 def test_a_wrong_token_is_refused(written: Write) -> None:
     code = (
         "import os; os.environ['RAY_AUTH_TOKEN'] = 'f' * 64\n"
-        "from pipelines.commands.main import main; main()"
+        "from florilegium.pipelines.commands.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "submit", str(written())], capture_output=True, text=True

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines.telemetry.metrics import METRICS
+from florilegium.pipelines.telemetry.metrics import METRICS
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.timeout(300)

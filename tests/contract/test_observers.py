@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.core.spent import Spent
-from engine.execution.observer import (
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.execution.observer import (
     CallFinished,
     Fact,
     Observer,
@@ -22,9 +22,9 @@ from engine.execution.observer import (
     WorkersStarted,
     WorkFound,
 )
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
 from tests.building import DESCRIBED, configure
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.errors import ConfigError, FlorilegiumError, RunError
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.results.manifest import Manifest
+from florilegium.engine.core.errors import ConfigError, FlorilegiumError, RunError
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.results.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, configure, contents
 
 Runner = dict[str, Any]

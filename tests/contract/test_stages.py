@@ -28,23 +28,23 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import engine.core.tasks as words
-from engine.core.annotation import Annotation, Provenance
-from engine.core.errors import SampleError
-from engine.core.limits import Limits
-from engine.core.rows import Measurement
-from engine.core.sample import Picture, Sample
-from engine.core.stage import Filter, Specialist, Stage
-from engine.execution.answer import ask
-from engine.execution.call import WorkerCall
-from engine.execution.preparation import Run, prepare
-from engine.planning.graph import Graph, Node
-from engine.planning.partition import partition
-from engine.planning.registry import find_stage, stage_names
-from engine.results.judging import judge
-from engine.results.layer import Layer, make_layer
-from engine.results.questions import divided, questions_of, shown
-from engine.results.shard import Shard, ShardBytes, read_shard
+from florilegium.engine.core import tasks as words
+from florilegium.engine.core.annotation import Annotation, Provenance
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.stage import Filter, Specialist, Stage
+from florilegium.engine.execution.answer import ask
+from florilegium.engine.execution.call import WorkerCall
+from florilegium.engine.execution.preparation import Run, prepare
+from florilegium.engine.planning.graph import Graph, Node
+from florilegium.engine.planning.partition import partition
+from florilegium.engine.planning.registry import find_stage, stage_names
+from florilegium.engine.results.judging import judge
+from florilegium.engine.results.layer import Layer, make_layer
+from florilegium.engine.results.questions import divided, questions_of, shown
+from florilegium.engine.results.shard import Shard, ShardBytes, read_shard
 from tests.checkpoints import needs_torchvision
 from tests.configs import load_config
 
@@ -407,7 +407,8 @@ def test_a_stage_travels_to_its_worker(name: str) -> None:
 
 def test_importing_stages_is_light() -> None:
     code = (
-        "import json, sys; from engine.planning.registry import find_stage, stage_names\n"
+        "import json, sys\n"
+        "from florilegium.engine.planning.registry import find_stage, stage_names\n"
         "for name in stage_names(): find_stage(name)(find_stage(name).Config())\n"
         "for name, options in json.load(sys.stdin).items():\n"
         "    find_stage(name)(find_stage(name).Config(**options)).revision()\n"

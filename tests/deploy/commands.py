@@ -6,7 +6,7 @@ import shlex
 
 import typer
 
-from pipelines.commands.main import app
+from florilegium.pipelines.commands.main import app
 
 
 def parse(command: str | list[str]) -> dict[str, object]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.telemetry.documentation import documentation
-from pipelines.telemetry.metrics import METRICS, Metric
+from florilegium.pipelines.telemetry.documentation import documentation
+from florilegium.pipelines.telemetry.metrics import METRICS, Metric
 from tests.conftest import ROOT
 
 DEPLOY = ROOT / "configs" / "deploy"
@@ -77,5 +77,5 @@ def test_panels_have_numbers_and_places_of_their_own() -> None:
 
 def test_the_document_has_the_table_of_metrics() -> None:
     assert (DEPLOY / "metrics.md").read_text("utf-8") == documentation(), (
-        "python -m pipelines.telemetry.documentation > configs/deploy/metrics.md"
+        "python -m florilegium.pipelines.telemetry.documentation > configs/deploy/metrics.md"
     )

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from engine.execution.preparation import prepare
-from pipelines.build import build_dataset
-from pipelines.commands.main import main
+from florilegium.engine.execution.preparation import prepare
+from florilegium.pipelines.build import build_dataset
+from florilegium.pipelines.commands.main import main
 from tests.configs import load_config
 from tests.conftest import ROOT
 

@@ -52,7 +52,7 @@ def context() -> Any:
     """Return the context of processes that are forked from one where all is imported already."""
     forkserver = get_context("forkserver")
     forkserver.set_forkserver_preload(
-        ["webdataset", "pipelines.report", "tests.end_to_end.dying", "tests.stages"]
+        ["webdataset", "florilegium.pipelines.report", "tests.end_to_end.dying", "tests.stages"]
     )
     return forkserver
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.results.dataset import open_dataset
-from pipelines.shape_world.score.audit import audit_from_truth
-from pipelines.shape_world.score.measure import truth_of
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.shape_world.score.audit import audit_from_truth
+from florilegium.pipelines.shape_world.score.measure import truth_of
 from tests.end_to_end.conftest import Command
 from tests.end_to_end.refinement import SCENES, write_refinement
 

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from engine.execution.preparation import prepare
-from engine.results.manifest import Manifest
-from pipelines.build import build_dataset
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.results.manifest import Manifest
+from florilegium.pipelines.build import build_dataset
 from tests.configs import load_config
 from tests.end_to_end.conftest import QUICKSTART, Command
 

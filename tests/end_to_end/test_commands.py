@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from engine.planning.registry import stage_names
+from florilegium.engine.planning.registry import stage_names
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents, shard_file
 from tests.end_to_end.conftest import QUICKSTART, ROOT, Command
 
@@ -63,7 +63,7 @@ def test_the_version_is_that_of_the_package(florilegium: Command) -> None:
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipelines", "status", str(tmp_path)]
+    command = [sys.executable, "-m", "florilegium", "status", str(tmp_path)]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         command,

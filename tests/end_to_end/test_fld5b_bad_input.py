@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from engine.core.tasks import TASKS
+from florilegium.engine.core.tasks import TASKS
 from tests.checkpoints import detector, few_shot_caption
 from tests.end_to_end.conftest import Command, Told
 from tests.recipes import CONFIGS

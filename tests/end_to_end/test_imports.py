@@ -15,10 +15,10 @@ import json
 import sys
 from pathlib import Path
 
-from engine.planning.config import RunConfig, load_document, validated
-from engine.planning.partition import partition, read_index
-from engine.execution.preparation import prepare
-from engine.execution.worker import Worker
+from florilegium.engine.planning.config import RunConfig, load_document, validated
+from florilegium.engine.planning.partition import partition, read_index
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.worker import Worker
 
 output = Path(sys.argv[1])
 changes = {"output": str(output), "layers": str(output / "layers")}

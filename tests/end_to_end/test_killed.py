@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from engine.results.layer import parse_layer
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.results.layer import parse_layer
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 from tests.end_to_end.dying import build_and_die, count_operations
 from tests.processes import wait_for

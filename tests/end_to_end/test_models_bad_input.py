@@ -13,10 +13,10 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from engine.core.stage import Filter
-from engine.core.tasks import TASKS
-from engine.planning.registry import find_stage, stage_names
-from specialists.pretrained.stage import Pretrained
+from florilegium.engine.core.stage import Filter
+from florilegium.engine.core.tasks import TASKS
+from florilegium.engine.planning.registry import find_stage, stage_names
+from florilegium.specialists.pretrained.stage import Pretrained
 from tests.end_to_end.conftest import Command, Told
 
 STAGES = [name for name in stage_names() if issubclass(find_stage(name), Pretrained)]

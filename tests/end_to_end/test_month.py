@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from engine.execution.preparation import prepare
-from engine.results.dataset import manifest_of, open_dataset
-from engine.results.manifest import read_dead_letters
-from engine.storage.folder import Folder
-from pipelines.build import build_dataset
-from pipelines.dataset.files import HELD_BACK, REFRESH
-from pipelines.dataset.refreshed import read_refreshed, version_of
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.results.dataset import manifest_of, open_dataset
+from florilegium.engine.results.manifest import read_dead_letters
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import build_dataset
+from florilegium.pipelines.dataset.files import HELD_BACK, REFRESH
+from florilegium.pipelines.dataset.refreshed import read_refreshed, version_of
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, contents
 from tests.pipelines.refresh.pictures import config_of, picture, refresh
 

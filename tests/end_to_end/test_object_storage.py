@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import StorageError
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
 from tests.end_to_end.conftest import Command
 from tests.fault_proxy import Proxy, Request, no_fault, passing_faults

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.core.errors import PlanError
-from engine.planning.registry import find_stage, stage_names
+from florilegium.engine.core.errors import PlanError
+from florilegium.engine.planning.registry import find_stage, stage_names
 from tests.building import build, shard_file
 from tests.end_to_end.conftest import ROOT, Command
 
 Written = Callable[..., Path]
 
 STAGE = '''
-from engine.core.annotation import Annotation
-from engine.core.stage import Specialist, StageConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.stage import Specialist, StageConfig
 
 
 class ShapeConfig(StageConfig):
@@ -205,7 +205,13 @@ def test_a_python_that_starts_in_a_folder_does_not_search_it(
     (folder / "json.py").unlink()  # Python itself would import it, before any code of ours
     config = written(album, tmp_path / "out", specialists=OWN)
     done = subprocess.run(
-        [sys.executable, "-c", "from pipelines.commands.main import main; main()", "build", config],
+        [
+            sys.executable,
+            "-m",
+            "florilegium",
+            "build",
+            config,
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

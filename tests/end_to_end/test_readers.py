@@ -16,8 +16,8 @@ import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
-from engine.core.annotation import ANNOTATION_NAMES
-from engine.core.image.reading import decode
+from florilegium.engine.core.annotation import ANNOTATION_NAMES
+from florilegium.engine.core.image.reading import decode
 from tests.end_to_end.conftest import Command
 
 pytestmark = pytest.mark.filterwarnings(

@@ -13,19 +13,19 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from engine.execution.preparation import prepare
-from engine.planning.config import load_document
-from engine.results.dataset import open_dataset
-from engine.results.manifest import Manifest
-from engine.storage.folder import Folder
-from pipelines.build import build_dataset
-from pipelines.commands.main import app
-from pipelines.dataset.why import explain
-from pipelines.filters.region_score import LOW_SCORE, RegionScore, RegionScoreConfig
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import ExampleMaker
-from pipelines.verify.verify import verify_dataset
-from specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.planning.config import load_document
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import build_dataset
+from florilegium.pipelines.commands.main import app
+from florilegium.pipelines.dataset.why import explain
+from florilegium.pipelines.filters.region_score import LOW_SCORE, RegionScore, RegionScoreConfig
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import ExampleMaker
+from florilegium.pipelines.verify.verify import verify_dataset
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS
 from tests.pipelines.filters.statements import box, reasons, statements
 from tests.recipes import CONFIGS, PERMISSIVE, annotation_types, tiny_recipe
 
@@ -99,7 +99,7 @@ def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
     document = recipe.model_dump(mode="json") | {"specialists": stages, "filters": {}}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(document))
-    command = [sys.executable, "-c", "from pipelines.commands.main import main; main()"]
+    command = [sys.executable, "-m", "florilegium"]
     done = subprocess.run(
         [*command, "build", str(config)], capture_output=True, text=True, timeout=150, check=False
     )

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.results.dataset import open_dataset
-from pipelines.training import steps, trainer
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.training import steps, trainer
 from tests.building import build
 from tests.end_to_end.conftest import Command
 from tests.end_to_end.refinement import write_refinement
@@ -47,9 +47,9 @@ def write(tmp_path: Path, untrained: Path, output: Path) -> Write:
 @pytest.fixture(scope="module")
 def begun(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of a refinement whose round 0 is finished. Read only."""
-    from engine.core.errors import UsageError
-    from pipelines.refine.config import RefineConfig
-    from pipelines.refine.loop import refine
+    from florilegium.engine.core.errors import UsageError
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.refine.loop import refine
     from tests.configs import load_config
 
     folder = tmp_path_factory.mktemp("begun")

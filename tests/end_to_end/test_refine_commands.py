@@ -31,8 +31,8 @@ def words(text: str) -> str:
 @pytest.fixture(scope="module")
 def refined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a config and of the output of its refinement by the shipped student."""
-    from pipelines.refine.config import RefineConfig
-    from pipelines.refine.loop import refine
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.refine.loop import refine
     from tests.configs import load_config
 
     folder = tmp_path_factory.mktemp("refined")
@@ -252,8 +252,8 @@ def test_a_build_of_a_refinement_is_its_round_0_and_refuses_a_refined_output(
 
 
 def test_the_training_config_that_is_shipped_is_understood() -> None:
-    from engine.planning.config import load_document, validated
-    from pipelines.training.config import TrainConfig
+    from florilegium.engine.planning.config import load_document, validated
+    from florilegium.pipelines.training.config import TrainConfig
 
     path = ROOT / "configs" / "train.yaml"
     config = validated(TrainConfig, load_document(path), where=str(path))

@@ -15,7 +15,7 @@ import yaml
 from tests.conftest import ROOT
 
 TASK = """
-from engine.core.task import Florence2Prompt, Task
+from florilegium.engine.core.task import Florence2Prompt, Task
 
 LOGO = Task(
     name="logo",
@@ -30,8 +30,8 @@ LOGO = Task(
 )
 """
 STAGE = """
-from engine.core.annotation import Annotation
-from engine.core.stage import Specialist
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.stage import Specialist
 
 
 class Logos(Specialist):
@@ -132,7 +132,7 @@ def test_a_task_that_cannot_be_loaded_ends_with_a_message(run: Run, plugin: Path
 def test_a_task_in_the_folder_one_stands_in_is_not_loaded(plugin: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     (plugin / "logo_task.py").write_text(f"open({str(mark)!r}, 'w').close()\n{TASK}")
-    command = [sys.executable, "-m", "pipelines", "stages"]
+    command = [sys.executable, "-m", "florilegium", "stages"]
     for path, is_loaded in ((str(ROOT), False), (f"{ROOT}{os.pathsep}{plugin}", True)):
         environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(

@@ -15,14 +15,14 @@ import yaml
 from PIL import Image
 from rich.table import Table
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
-from engine.execution.progress import Progress
-from pipelines.commands.tables import print_table
-from pipelines.dataset.card import markdown
-from pipelines.terminal.console import Terminal
-from pipelines.terminal.progress import shown
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.engine.execution.progress import Progress
+from florilegium.pipelines.commands.tables import print_table
+from florilegium.pipelines.dataset.card import markdown
+from florilegium.pipelines.terminal.console import Terminal
+from florilegium.pipelines.terminal.progress import shown
 from tests.end_to_end.conftest import Command
 
 Written = Callable[..., Path]
@@ -238,7 +238,7 @@ def test_an_error_is_cut_to_what_somebody_reads(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.attack("text")
 def test_json_for_a_terminal_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
-    from engine.untrusted.escaped import json_text
+    from florilegium.engine.untrusted.escaped import json_text
 
     value: Any = {CANARY: [CANARY, {"a": CANARY}]}
     told = json_text(value)

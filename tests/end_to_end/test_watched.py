@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.storage.folder import Folder
-from pipelines.dataset import watching
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset import watching
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.end_to_end.conftest import Command
 
 Start = Callable[..., subprocess.Popen[str]]

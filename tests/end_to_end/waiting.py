@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
 
 
 class WaitingConfig(StageConfig):

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.core.annotation import Annotation, stamp
-from engine.core.sample import DeadLetter, Record
-from engine.planning.graph import Graph, plan
-from engine.results.layer import Layer, StageError, make_layer
-from engine.results.publication import FileStats, ShardStats
-from engine.results.shard import Shard
+from florilegium.engine.core.annotation import Annotation, stamp
+from florilegium.engine.core.sample import DeadLetter, Record
+from florilegium.engine.planning.graph import Graph, plan
+from florilegium.engine.results.layer import Layer, StageError, make_layer
+from florilegium.engine.results.publication import FileStats, ShardStats
+from florilegium.engine.results.shard import Shard
 from tests.building import configure
 
 Said = Mapping[int, Sequence[Annotation]]

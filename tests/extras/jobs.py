@@ -135,8 +135,8 @@ def metrics() -> None:
     """Build with a file of metrics, and read it as Prometheus does."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    from engine.execution.preparation import prepare
-    from pipelines.build import build_dataset
+    from florilegium.engine.execution.preparation import prepare
+    from florilegium.pipelines.build import build_dataset
     from tests.building import configure
 
     folder = scratch()
@@ -303,8 +303,8 @@ def pictures() -> Path:
 
 def build(source: Any, specialists: Mapping[str, Any], *, samples: int | None = None) -> Path:
     """Build a dataset in this process, verify it and return its folder."""
-    from engine.storage.folder import Folder
-    from pipelines.verify.verify import verify_dataset
+    from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.verify.verify import verify_dataset
     from tests.building import build as build_dataset
 
     output = scratch() / "out"
@@ -318,7 +318,7 @@ def build(source: Any, specialists: Mapping[str, Any], *, samples: int | None = 
 
 def florilegium(*arguments: object, code: int = 0) -> str:
     """Run a command of ours and return what it prints; another exit code is an error."""
-    command = [sys.executable, "-c", "from pipelines.commands.main import main; main()"]
+    command = [sys.executable, "-m", "florilegium"]
     done = subprocess.run(
         [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
     )

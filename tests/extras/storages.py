@@ -149,7 +149,7 @@ def serve(storage: type[_Storage]) -> str:
 
 def write_and_read(url: str) -> None:
     """Write a file below a URL and read it back, whole and its end."""
-    from engine.storage.folder import Folder
+    from florilegium.engine.storage.folder import Folder
 
     folder = Folder(url)
     folder.publish("shards/000000.tar", b"a tar")

@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.mutants.areas import Area
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("configs", "engine", "pipelines", "specialists", "tests")
+COPIED = ("configs", "florilegium", "tests")
 UNSURE = {0: "survived", 5: "no test", 33: "no test", 24: "stopped", 36: "stopped", -24: "stopped"}
 """Exit codes of tests that did not fail, or were stopped for their time: a change may never end,
 or the machine was busy. These changes are tried once more. All other codes mean that a test
@@ -88,8 +88,8 @@ def _copy(folder: Path, area: Area) -> None:
     for name in COPIED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     options = {
-        "source_paths": [name for name in COPIED if name != "tests"],
-        "only_mutate": list(area.code),
+        "source_paths": ["florilegium"],
+        "only_mutate": [f"florilegium/{name}" for name in area.code],
         "pytest_add_cli_args_test_selection": [
             *area.tests,
             *(f"--deselect={name}" for name in area.slow),
@@ -121,7 +121,7 @@ def _changes(mutants: Path, names: list[str]) -> Iterator[str]:
         before, after = (sources[path][f"{original}__mutmut_{one}"][1:] for one in ("orig", number))
         lines = list(difflib.ndiff(before, after))
         old, new = (" ".join(one[2:].strip() for one in lines if one[0] == side) for side in "-+")
-        yield f"{path} {_plain(original)}: {old} => {new}"
+        yield f"{path.removeprefix('florilegium/')} {_plain(original)}: {old} => {new}"
 
 
 def _functions(path: Path) -> dict[str, list[str]]:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import RunError, StorageError
-from engine.core.sample import digest_of
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.results import layer_store
-from engine.results.layer import layer_bytes, parse_layer
-from engine.storage.folder import Folder
-from pipelines.build import draw_again, put_in_place
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import RunError, StorageError
+from florilegium.engine.core.sample import digest_of
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.results import layer_store
+from florilegium.engine.results.layer import layer_bytes, parse_layer
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import draw_again, put_in_place
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, configure, contents, shard_file
 
 BESIDE = ("README.md", "report.html", "statistics.json", "run.yaml", "dead_letters.parquet")
@@ -193,7 +193,7 @@ def test_a_build_that_ends_before_its_first_shard_leaves_the_version_before_righ
         raise RunError("no worker can be started")
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.execution.run._runner", fail)
+        patch.setattr("florilegium.engine.execution.run._runner", fail)
         with pytest.raises(RunError):
             build(source, tmp_path / "more", shard_size=6)
     assert problems(tmp_path / "more") == []
@@ -210,7 +210,7 @@ def test_answers_of_a_retry_that_was_killed_before_it_wrote_the_shard_are_publis
     assert build(album, tmp_path / "out", **options).totals.failures == {"not_now": 1}
     allowed.touch()
     with monkeypatch.context() as patch:
-        patch.setattr("engine.execution.worker.publish_shard", killed)
+        patch.setattr("florilegium.engine.execution.worker.publish_shard", killed)
         with pytest.raises(KeyboardInterrupt):
             build(album, tmp_path / "out", retry=True, **options)
     assert build(album, tmp_path / "out", retry=True, **options).totals.failures == {}

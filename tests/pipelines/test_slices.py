@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from engine.core.annotation import Annotation
-from engine.core.errors import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import (
     ConfigError,
     OutputInUse,
     RunError,
@@ -23,19 +23,19 @@ from engine.core.errors import (
     StorageError,
     UsageError,
 )
-from engine.core.sample import Sample
-from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.planning.config import LAYERS
-from engine.planning.slices import read_division
-from engine.results.publication import SHARDS
-from engine.results.takedowns import TAKEDOWNS, read_receipts
-from engine.storage.folder import Folder
-from engine.storage.lease import DIVISION, LEASES, PARTS, writing, writing_part
-from pipelines.build import build_dataset, drop_slices, finish_slices
-from pipelines.dataset.clean import clean
-from pipelines.dataset.status import read_status
-from pipelines.telemetry.progress_file import PROGRESS
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.engine.planning.config import LAYERS
+from florilegium.engine.planning.slices import read_division
+from florilegium.engine.results.publication import SHARDS
+from florilegium.engine.results.takedowns import TAKEDOWNS, read_receipts
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import DIVISION, LEASES, PARTS, writing, writing_part
+from florilegium.pipelines.build import build_dataset, drop_slices, finish_slices
+from florilegium.pipelines.dataset.clean import clean
+from florilegium.pipelines.dataset.status import read_status
+from florilegium.pipelines.telemetry.progress_file import PROGRESS
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import (
     BRIGHT_ENOUGH,
     BRIGHTEST,
@@ -406,7 +406,7 @@ def test_a_first_slice_that_is_killed_before_its_division_is_stored_did_not_begi
     photos: Path, out: Path, reference: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("engine.execution.slices._division", killed_now)
+        patch.setattr("florilegium.engine.execution.slices._division", killed_now)
         with pytest.raises(KeyboardInterrupt):
             one_slice(photos, out, "2/2")
     assert Folder(str(out)).exists("index.parquet")
@@ -423,7 +423,7 @@ def test_an_end_that_is_killed_after_the_switch_is_completed(
     for text in ("1/2", "2/2"):
         one_slice(photos, out, text)
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.build.end_slices", killed_now)
+        patch.setattr("florilegium.pipelines.build.end_slices", killed_now)
         with pytest.raises(KeyboardInterrupt):
             finished(photos, out)
     assert read_division(Folder(str(out)))

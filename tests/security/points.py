@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from engine.execution import log, run, worker
-from engine.execution.call import WorkerCall
-from engine.execution.preparation import prepare
-from engine.results.manifest import Manifest
-from engine.storage import folder as storage
-from pipelines.build import build_dataset
+from florilegium.engine.execution import log, run, worker
+from florilegium.engine.execution.call import WorkerCall
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.storage import folder as storage
+from florilegium.pipelines.build import build_dataset
 from tests.building import configure
 from tests.end_to_end.dying import context
 

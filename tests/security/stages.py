@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 
-from engine.core.annotation import Annotation
-from engine.core.judgement import Statements, Verdicts
-from engine.core.sample import DeadLetter, Sample
-from engine.core.stage import Filter, Specialist, StageConfig
-from engine.sources.folder import FolderSource
-from engine.sources.source import Item, Reading
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.sample import DeadLetter, Sample
+from florilegium.engine.core.stage import Filter, Specialist, StageConfig
+from florilegium.engine.sources.folder import FolderSource
+from florilegium.engine.sources.source import Item, Reading
 
 FOREVER_S = 10_000
 MB = 1 << 20

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import quote
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
 
 VARIABLES = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "FSSPEC_S3_SECRET"]
 

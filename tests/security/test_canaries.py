@@ -16,9 +16,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from engine.results.manifest import read_manifest
-from engine.storage.folder import Folder
-from pipelines.commands.main import main
+from florilegium.engine.results.manifest import read_manifest
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.commands.main import main
 from tests.engine.sources.web import WebServer
 from tests.security.talkative import VARIABLES, forms_of
 from tests.specialists.online.server import Behaviour, MisbehavingServer, ok, status

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from engine.results.manifest import sealed
-from engine.results.publication import to_json
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.results.manifest import sealed
+from florilegium.engine.results.publication import to_json
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 from tests.sealing import reseal, reseal_files
 

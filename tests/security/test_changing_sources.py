@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.execution import worker
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.execution import worker
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.security.points import files_of, whole_build
 

@@ -11,24 +11,24 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import FlorilegiumError
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.results.dataset import open_dataset
-from engine.storage.folder import Folder
-from pipelines.build import draw_again, put_in_place
-from pipelines.dataset.clean import clean
-from pipelines.dataset.find import find_image
-from pipelines.dataset.lineage import read_lineage
-from pipelines.dataset.status import read_status
-from pipelines.dataset.why import explain
-from pipelines.diff.difference import diff_rounds
-from pipelines.export.coco import CocoConfig, CocoExporter
-from pipelines.export.exporter import Exporter, export
-from pipelines.export.few_shot import FewShotConfig, FewShotExporter
-from pipelines.export.florence2 import Florence2Config, Florence2Exporter
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import FlorilegiumError
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import draw_again, put_in_place
+from florilegium.pipelines.dataset.clean import clean
+from florilegium.pipelines.dataset.find import find_image
+from florilegium.pipelines.dataset.lineage import read_lineage
+from florilegium.pipelines.dataset.status import read_status
+from florilegium.pipelines.dataset.why import explain
+from florilegium.pipelines.diff.difference import diff_rounds
+from florilegium.pipelines.export.coco import CocoConfig, CocoExporter
+from florilegium.pipelines.export.exporter import Exporter, export
+from florilegium.pipelines.export.few_shot import FewShotConfig, FewShotExporter
+from florilegium.pipelines.export.florence2 import Florence2Config, Florence2Exporter
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, build, configure
 
 pytestmark = pytest.mark.attack("changes")

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.core.errors import RunError, StorageError
-from engine.storage.failure import CURES
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import RunError, StorageError
+from florilegium.engine.storage.failure import CURES
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.security.points import Point, Watch, files_of, whole_build
 

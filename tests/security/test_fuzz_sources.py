@@ -25,17 +25,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.core.errors import ConfigError
-from engine.core.limits import Limits
-from engine.core.validity import problem_of
-from engine.planning.config import SourceEntry
-from engine.planning.partition import partition
-from engine.planning.source_opening import open_source
-from engine.results.shard import Shard, read_shard
-from engine.sources.files import SOURCE_FAILED
-from engine.sources.labels import Labels
-from engine.sources.metadata import MAX_METADATA_BYTES
-from engine.untrusted.bounded_json import depth_of
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.validity import problem_of
+from florilegium.engine.planning.config import SourceEntry
+from florilegium.engine.planning.partition import partition
+from florilegium.engine.planning.source_opening import open_source
+from florilegium.engine.results.shard import Shard, read_shard
+from florilegium.engine.sources.files import SOURCE_FAILED
+from florilegium.engine.sources.labels import Labels
+from florilegium.engine.sources.metadata import MAX_METADATA_BYTES
+from florilegium.engine.untrusted.bounded_json import depth_of
 from tests.security.documents import (
     FILE_NAMES,
     JSON,

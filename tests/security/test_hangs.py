@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.results.manifest import Manifest
+from florilegium.engine.results.manifest import Manifest
 from tests.building import DESCRIBED, build, contents
 from tests.processes import wait_for
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.refine.loop import refine
+from florilegium.pipelines.refine.loop import refine
 from tests.end_to_end.dying import operations_of, run_and_die
 from tests.pipelines.refine.conftest import Configure, left
 

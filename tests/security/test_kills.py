@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.security.points import Point, build_and_die, files_of, points_of, whole_build
 

@@ -61,7 +61,12 @@ def test_an_object_store_that_is_too_small_is_survived(tmp_path: Path) -> None:
     document = {"source": str(folder), "output": str(tmp_path / "out"), "runner": runner, **keys}
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(document), encoding="utf-8")
-    command = [sys.executable, "-c", "from pipelines.commands.main import main; main()", "build"]
+    command = [
+        sys.executable,
+        "-m",
+        "florilegium",
+        "build",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     told = subprocess.run(
         [*command, str(config)], env=environment, capture_output=True, text=True, check=False

@@ -13,8 +13,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 STAGE = """
 import importlib.util
-from engine.core.annotation import Annotation
-from engine.core.stage import Specialist
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.stage import Specialist
 
 
 class Looking(Specialist):
@@ -46,8 +46,8 @@ def test_a_worker_finds_a_plugin_and_nothing_in_the_current_folder(
     done = subprocess.run(
         [
             sys.executable,
-            "-c",
-            "from pipelines.commands.main import main; main()",
+            "-m",
+            "florilegium",
             "build",
             "run.yaml",
         ],

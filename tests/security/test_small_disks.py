@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.commands.main import main
+from florilegium.pipelines.commands.main import main
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.security.points import files_of
 

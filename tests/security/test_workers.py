@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.security.points import files_of, whole_build
 

@@ -14,10 +14,10 @@ from unittest.mock import patch
 
 import pytest
 
-from engine.core.errors import FlorilegiumError, OutputInUse
-from engine.storage import lease
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import FlorilegiumError, OutputInUse
+from florilegium.engine.storage import lease
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.end_to_end.dying import context
 from tests.security.points import Watch, files_of, whole_build

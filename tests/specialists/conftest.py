@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.annotation import Annotation, Provenance, stamp
-from engine.core.image.reading import read_header
-from engine.core.sample import Picture, Sample
-from specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
-from specialists.detection.imagenet_cam import ImageNetCam, ImageNetCamConfig
-from specialists.grounding.phrase_match import PhraseMatch, PhraseMatchConfig
-from specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig
-from specialists.segmentation.grabcut import GrabCut, GrabCutConfig
+from florilegium.engine.core.annotation import Annotation, Provenance, stamp
+from florilegium.engine.core.image.reading import read_header
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
+from florilegium.specialists.detection.imagenet_cam import ImageNetCam, ImageNetCamConfig
+from florilegium.specialists.grounding.phrase_match import PhraseMatch, PhraseMatchConfig
+from florilegium.specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig
+from florilegium.specialists.segmentation.grabcut import GrabCut, GrabCutConfig
 
 SampleOf = Callable[..., Sample]
 
@@ -140,7 +140,11 @@ def phrase_match() -> PhraseMatch:
 @pytest.fixture(scope="session")
 def tiny_florence2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """Write an untrained Florence-2 of some thousand weights; another seed, other weights."""
-    from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
+    from florilegium.pipelines.shape_world.pretrain.architecture import (
+        TINIEST,
+        build_tiny,
+        save_tiny,
+    )
 
     written: dict[int, Path] = {}
 

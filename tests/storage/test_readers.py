@@ -8,7 +8,7 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from engine.results.dataset import open_dataset
+from florilegium.engine.results.dataset import open_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
 
 

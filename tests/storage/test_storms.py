@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.errors import StorageError
-from engine.storage import lease
-from engine.storage.folder import Folder
-from engine.storage.lease import LEASES
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.storage import lease
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import LEASES
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
 from tests.end_to_end.conftest import Command
 from tests.fault_proxy import Proxy, Request, no_fault, passing_faults

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.errors import SampleError
-from engine.core.sample import Sample
-from specialists.captions.answer_text import cleaned, whole_sentences
-from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
-from specialists.captions.image_chat import FAMILY, UNFINISHED_ANSWER
-from specialists.pretrained.network import TOO_THIN
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.specialists.captions.answer_text import cleaned, whole_sentences
+from florilegium.specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
+from florilegium.specialists.captions.image_chat import FAMILY, UNFINISHED_ANSWER
+from florilegium.specialists.pretrained.network import TOO_THIN
 from tests.checkpoints import written_once
 from tests.checkpoints.chat_caption import WRITERS, pipeline_answers
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, MissingModel
-from engine.core.sample import Sample
-from engine.core.validity import problem_of
-from specialists.ocr.pp_ocr import PpOcr, PpOcrConfig, crop_size
-from specialists.ocr.text_lines import hulls_of, laid_flat, order_by_gaps, sizes_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, MissingModel
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.validity import problem_of
+from florilegium.specialists.ocr.pp_ocr import PpOcr, PpOcrConfig, crop_size
+from florilegium.specialists.ocr.text_lines import hulls_of, laid_flat, order_by_gaps, sizes_of
 from tests.checkpoints.pp_ocr import DETECTORS, RECOGNISERS, write_detector, write_recogniser
 
 Write = Callable[..., Path]

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.core.sample import is_in_share
-from engine.results.dataset import open_dataset
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import Round
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.loop import refine
-from pipelines.training.examples import ExampleMaker
-from pipelines.training.survey import survey
-from pipelines.verify.verify import verify_dataset
-from specialists.florence2.format import FLORENCE2_TASKS, clean
+from florilegium.engine.core.sample import is_in_share
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import Round
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refine.loop import refine
+from florilegium.pipelines.training.examples import ExampleMaker
+from florilegium.pipelines.training.survey import survey
+from florilegium.pipelines.verify.verify import verify_dataset
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
 from tests.recipes import annotation_types, tiny_refinement
 
 pytestmark = pytest.mark.timeout(600)  # all of it runs for the first test

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from engine.core.errors import ConfigError
-from engine.core.sample import Sample
-from specialists.detection.detector import Detector, DetectorConfig
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import Sample
+from florilegium.specialists.detection.detector import Detector, DetectorConfig
 from tests.checkpoints.detector import WRITERS, pipeline_answers
 from tests.specialists.detection.test_detector import assert_close, assert_sane, triples
 

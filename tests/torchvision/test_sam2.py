@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import transformers
 
-from engine.core.sample import Sample
-from specialists.segmentation.segment_anything import SegmentAnything, SegmentAnythingConfig
+from florilegium.engine.core.sample import Sample
+from florilegium.specialists.segmentation.segment_anything import (
+    SegmentAnything,
+    SegmentAnythingConfig,
+)
 from tests.checkpoints.segment_anything import (
     write_sam2,
     write_sam2_video,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.core.image import pillow
-from engine.core.image.boxes import check_media_data
-from engine.core.image.header import Bytes, ImageHeader
-from engine.core.image.orientation import EXIF_MAGIC, exif_orientation
+from florilegium.engine.core.image import pillow
+from florilegium.engine.core.image.boxes import check_media_data
+from florilegium.engine.core.image.header import Bytes, ImageHeader
+from florilegium.engine.core.image.orientation import EXIF_MAGIC, exif_orientation
 
 BRANDS = {b"avif", b"avis"}
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from engine.core.image.header import Bytes, corrupt
+from florilegium.engine.core.image.header import Bytes, corrupt
 
 _ZEROS = re.compile(re.escape(bytes(16)))
 

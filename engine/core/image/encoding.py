@@ -10,9 +10,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from engine.core.image import jpeg, pillow
-from engine.core.image.header import Bytes
-from engine.core.image.orientation import TAG as ORIENTATION_TAG
+from florilegium.engine.core.image import jpeg, pillow
+from florilegium.engine.core.image.header import Bytes
+from florilegium.engine.core.image.orientation import TAG as ORIENTATION_TAG
 
 
 def is_upright_baseline_jpeg(data: Bytes) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.core.image import pillow
-from engine.core.image.header import Bytes, ImageHeader, corrupt
-from engine.core.image.orientation import orientation_of
+from florilegium.engine.core.image import pillow
+from florilegium.engine.core.image.header import Bytes, ImageHeader, corrupt
+from florilegium.engine.core.image.orientation import orientation_of
 
 MAGICS = (b"GIF87a", b"GIF89a")
 _MAY_FOLLOW = b",!;"  # a picture, an extension, the trailer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.core.errors import SampleError
+from florilegium.engine.core.errors import SampleError
 
 PIXELS_VERSION = 2
 """To be raised when the same bytes decode to other pixels: all samples are then new."""

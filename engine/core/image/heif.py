@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.core.errors import SampleError
-from engine.core.image.boxes import check_media_data
-from engine.core.image.header import MISSING_PACKAGE, NOT_AN_IMAGE, Bytes, ImageHeader
-from engine.core.image.orientation import EXIF_MAGIC
-from engine.core.image.tones import as_rgb, eight_bits, over_white, premultiplied_over_white
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.boxes import check_media_data
+from florilegium.engine.core.image.header import MISSING_PACKAGE, NOT_AN_IMAGE, Bytes, ImageHeader
+from florilegium.engine.core.image.orientation import EXIF_MAGIC
+from florilegium.engine.core.image.tones import (
+    as_rgb,
+    eight_bits,
+    over_white,
+    premultiplied_over_white,
+)
 
 if TYPE_CHECKING:
     from pillow_heif import HeifFile

@@ -13,8 +13,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from engine.core.image.header import Bytes, ImageHeader, corrupt
-from engine.core.image.jpeg_layout import (
+from florilegium.engine.core.image.header import Bytes, ImageHeader, corrupt
+from florilegium.engine.core.image.jpeg_layout import (
     APP0,
     APP1,
     APP14,
@@ -27,7 +27,7 @@ from engine.core.image.jpeg_layout import (
     Scan,
     layout_of,
 )
-from engine.core.image.orientation import (
+from florilegium.engine.core.image.orientation import (
     EXIF_MAGIC,
     exif_orientation,
     orientation_of,

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
-from engine.core.image import pillow
-from engine.core.image.boxes import boxes_of
-from engine.core.image.header import Bytes, ImageHeader, corrupt
-from engine.core.image.orientation import orientation_of
-from engine.core.image.tones import eight_bits
+from florilegium.engine.core.image import pillow
+from florilegium.engine.core.image.boxes import boxes_of
+from florilegium.engine.core.image.header import Bytes, ImageHeader, corrupt
+from florilegium.engine.core.image.orientation import orientation_of
+from florilegium.engine.core.image.tones import eight_bits
 
 MAGICS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.core.errors import SampleError
-from engine.core.image.header import NOT_AN_IMAGE, Bytes, corrupt
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.header import NOT_AN_IMAGE, Bytes, corrupt
 
 END = 0xD9
 APP0, APP1, APP14, COMMENT = 0xE0, 0xE1, 0xEE, 0xFE

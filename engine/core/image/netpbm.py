@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.core.errors import SampleError
-from engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
-from engine.core.image.tones import as_rgb, eight_bits, over_white, stretched
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
+from florilegium.engine.core.image.tones import as_rgb, eight_bits, over_white, stretched
 
 _MAX_HEADER = 64 * 1024
 _NAMES = {1: "pbm", 4: "pbm", 2: "pgm", 5: "pgm", 3: "ppm", 6: "ppm"}

@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 
-from engine.core.image.header import Bytes
+from florilegium.engine.core.image.header import Bytes
 
 EXIF_MAGIC = b"Exif\0\0"
 TAG = 0x0112

@@ -9,11 +9,17 @@ from functools import cache
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from engine.core.errors import SampleError
-from engine.core.image import targa
-from engine.core.image.header import NOT_AN_IMAGE, TOO_MANY_PIXELS, Bytes, ImageHeader, corrupt
-from engine.core.image.orientation import orientation_of
-from engine.core.image.tones import as_rgb, eight_bits, over_white, stretched, unsigned
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image import targa
+from florilegium.engine.core.image.header import (
+    NOT_AN_IMAGE,
+    TOO_MANY_PIXELS,
+    Bytes,
+    ImageHeader,
+    corrupt,
+)
+from florilegium.engine.core.image.orientation import orientation_of
+from florilegium.engine.core.image.tones import as_rgb, eight_bits, over_white, stretched, unsigned
 
 _HEAD = 16
 # These have no raster, call an external program, or have signs and ranges that Pillow ignores.

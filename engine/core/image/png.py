@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from engine.core.errors import SampleError
-from engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
-from engine.core.image.orientation import orientation_of
-from engine.core.image.png_chunks import MAGIC, Chunk, chunks_of, exif_and_xmp
-from engine.core.image.tones import as_rgb, eight_bits, over_white
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
+from florilegium.engine.core.image.orientation import orientation_of
+from florilegium.engine.core.image.png_chunks import MAGIC, Chunk, chunks_of, exif_and_xmp
+from florilegium.engine.core.image.tones import as_rgb, eight_bits, over_white
 
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}

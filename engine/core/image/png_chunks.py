@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from engine.core.image.header import Bytes
+from florilegium.engine.core.image.header import Bytes
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 _KNOWN = re.compile(rb"PLTE|IDAT|IEND|tRNS|eXIf|iTXt|tEXt|zTXt|fdAT|fcTL|acTL")

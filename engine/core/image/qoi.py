@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from engine.core.image import pillow
-from engine.core.image.header import Bytes, ImageHeader, corrupt
+from florilegium.engine.core.image import pillow
+from florilegium.engine.core.image.header import Bytes, ImageHeader, corrupt
 
 MAGIC = b"qoif"
 _END = bytes(7) + b"\1"

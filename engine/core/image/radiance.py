@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from engine.core.errors import SampleError
-from engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
 
 MAGIC = (b"#?RADIANCE", b"#?RGBE")
 _SIZE = re.compile(rb"#\?(?:RADIANCE|RGBE)\b.*?\n\n-Y (\d{1,9}) \+X (\d{1,9})\n", re.DOTALL)

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from engine.core.errors import SampleError
-from engine.core.image import (
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image import (
     avif,
     gif,
     heif,
@@ -29,8 +29,8 @@ from engine.core.image import (
     tiff_directory,
     webp,
 )
-from engine.core.image.boxes import brands_of
-from engine.core.image.header import (
+from florilegium.engine.core.image.boxes import brands_of
+from florilegium.engine.core.image.header import (
     EMPTY_FILE,
     MAX_BYTES,
     MAX_PIXELS,
@@ -41,7 +41,7 @@ from engine.core.image.header import (
     check_size,
     corrupt,
 )
-from engine.core.image.orientation import turned
+from florilegium.engine.core.image.orientation import turned
 
 _MORE_SUFFIXES = (".mpo", ".hdr", ".pic", ".pam", ".sr", *heif.SUFFIXES)
 

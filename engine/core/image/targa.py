@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from engine.core.image.header import Bytes
-from engine.core.image.tones import over_white, premultiplied_over_white
+from florilegium.engine.core.image.header import Bytes
+from florilegium.engine.core.image.tones import over_white, premultiplied_over_white
 
 _FOOTER = b"TRUEVISION-XFILE.\0"
 _FOOTER_SIZE = 26

@@ -11,10 +11,10 @@ import struct
 import numpy as np
 from PIL import Image
 
-from engine.core.errors import SampleError
-from engine.core.image import jpeg, pillow
-from engine.core.image import tiff_directory as tags
-from engine.core.image.header import (
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image import jpeg, pillow
+from florilegium.engine.core.image import tiff_directory as tags
+from florilegium.engine.core.image.header import (
     MAX_PIXELS,
     NOT_AN_IMAGE,
     TOO_MANY_PIXELS,
@@ -22,10 +22,10 @@ from engine.core.image.header import (
     ImageHeader,
     corrupt,
 )
-from engine.core.image.orientation import xmp_orientation
-from engine.core.image.tiff_directory import FLOAT, INT, UINT, Directory, read_directory
-from engine.core.image.tiff_samples import UNPACKED, check_segments, samples_of
-from engine.core.image.tones import (
+from florilegium.engine.core.image.orientation import xmp_orientation
+from florilegium.engine.core.image.tiff_directory import FLOAT, INT, UINT, Directory, read_directory
+from florilegium.engine.core.image.tiff_samples import UNPACKED, check_segments, samples_of
+from florilegium.engine.core.image.tones import (
     as_rgb,
     eight_bits,
     over_white,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.core.errors import SampleError
-from engine.core.image.header import CORRUPT_IMAGE, NOT_AN_IMAGE, Bytes
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.header import CORRUPT_IMAGE, NOT_AN_IMAGE, Bytes
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 

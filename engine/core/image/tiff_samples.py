@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from engine.core.image import tiff_directory as tags
-from engine.core.image.header import Bytes, corrupt
-from engine.core.image.tiff_directory import FLOAT, INT, UINT, Directory
+from florilegium.engine.core.image import tiff_directory as tags
+from florilegium.engine.core.image.header import Bytes, corrupt
+from florilegium.engine.core.image.tiff_directory import FLOAT, INT, UINT, Directory
 
 NONE, LZW, PACKBITS = 1, 5, 32773
 _JPEG = (6, 7)

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine.core.errors import SampleError
-from engine.core.image import pillow
-from engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
-from engine.core.image.orientation import orientation_of
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image import pillow
+from florilegium.engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
+from florilegium.engine.core.image.orientation import orientation_of
 
 _ZEROS = re.compile(re.escape(bytes(32)))
 _SPARE = 4  # libwebp tolerates at most 3 missing bytes

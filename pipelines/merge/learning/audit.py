@@ -14,13 +14,13 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.counted import counted
-from engine.core.errors import ConfigError
-from engine.storage.documents import parse_json
-from pipelines.merge.calibration import read_file
-from pipelines.merge.candidates import box_of, words_of
-from specialists.regions.overlap import box_overlap
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.storage.documents import parse_json
+from florilegium.pipelines.merge.calibration import read_file
+from florilegium.pipelines.merge.candidates import box_of, words_of
+from florilegium.specialists.regions.overlap import box_overlap
 
 SAME_PLACE = 0.5
 """Intersection over union from which on two regions are the same, as in PASCAL VOC."""

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import CAPTION_TASKS, DETECTION_TASKS
-from pipelines.merge.calibration import Calibration, TaskCalibration
-from pipelines.merge.candidates import candidates_of, words_of
-from pipelines.merge.learning.audit import Audit, LabelledSample, findings
-from pipelines.merge.learning.per_task import IOU, Scene, learn
-from pipelines.merge.learning.reliability import expected_calibration_error, wilson
-from pipelines.merge.rules import CalibratedFusion, Case, RuleOptions
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import CAPTION_TASKS, DETECTION_TASKS
+from florilegium.pipelines.merge.calibration import Calibration, TaskCalibration
+from florilegium.pipelines.merge.candidates import candidates_of, words_of
+from florilegium.pipelines.merge.learning.audit import Audit, LabelledSample, findings
+from florilegium.pipelines.merge.learning.per_task import IOU, Scene, learn
+from florilegium.pipelines.merge.learning.reliability import expected_calibration_error, wilson
+from florilegium.pipelines.merge.rules import CalibratedFusion, Case, RuleOptions
 
 FOLDS = 5
 """Parts of the cross-validation; 5 or 10 are usual (Hastie et al. 2009, section 7.10)."""

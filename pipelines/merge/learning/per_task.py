@@ -10,13 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.merge.calibration import Fusion, TaskCalibration, Voter
-from pipelines.merge.candidates import Candidates
-from pipelines.merge.hypotheses import Hypotheses, feature_names, features, hypotheses_of
-from pipelines.merge.learning.audit import Findings
-from pipelines.merge.learning.localisation import edge_weights
-from pipelines.merge.learning.regression import fit_fusion, fit_voter
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.merge.calibration import Fusion, TaskCalibration, Voter
+from florilegium.pipelines.merge.candidates import Candidates
+from florilegium.pipelines.merge.hypotheses import (
+    Hypotheses,
+    feature_names,
+    features,
+    hypotheses_of,
+)
+from florilegium.pipelines.merge.learning.audit import Findings
+from florilegium.pipelines.merge.learning.localisation import edge_weights
+from florilegium.pipelines.merge.learning.regression import fit_fusion, fit_voter
 
 NO_AUDIT = "no_audit"
 TOO_FEW_AUDITED = "too_few_audited"

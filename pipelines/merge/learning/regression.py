@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.merge.calibration import Fusion, Voter, logit
-from pipelines.merge.learning.reliability import wilson
+from florilegium.pipelines.merge.calibration import Fusion, Voter, logit
+from florilegium.pipelines.merge.learning.reliability import wilson
 
 PENALTY = 1.0
 """Strength of the L2 penalty: weights are expected within about 1 of 0 (log-odds)."""

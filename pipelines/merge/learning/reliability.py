@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.merge.calibration import Interval
+from florilegium.pipelines.merge.calibration import Interval
 
 BINS = 10
 """Bins of the calibration error."""

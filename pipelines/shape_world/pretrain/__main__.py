@@ -1,4 +1,4 @@
-"""`python -m pipelines.shape_world.pretrain FOLDER` pretrains the tiny student and measures it."""
+"""`make pretrain`: pretrains the tiny student into a folder and measures it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(
     """Pretrain a Florence-2 with a million parameters on easy drawn scenes."""
     import torch
 
-    from pipelines.shape_world.pretrain.pretrain import PretrainConfig, pretrain
+    from florilegium.pipelines.shape_world.pretrain.pretrain import PretrainConfig, pretrain
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(threads)

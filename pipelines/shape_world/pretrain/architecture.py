@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.shape_world.pretrain.vocabulary import make_processor, train_tokenizer
-from specialists.florence2.format import LOCATION_TOKENS
+from florilegium.pipelines.shape_world.pretrain.vocabulary import make_processor, train_tokenizer
+from florilegium.specialists.florence2.format import LOCATION_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.shape_world.pretrain.scenes import BACKGROUND, Drawing
-from pipelines.shape_world.scene import NAMES, SIGN
+from florilegium.pipelines.shape_world.pretrain.scenes import BACKGROUND, Drawing
+from florilegium.pipelines.shape_world.scene import NAMES, SIGN
 
 _MAX_THINGS = 6
 _MIN_VISIBLE, _MIN_SIGN_VISIBLE = 0.4, 0.9

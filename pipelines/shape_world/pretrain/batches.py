@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.shape_world.pretrain.augmentation import varied
-from pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.pipelines.shape_world.pretrain.augmentation import varied
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
 
 
 class DrawingBatches:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.shape_world.pretrain.scenes import Drawing
-from pipelines.shape_world.score.boxes import MIN_IOU
-from pipelines.shape_world.score.matching import MatchCounts, pairs
-from specialists.regions.overlap import box_overlap
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.pipelines.shape_world.score.boxes import MIN_IOU
+from florilegium.pipelines.shape_world.score.matching import MatchCounts, pairs
+from florilegium.specialists.regions.overlap import box_overlap
 
 _SCALE = 100
 """The processor rounds boxes to whole pixels: pretend an image this much larger."""

@@ -14,21 +14,21 @@ from typing import Any
 
 import torch
 
-from pipelines.shape_world.pretrain.architecture import (
+from florilegium.pipelines.shape_world.pretrain.architecture import (
     TINY,
     ModelSize,
     build_tiny,
     save_tiny,
     scale_positions,
 )
-from pipelines.shape_world.pretrain.batches import as_pixels
-from pipelines.shape_world.pretrain.measure import measure_detection
-from pipelines.shape_world.pretrain.progress import TrainingLog
-from pipelines.shape_world.pretrain.scenes import Drawing, drawings, vocabulary
-from pipelines.shape_world.pretrain.student import Teacher
-from pipelines.shape_world.pretrain.text_half import train_frozen, train_together
-from pipelines.shape_world.pretrain.tower import train_tower
-from pipelines.shape_world.scene import Difficulty, WorldConfig
+from florilegium.pipelines.shape_world.pretrain.batches import as_pixels
+from florilegium.pipelines.shape_world.pretrain.measure import measure_detection
+from florilegium.pipelines.shape_world.pretrain.progress import TrainingLog
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing, drawings, vocabulary
+from florilegium.pipelines.shape_world.pretrain.student import Teacher
+from florilegium.pipelines.shape_world.pretrain.text_half import train_frozen, train_together
+from florilegium.pipelines.shape_world.pretrain.tower import train_tower
+from florilegium.pipelines.shape_world.scene import Difficulty, WorldConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.shape_world.pretrain.architecture import save_tiny
-from pipelines.shape_world.pretrain.measure import measure_detection
-from pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.pipelines.shape_world.pretrain.architecture import save_tiny
+from florilegium.pipelines.shape_world.pretrain.measure import measure_detection
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.shape_world.pretrain.scenes import Drawing, described
-from pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS
-from specialists.florence2.format import TARGETS, locations, prompt_of
-from specialists.words.occurrences import located
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing, described
+from florilegium.pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS
+from florilegium.specialists.florence2.format import TARGETS, locations, prompt_of
+from florilegium.specialists.words.occurrences import located
 
 CAPTIONS = ("caption", "detailed_caption", "more_detailed_caption")
 SECOND_TASKS: Mapping[str, float] = {

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.shape_world.drawing import draw
-from pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS, WORDS, Scene, Thing, WorldConfig
+from florilegium.pipelines.shape_world.drawing import draw
+from florilegium.pipelines.shape_world.scene import (
+    COLOURS,
+    NAMES,
+    PATTERNS,
+    WORDS,
+    Scene,
+    Thing,
+    WorldConfig,
+)
 
 BACKGROUND = 255
 """The background in a map of owners."""

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from pipelines.shape_world.pretrain.prompts import detection, make_pair
-from pipelines.shape_world.pretrain.scenes import Drawing
-from pipelines.shape_world.pretrain.tower import cells_of
-from pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS
-from specialists.florence2.format import BINS, LOCATION_TOKENS, prompt_of, quantise
+from florilegium.pipelines.shape_world.pretrain.prompts import detection, make_pair
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.pipelines.shape_world.pretrain.tower import cells_of
+from florilegium.pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS
+from florilegium.specialists.florence2.format import BINS, LOCATION_TOKENS, prompt_of, quantise
 
 _LOCATION_STD = 8.0
 """Standard deviation of the target of a location, in bins. Chosen by hand, like the weights."""

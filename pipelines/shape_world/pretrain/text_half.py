@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.shape_world.pretrain.augmentation import varied
-from pipelines.shape_world.pretrain.batches import DrawingBatches, as_pixels
-from pipelines.shape_world.pretrain.prompts import CAPTIONS, SECOND_TASKS
-from pipelines.shape_world.pretrain.scenes import Drawing
-from pipelines.shape_world.pretrain.student import Teacher
+from florilegium.pipelines.shape_world.pretrain.augmentation import varied
+from florilegium.pipelines.shape_world.pretrain.batches import DrawingBatches, as_pixels
+from florilegium.pipelines.shape_world.pretrain.prompts import CAPTIONS, SECOND_TASKS
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.pipelines.shape_world.pretrain.student import Teacher
 
 Report = Callable[[str, int, float], None]
 _USES_OF_FEATURES = 3

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from pipelines.shape_world.pretrain.batches import DrawingBatches, as_pixels
-from pipelines.shape_world.pretrain.scenes import Drawing
-from pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS
+from florilegium.pipelines.shape_world.pretrain.batches import DrawingBatches, as_pixels
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS
 
 _BOX_OFFSET_PRIOR = 0.14
 """The distance from a cell's centre to a side of the box, as a share of the image, that an output

@@ -10,7 +10,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from specialists.florence2.format import FLORENCE2_TASKS, LOCATION_TOKENS, STRUCTURE_TOKENS
+from florilegium.specialists.florence2.format import (
+    FLORENCE2_TASKS,
+    LOCATION_TOKENS,
+    STRUCTURE_TOKENS,
+)
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """Ids 0 to 4, in BART's order."""

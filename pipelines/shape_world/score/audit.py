@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
-from engine.results.dataset_sample import DatasetSample
-from pipelines.merge.learning.audit import Audit
-from pipelines.shape_world.score.measure import Truth
-from pipelines.shape_world.score.rightness import rightness
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.merge.learning.audit import Audit
+from florilegium.pipelines.shape_world.score.measure import Truth
+from florilegium.pipelines.shape_world.score.rightness import rightness
 
 
 class AuditRow(TypedDict):

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.shape_world.scene import NAMES
-from pipelines.shape_world.score.comparison import SceneComparison, rank_score
-from pipelines.shape_world.score.matching import MatchCounts, pairs
+from florilegium.pipelines.shape_world.scene import NAMES
+from florilegium.pipelines.shape_world.score.comparison import SceneComparison, rank_score
+from florilegium.pipelines.shape_world.score.matching import MatchCounts, pairs
 
 MIN_IOU = 0.5
 """Minimum intersection over union of a region and the thing that it matches."""

@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.shape_world.scene import Predicate, Thing
-from pipelines.shape_world.score.claims import Claim, Claims, claims_of
-from pipelines.shape_world.score.comparison import SceneComparison, by_confidence, normalised_text
-from pipelines.shape_world.score.matching import MatchCounts
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.shape_world.scene import Predicate, Thing
+from florilegium.pipelines.shape_world.score.claims import Claim, Claims, claims_of
+from florilegium.pipelines.shape_world.score.comparison import (
+    SceneComparison,
+    by_confidence,
+    normalised_text,
+)
+from florilegium.pipelines.shape_world.score.matching import MatchCounts
 
 _WORD = re.compile(r"\w+")
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise, product
 
-from pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS, Predicate
-from specialists.words import colours as measured
-from specialists.words.nouns import NUMBERS, plural
+from florilegium.pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS, Predicate
+from florilegium.specialists.words import colours as measured
+from florilegium.specialists.words.nouns import NUMBERS, plural
 
 _COLOURS = sorted({word for name in (*measured.COLOURS, *COLOURS, "gray") for word in name.split()})
 _SHADES = ("dark", "light")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation
-from pipelines.shape_world.scene import SIGN, Scene
-from pipelines.shape_world.score.claims import Claim
-from pipelines.shape_world.score.matching import pairs
-from specialists.regions.overlap import box_overlap, mask_overlap
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.shape_world.scene import SIGN, Scene
+from florilegium.pipelines.shape_world.score.claims import Claim
+from florilegium.pipelines.shape_world.score.matching import pairs
+from florilegium.specialists.regions.overlap import box_overlap, mask_overlap
 
 _BEST_FIT = 3
 """The agreement of name, colour and pattern."""

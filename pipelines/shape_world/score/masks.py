@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipelines.shape_world.score.boxes import MIN_IOU
-from pipelines.shape_world.score.comparison import SceneComparison
-from pipelines.shape_world.score.matching import MatchCounts, pairs
+from florilegium.pipelines.shape_world.score.boxes import MIN_IOU
+from florilegium.pipelines.shape_world.score.comparison import SceneComparison
+from florilegium.pipelines.shape_world.score.matching import MatchCounts, pairs
 
 _CLOSE_IOU = 0.75
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.planning.registry import require
-from engine.results.dataset import Dataset
-from engine.results.dataset_sample import DatasetSample
-from engine.storage.folder import Folder
-from pipelines.shape_world.scene import SCHEME, Scene
-from pipelines.shape_world.score.boxes import BoxTally
-from pipelines.shape_world.score.captions import CaptionTally
-from pipelines.shape_world.score.comparison import SceneComparison
-from pipelines.shape_world.score.masks import MaskTally
-from pipelines.shape_world.score.phrases import PhraseTally
-from pipelines.shape_world.score.reading import ReadingTally
-from pipelines.shape_world.score.reliability import ReliabilityTally
-from pipelines.shape_world.score.score import Score
-from pipelines.shape_world.truth import scene_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.registry import require
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.shape_world.scene import SCHEME, Scene
+from florilegium.pipelines.shape_world.score.boxes import BoxTally
+from florilegium.pipelines.shape_world.score.captions import CaptionTally
+from florilegium.pipelines.shape_world.score.comparison import SceneComparison
+from florilegium.pipelines.shape_world.score.masks import MaskTally
+from florilegium.pipelines.shape_world.score.phrases import PhraseTally
+from florilegium.pipelines.shape_world.score.reading import ReadingTally
+from florilegium.pipelines.shape_world.score.reliability import ReliabilityTally
+from florilegium.pipelines.shape_world.score.score import Score
+from florilegium.pipelines.shape_world.truth import scene_of
 
 Truth = Callable[[str], Scene]
 """Returns the scene of a sample, by its key."""

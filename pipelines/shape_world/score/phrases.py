@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.shape_world.score.boxes import MIN_IOU
-from pipelines.shape_world.score.claims import Claim, Claims, claim_of, claims_of
-from pipelines.shape_world.score.comparison import SceneComparison, by_confidence
-from pipelines.shape_world.score.matching import MatchCounts, pairs
-from specialists.words.occurrences import occurrences
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.shape_world.score.boxes import MIN_IOU
+from florilegium.pipelines.shape_world.score.claims import Claim, Claims, claim_of, claims_of
+from florilegium.pipelines.shape_world.score.comparison import SceneComparison, by_confidence
+from florilegium.pipelines.shape_world.score.matching import MatchCounts, pairs
+from florilegium.specialists.words.occurrences import occurrences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from pipelines.shape_world.score.comparison import SceneComparison, by_confidence, normalised_text
-from pipelines.shape_world.score.matching import MatchCounts
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.shape_world.score.comparison import (
+    SceneComparison,
+    by_confidence,
+    normalised_text,
+)
+from florilegium.pipelines.shape_world.score.matching import MatchCounts
 
 MIN_SHARE = 0.5
 """Minimum share of a line's box that lies on the sign that it belongs to."""

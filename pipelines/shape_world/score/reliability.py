@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipelines.merge.learning.reliability import expected_calibration_error
-from pipelines.shape_world.score.comparison import SceneComparison
-from pipelines.shape_world.score.rightness import rightness_in
+from florilegium.pipelines.merge.learning.reliability import expected_calibration_error
+from florilegium.pipelines.shape_world.score.comparison import SceneComparison
+from florilegium.pipelines.shape_world.score.rightness import rightness_in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.shape_world.scene import Scene
-from pipelines.shape_world.score.boxes import MIN_IOU
-from pipelines.shape_world.score.captions import is_true
-from pipelines.shape_world.score.claims import Claim, claim_of, claims_of
-from pipelines.shape_world.score.comparison import SceneComparison, normalised_text
-from pipelines.shape_world.score.phrases import claim_of_phrase
-from pipelines.shape_world.score.reading import sign_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.shape_world.scene import Scene
+from florilegium.pipelines.shape_world.score.boxes import MIN_IOU
+from florilegium.pipelines.shape_world.score.captions import is_true
+from florilegium.pipelines.shape_world.score.claims import Claim, claim_of, claims_of
+from florilegium.pipelines.shape_world.score.comparison import SceneComparison, normalised_text
+from florilegium.pipelines.shape_world.score.phrases import claim_of_phrase
+from florilegium.pipelines.shape_world.score.reading import sign_of
 
 Rightness = list[bool | None]
 Judge = Callable[[Sequence[Annotation], SceneComparison], Rightness]

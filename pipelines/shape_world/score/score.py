@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.shape_world.score.boxes import BoxScore
-from pipelines.shape_world.score.captions import CaptionScore
-from pipelines.shape_world.score.masks import MaskScore
-from pipelines.shape_world.score.phrases import PhraseScore
-from pipelines.shape_world.score.reading import ReadingScore
-from pipelines.shape_world.score.reliability import ReliabilityScore
+from florilegium.pipelines.shape_world.score.boxes import BoxScore
+from florilegium.pipelines.shape_world.score.captions import CaptionScore
+from florilegium.pipelines.shape_world.score.masks import MaskScore
+from florilegium.pipelines.shape_world.score.phrases import PhraseScore
+from florilegium.pipelines.shape_world.score.reading import ReadingScore
+from florilegium.pipelines.shape_world.score.reliability import ReliabilityScore
 
 DECIMALS = 5
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.shape_world.score.score import Number, Score
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.shape_world.score.score import Number, Score
 
 _ROWS: Mapping[str, Mapping[str, str]] = {
     "boxes": {

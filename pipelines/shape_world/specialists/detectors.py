@@ -14,10 +14,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
-from pipelines.shape_world.specialists.regions import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.pipelines.shape_world.specialists.regions import (
     MIN_SIDE,
     Region,
     colour_regions,
@@ -27,8 +27,8 @@ from pipelines.shape_world.specialists.regions import (
     shrunk,
     smoothed,
 )
-from pipelines.shape_world.specialists.templates import names_of
-from specialists.regions.overlap import box_overlap
+from florilegium.pipelines.shape_world.specialists.templates import names_of
+from florilegium.specialists.regions.overlap import box_overlap
 
 RegionFinder = Callable[[np.ndarray, np.ndarray], Iterator[Region]]
 """Returns regions, from L*a*b* pixels and their difference from the background."""

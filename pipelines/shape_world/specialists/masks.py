@@ -13,10 +13,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import Input, Specialist, StageConfig, one_of
-from pipelines.shape_world.specialists.regions import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Input, Specialist, StageConfig, one_of
+from florilegium.pipelines.shape_world.specialists.regions import (
     closed,
     distance_to_colours,
     main_colours,
@@ -25,9 +25,9 @@ from pipelines.shape_world.specialists.regions import (
     smoothed,
     without_small_holes,
 )
-from specialists.regions.overlap import box_overlap
-from specialists.regions.window import Window, around, encoded, tight_box
-from specialists.segmentation.grabcut import largest_parts
+from florilegium.specialists.regions.overlap import box_overlap
+from florilegium.specialists.regions.window import Window, around, encoded, tight_box
+from florilegium.specialists.segmentation.grabcut import largest_parts
 
 _MIN_SIDE = 4
 """Minimum short side of a box, in pixels at working size."""

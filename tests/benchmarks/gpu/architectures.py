@@ -52,7 +52,10 @@ def florence2_base(folder: Path) -> dict[str, Any]:
     """Write a Florence-2-base, 232 million parameters, which sees 768 pixels."""
     from transformers import Florence2Config
 
-    from pipelines.shape_world.pretrain.vocabulary import make_processor, train_tokenizer
+    from florilegium.pipelines.shape_world.pretrain.vocabulary import (
+        make_processor,
+        train_tokenizer,
+    )
 
     words = (word for word, _ in zip(vocabularies.invented(), range(20_000), strict=False))
     tokenizer = train_tokenizer(words, entries=50_265)

@@ -17,11 +17,11 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from specialists.pretrained.checkpoint import Checkpoint
-from specialists.pretrained.config import LoadingConfig
-from specialists.pretrained.loading import load_pretrained
-from specialists.pretrained.network import device_of, dtype_of
-from specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.checkpoint import Checkpoint
+from florilegium.specialists.pretrained.config import LoadingConfig
+from florilegium.specialists.pretrained.loading import load_pretrained
+from florilegium.specialists.pretrained.network import device_of, dtype_of
+from florilegium.specialists.pretrained.stage import Pretrained
 
 ConfigT = TypeVar("ConfigT", bound=LoadingConfig)
 

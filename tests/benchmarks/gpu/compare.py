@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.execution.preparation import prepare
-from engine.planning.config import RunConfig, validated
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.planning.config import RunConfig, validated
 from tests.benchmarks.gpu import device
 from tests.benchmarks.gpu.album import make_album
 from tests.benchmarks.gpu.by_hand import Looped, looped, release

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from engine.execution.preparation import Run
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.results.manifest import Manifest
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.results.manifest import Manifest
 
 WARM = 0.25
 """Share of the images after which the speed counts."""

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from specialists.detection.detector import DetectorConfig
-from specialists.detection.open_vocabulary import OpenVocabularyConfig
-from specialists.grounding.grounding import GroundingConfig
-from specialists.segmentation.segment_anything import SegmentAnythingConfig
-from specialists.similarity.image_tags import ImageTagsConfig
-from specialists.words.vocabulary import vocabulary_of
+from florilegium.specialists.detection.detector import DetectorConfig
+from florilegium.specialists.detection.open_vocabulary import OpenVocabularyConfig
+from florilegium.specialists.grounding.grounding import GroundingConfig
+from florilegium.specialists.segmentation.segment_anything import SegmentAnythingConfig
+from florilegium.specialists.similarity.image_tags import ImageTagsConfig
+from florilegium.specialists.words.vocabulary import vocabulary_of
 from tests.benchmarks.gpu.by_hand import Loop
 from tests.benchmarks.gpu.stages import CAPTION, GRID, boxes
 

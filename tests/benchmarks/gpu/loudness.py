@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.core.annotation import Annotation, stamp
-from engine.core.image.reading import read_header
-from engine.core.sample import Picture, Sample
-from engine.planning.config import RunConfig, validated
-from engine.planning.graph import Node, plan
+from florilegium.engine.core.annotation import Annotation, stamp
+from florilegium.engine.core.image.reading import read_header
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.planning.graph import Node, plan
 from tests.benchmarks.gpu.by_hand import release
 
 IMAGES = 4

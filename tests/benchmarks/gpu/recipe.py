@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.execution.preparation import prepare
-from engine.planning.config import RunConfig, load_document, validated
-from engine.planning.graph import Graph
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.planning.config import RunConfig, load_document, validated
+from florilegium.engine.planning.graph import Graph
 from tests.benchmarks.by_hand import Annotator, write_tar
 from tests.benchmarks.gpu.album import make_album
 from tests.benchmarks.gpu.architectures import REAL

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from specialists.captions.answer_text import cleaned, whole_sentences
-from specialists.captions.chat_caption import ChatCaptionConfig
-from specialists.captions.region_text import RegionTextConfig
-from specialists.florence2.checkpoint import resolve_florence2
-from specialists.florence2.config import Florence2Config
-from specialists.florence2.format import FLORENCE2_TASKS, clean
-from specialists.ocr.trocr import TrOcrConfig
-from specialists.pretrained.checkpoint import Checkpoint
-from specialists.regions.window import around
-from specialists.words.english import load_english
-from specialists.words.noun_phrases import noun_phrases
+from florilegium.specialists.captions.answer_text import cleaned, whole_sentences
+from florilegium.specialists.captions.chat_caption import ChatCaptionConfig
+from florilegium.specialists.captions.region_text import RegionTextConfig
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
+from florilegium.specialists.florence2.config import Florence2Config
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
+from florilegium.specialists.ocr.trocr import TrOcrConfig
+from florilegium.specialists.pretrained.checkpoint import Checkpoint
+from florilegium.specialists.regions.window import around
+from florilegium.specialists.words.english import load_english
+from florilegium.specialists.words.noun_phrases import noun_phrases
 from tests.benchmarks.gpu.by_hand import Loop, cut
 from tests.benchmarks.gpu.stages import GRID, TEXT_LINES, boxes
 

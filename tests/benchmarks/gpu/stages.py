@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
 
 CAPTION = (
     "A man in a red jacket rides a black motorcycle along the street, and a woman with a small "

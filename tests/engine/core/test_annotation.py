@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from engine.core.annotation import (
+from florilegium.engine.core.annotation import (
     ANNOTATION_FIELDS,
     ANNOTATION_NAMES,
     Annotation,

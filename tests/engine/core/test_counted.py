@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.counted import counted
+from florilegium.engine.core.counted import counted
 
 
 @pytest.mark.parametrize(

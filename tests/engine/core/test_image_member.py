@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.image.reading import decode, read_header
-from engine.core.image_member import image_member
+from florilegium.engine.core.image.reading import decode, read_header
+from florilegium.engine.core.image_member import image_member
 
 
 def photo(size_wh: tuple[int, int] = (64, 48)) -> Image.Image:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.installed import entry_points
+from florilegium.engine.core.installed import entry_points
 
 
 def install(folder: Path, name: str) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine.core.annotation import Annotation, MaskRLE, to_columns
-from engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.annotation import Annotation, MaskRLE, to_columns
+from florilegium.engine.core.judgement import Statements, Verdicts
 from tests.engine.by_hand import caption, region
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from engine.core.keys import KEY_BYTES, Keys, packed_key, slug, unique_key
+from florilegium.engine.core.keys import KEY_BYTES, Keys, packed_key, slug, unique_key
 
 
 def keys_in(pack: str, *names: str) -> list[str]:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.core.limits import Limits
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.planning.config import RunConfig, validated
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.config import RunConfig, validated
 from tests.building import build, configure
 
 SECURITY = Path(__file__).parents[3] / "SECURITY.md"

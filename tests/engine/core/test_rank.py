@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.annotation import SOURCE, Annotation
-from engine.core.rank import ranked
+from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.rank import ranked
 
 
 def found(name: str, score: float | None, specialist: str = "detector", **rest) -> Annotation:

@@ -5,9 +5,15 @@ import time
 
 import pytest
 
-from engine.core.errors import ConfigError, FlorilegiumError, RunError, SampleError
-from engine.core.redaction import MAX_CHARACTERS, has_signature, has_user, redacted, redacted_urls
-from engine.untrusted.traces import traceback_of
+from florilegium.engine.core.errors import ConfigError, FlorilegiumError, RunError, SampleError
+from florilegium.engine.core.redaction import (
+    MAX_CHARACTERS,
+    has_signature,
+    has_user,
+    redacted,
+    redacted_urls,
+)
+from florilegium.engine.untrusted.traces import traceback_of
 
 pytestmark = pytest.mark.attack("secrets")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import engine.core.sample
-from engine.core.errors import SampleError
-from engine.core.sample import Picture, Sample, digest_of, fold_of, is_in_share
+from florilegium.engine.core import sample as samples
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Picture, Sample, digest_of, fold_of, is_in_share
 from tests.engine.by_hand import caption, region
 
 
@@ -16,10 +16,8 @@ def test_pixels_are_decoded_once_for_all_who_ask(
     photographs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
-    decode = engine.core.sample.decode
-    monkeypatch.setattr(
-        engine.core.sample, "decode", lambda data: decoded.append(len(data)) or decode(data)
-    )
+    decode = samples.decode
+    monkeypatch.setattr(samples, "decode", lambda data: decoded.append(len(data)) or decode(data))
     picture = Picture(photographs["cat"].read_bytes())
     assert decoded == []
     sample = Sample(key="cat", width=451, height=300, picture=picture)
@@ -40,7 +38,7 @@ def test_a_picture_fails_every_time_and_is_decoded_once(
     picture = Picture(photographs["pagoda"].read_bytes()[:5000])
     with pytest.raises(SampleError) as first:
         picture.pixels()
-    monkeypatch.setattr(engine.core.sample, "decode", lambda data: np.zeros((1, 1, 3), np.uint8))
+    monkeypatch.setattr(samples, "decode", lambda data: np.zeros((1, 1, 3), np.uint8))
     with pytest.raises(SampleError) as second:
         picture.pixels()
     assert first.value is second.value

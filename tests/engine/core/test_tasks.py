@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine.core import tasks
-from engine.core.errors import PlanError
-from engine.core.task import Florence2Prompt, Task
-from engine.core.tasks import GROUP, TABLE, names_of, table_of
+from florilegium.engine.core import tasks
+from florilegium.engine.core.errors import PlanError
+from florilegium.engine.core.task import Florence2Prompt, Task
+from florilegium.engine.core.tasks import GROUP, TABLE, names_of, table_of
 
 PLAIN = Task(name="logo", kind="region")
 REFERRED = Task(
@@ -74,7 +74,7 @@ def test_a_task_of_a_plugin_is_loaded_or_refused_with_a_cure(
     monkeypatch: pytest.MonkeyPatch, value: str, message: str
 ) -> None:
     point = EntryPoint(name="logo", value=value, group=GROUP)
-    monkeypatch.setattr("engine.core.tasks.entry_points", lambda group: [point])
+    monkeypatch.setattr("florilegium.engine.core.tasks.entry_points", lambda group: [point])
     if not message:
         assert list(tasks._installed()) == [PLAIN]
         return

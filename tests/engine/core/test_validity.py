@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.tasks import TABLE, TASKS
-from engine.core.validity import problem_of
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.tasks import TABLE, TASKS
+from florilegium.engine.core.validity import problem_of
 
 WHOLE: dict[str, Any] = {
     "text": "a cat",

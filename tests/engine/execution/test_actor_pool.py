@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-from engine.core.errors import RunError, WorkerDied
-from engine.execution.actor_pool import NODES, ActorPool
-from engine.execution.ray_errors import NodeLost
-from engine.execution.reply import Reply
-from engine.execution.runner import ATTEMPTS
-from engine.planning.pools import Pool
+from florilegium.engine.core.errors import RunError, WorkerDied
+from florilegium.engine.execution.actor_pool import NODES, ActorPool
+from florilegium.engine.execution.ray_errors import NodeLost
+from florilegium.engine.execution.reply import Reply
+from florilegium.engine.execution.runner import ATTEMPTS
+from florilegium.engine.planning.pools import Pool
 
 
 class Method:

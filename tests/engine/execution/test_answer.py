@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.errors import MissingPackage, SampleError
-from engine.core.limits import Limits
-from engine.core.rows import Measurement
-from engine.core.sample import Picture, Sample
-from engine.core.stage import Specialist, StageConfig
-from engine.execution.answer import ask
-from engine.planning.graph import Node
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.errors import MissingPackage, SampleError
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.engine.execution.answer import ask
+from florilegium.engine.planning.graph import Node
 from tests.building import BRIGHT_ENOUGH
 from tests.engine.by_hand import caption, planned, region
 from tests.stages import BrightEnough

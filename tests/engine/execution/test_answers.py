@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from engine.core.errors import DataLost
-from engine.execution.answers import Answers, for_each
+from florilegium.engine.core.errors import DataLost
+from florilegium.engine.execution.answers import Answers, for_each
 
 
 def test_an_answer_that_cannot_be_stored_hinders_no_other_and_nothing_is_stored_afterwards() -> (

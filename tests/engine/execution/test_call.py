@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from engine.core.annotation import Annotation, stamp
-from engine.core.errors import SampleError
-from engine.core.sample import Sample
-from engine.execution.call import StoredAnswers, WorkerCall
-from engine.planning.graph import Graph
-from engine.results.shard import ShardBytes
+from florilegium.engine.core import sample as samples
+from florilegium.engine.core.annotation import Annotation, stamp
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.execution.call import StoredAnswers, WorkerCall
+from florilegium.engine.planning.graph import Graph
+from florilegium.engine.results.shard import ShardBytes
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.engine.by_hand import caption, planned, region, shard_of
 
@@ -186,12 +187,8 @@ def test_a_filter_measures_what_it_hears(images: ShardBytes) -> None:
 def test_pixels_are_shared_until_they_are_forgotten(
     images: ShardBytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import engine.core.sample
-
-    decode, decoded = engine.core.sample.decode, []
-    monkeypatch.setattr(
-        engine.core.sample, "decode", lambda data: decoded.append(1) or decode(data)
-    )
+    decode, decoded = samples.decode, []
+    monkeypatch.setattr(samples, "decode", lambda data: decoded.append(1) or decode(data))
     two = {name: {"use": "tests.stages:Brightest"} for name in ("one", "other")}
     graph = planned(specialists=two)
     call = call_about(images)

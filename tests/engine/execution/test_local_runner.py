@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import RunError
-from engine.results.manifest import Manifest
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.results.manifest import Manifest
 from tests.building import BRIGHTEST, build, contents
 
 LOCAL = {"kind": "local"}

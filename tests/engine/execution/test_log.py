@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import RunError
-from engine.core.sample import DeadLetter
-from engine.execution.log import LOG, log_dead_letters, run_log
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.execution.log import LOG, log_dead_letters, run_log
+from florilegium.engine.storage.folder import Folder
 from tests.building import build
 
 

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.errors import RunError
-from engine.core.sample import DeadLetter
-from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.execution.losses import MANY, Ledger, lines_of, refuse_losses
-from engine.planning.partition import Entry, ShardSpec
-from engine.results.manifest import Manifest
-from engine.results.publication import ShardStats
-from engine.sources.source import Item
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.engine.execution.losses import MANY, Ledger, lines_of, refuse_losses
+from florilegium.engine.planning.partition import Entry, ShardSpec
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.sources.source import Item
 from tests.engine.by_hand import planned, stats_of
 
 

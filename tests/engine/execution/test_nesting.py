@@ -8,10 +8,10 @@ from typing import Any
 import fsspec
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
 from tests.building import build, configure
 
 REFUSAL = "lies inside the source"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.execution import nodes as nodes_module
-from engine.execution.nodes import is_selected, machines_of, nodes_of_ray
-from engine.planning.config import RunnerConfig
-from engine.planning.pools import Machines
+from florilegium.engine.execution import nodes as nodes_module
+from florilegium.engine.execution.nodes import is_selected, machines_of, nodes_of_ray
+from florilegium.engine.planning.config import RunnerConfig
+from florilegium.engine.planning.pools import Machines
 
 
 def node(name: str, *, is_alive: bool = True, zone: str = "", **resources: float) -> dict[str, Any]:

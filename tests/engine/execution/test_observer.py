@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.execution.observer import (
+from florilegium.engine.execution.observer import (
     Fact,
     Observer,
     Observers,
@@ -17,8 +17,8 @@ from engine.execution.observer import (
     WorkFound,
     observed,
 )
-from engine.execution.preparation import prepare
-from engine.execution.run import started
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.run import started
 from tests.building import configure
 
 STARTED = RunStarted(sources=("a",), output="b", recipe="c", runner="local", started_s=0.0)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import RunError
-from engine.core.stage import StageConfig
-from engine.execution import ray_pools
-from engine.execution.nodes import Nodes
-from engine.execution.ray_pools import NODE_LOST_S, RayPools
-from engine.planning.config import RunnerConfig
-from engine.planning.graph import CPU_POOL, Graph, Node
-from engine.planning.pools import Machines, Pool
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.stage import StageConfig
+from florilegium.engine.execution import ray_pools
+from florilegium.engine.execution.nodes import Nodes
+from florilegium.engine.execution.ray_pools import NODE_LOST_S, RayPools
+from florilegium.engine.planning.config import RunnerConfig
+from florilegium.engine.planning.graph import CPU_POOL, Graph, Node
+from florilegium.engine.planning.pools import Machines, Pool
 from tests.stages import Brightest
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from engine.core.errors import WorkerDied
-from engine.execution.actor_pool import ActorPool
-from engine.execution.preparation import prepare
-from engine.execution.ray_runner import RayRunner, _Notes, died
-from engine.execution.reply import Reply
-from engine.execution.watch import GRACE_S
-from engine.execution.worker import Ran
-from engine.planning.pools import Pool
+from florilegium.engine.core.errors import WorkerDied
+from florilegium.engine.execution.actor_pool import ActorPool
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.ray_runner import RayRunner, _Notes, died
+from florilegium.engine.execution.reply import Reply
+from florilegium.engine.execution.watch import GRACE_S
+from florilegium.engine.execution.worker import Ran
+from florilegium.engine.planning.pools import Pool
 from tests.building import configure
 
 
@@ -42,7 +42,7 @@ def test_the_time_since_the_last_note_counts_and_not_that_of_the_whole_call(
 ) -> None:
     times_s = iter([0.0, 50.0, 55.0, 120.0])
     clock = SimpleNamespace(monotonic=lambda: next(times_s))
-    monkeypatch.setattr("engine.execution.ray_runner.time", clock)
+    monkeypatch.setattr("florilegium.engine.execution.ray_runner.time", clock)
     notes = _Notes()
     for limit_s in (60, math.inf, 60):
         notes.put(1, limit_s)

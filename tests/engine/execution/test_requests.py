@@ -13,11 +13,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.planning.config import RunConfig, validated
-from engine.results.manifest import Manifest
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.results.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 
 SHARDS = 100

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from engine.core.errors import (
+from florilegium.engine.core.errors import (
     DataLost,
     RunError,
     SampleError,
@@ -15,20 +15,20 @@ from engine.core.errors import (
     WorkerDied,
     WorkerStuck,
 )
-from engine.core.stage import StageConfig
-from engine.execution import scheduler
-from engine.execution.progress import Progress
-from engine.execution.runner import Opened, Runner
-from engine.execution.scheduler import CHUNK, LOSSES, MAX_DEATHS, Job, Scheduler
-from engine.execution.segments import segments
-from engine.execution.worker import LayerParts, Ran, ShardWork
-from engine.planning.gates import Gate
-from engine.planning.graph import CPU_POOL, Graph, Node
-from engine.planning.partition import Entry, ShardSpec, shard_name
-from engine.results.layer import make_layer
-from engine.results.publication import FileStats, ShardStats
-from engine.results.shard import Spot
-from engine.sources.source import Item
+from florilegium.engine.core.stage import StageConfig
+from florilegium.engine.execution import scheduler
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.runner import Opened, Runner
+from florilegium.engine.execution.scheduler import CHUNK, LOSSES, MAX_DEATHS, Job, Scheduler
+from florilegium.engine.execution.segments import segments
+from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork
+from florilegium.engine.planning.gates import Gate
+from florilegium.engine.planning.graph import CPU_POOL, Graph, Node
+from florilegium.engine.planning.partition import Entry, ShardSpec, shard_name
+from florilegium.engine.results.layer import make_layer
+from florilegium.engine.results.publication import FileStats, ShardStats
+from florilegium.engine.results.shard import Spot
+from florilegium.engine.sources.source import Item
 from tests.engine.by_hand import planned, shard_of
 
 
@@ -450,7 +450,7 @@ def test_few_shards_are_in_flight_whatever_their_number(
 
 def test_more_shards_are_in_flight_when_workers_join(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even while none is finished."""
-    monkeypatch.setattr("engine.execution.scheduler.LOOK_S", 0.01)
+    monkeypatch.setattr("florilegium.engine.execution.scheduler.LOOK_S", 0.01)
     joined = asyncio.Event()
 
     class Growing(FakeRunner):

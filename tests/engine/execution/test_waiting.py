@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.execution import ray_pools
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.ray_runner import RayRunner
-from engine.execution.run import execute
-from engine.execution.waiting import programs_of, waiting_for, waiting_line
+from florilegium.engine.execution import ray_pools
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.ray_runner import RayRunner
+from florilegium.engine.execution.run import execute
+from florilegium.engine.execution.waiting import programs_of, waiting_for, waiting_line
 from tests.building import configure
 
 HOLD = """

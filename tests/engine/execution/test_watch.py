@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine.core.errors import SampleError, WorkerDied, WorkerStuck
-from engine.execution import watch
-from engine.execution.watch import GRACE_S, Doing, Watch, memory_mb
+from florilegium.engine.core.errors import SampleError, WorkerDied, WorkerStuck
+from florilegium.engine.execution import watch
+from florilegium.engine.execution.watch import GRACE_S, Doing, Watch, memory_mb
 
 
 @pytest.fixture(autouse=True)

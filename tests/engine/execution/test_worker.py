@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import DataLost
-from engine.execution.preparation import prepare
-from engine.execution.worker import ShardWork, Worker, _windows
-from engine.planning.partition import partition
-from engine.results.layer import StageError, make_layer
-from engine.results.shard import Shard, ShardBytes
+from florilegium.engine.core.errors import DataLost
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.worker import ShardWork, Worker, _windows
+from florilegium.engine.planning.partition import partition
+from florilegium.engine.results.layer import StageError, make_layer
+from florilegium.engine.results.shard import Shard, ShardBytes
 from tests.building import BRIGHTEST, DESCRIBED, configure
 from tests.engine.by_hand import shard_of
 
@@ -129,7 +129,7 @@ def test_each_stage_is_asked_about_what_it_has_left_in_batches_of_its_own(
     opened: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A window is as long as the largest batch, so that none is cut at its end."""
-    monkeypatch.setattr("engine.execution.worker.WINDOW", 4)
+    monkeypatch.setattr("florilegium.engine.execution.worker.WINDOW", 4)
     stages = {"small": {"use": "tests.stages:Brightest", "batch_size": 5},
               "large": {"use": "tests.stages:Brightest", "batch_size": 50}}  # fmt: skip
     worker, work, images = opened(specialists=stages, shard_size=12)

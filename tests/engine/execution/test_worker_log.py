@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError, RunError
-from engine.execution import log as run_logging
-from engine.execution import worker_log
-from engine.execution.log import LOG, run_log
-from engine.execution.reply import Reply, reply_to
-from engine.execution.watch import Watch
-from engine.execution.worker_log import WorkerLog, about, log_entries
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import ConfigError, RunError
+from florilegium.engine.execution import log as run_logging
+from florilegium.engine.execution import worker_log
+from florilegium.engine.execution.log import LOG, run_log
+from florilegium.engine.execution.reply import Reply, reply_to
+from florilegium.engine.execution.watch import Watch
+from florilegium.engine.execution.worker_log import WorkerLog, about, log_entries
+from florilegium.engine.storage.folder import Folder
 from tests.building import build, contents
 
 LIBRARY = logging.getLogger("library.models")
@@ -133,7 +133,7 @@ def test_libraries_cannot_fill_the_disk_and_the_engine_is_still_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_logging, "MAX_OF_LIBRARIES", 2)
-    ours: Any = logging.getLogger("engine.somewhere")
+    ours: Any = logging.getLogger("florilegium.engine.somewhere")
     with run_log(Folder(str(tmp_path))):
         for number in range(5):
             LIBRARY.warning("number %d", number)
@@ -152,8 +152,8 @@ def test_a_level_that_the_program_sets_hides_no_loss(tmp_path: Path) -> None:
     root.setLevel(logging.CRITICAL)
     try:
         with run_log(Folder(str(tmp_path))):
-            logging.getLogger("engine.somewhere").warning("lost")
+            logging.getLogger("florilegium.engine.somewhere").warning("lost")
     finally:
         root.setLevel(before)
     assert lines_of(tmp_path) == ["WARNING lost"]
-    assert logging.getLogger("engine").level == logging.NOTSET
+    assert logging.getLogger("florilegium.engine").level == logging.NOTSET

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError
+from florilegium.engine.core.errors import ConfigError
 from tests.configs import load_config
 
 MINIMAL = "source: photos\noutput: out\nspecialists:\n  rapidocr:\n"

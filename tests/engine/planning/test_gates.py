@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import Measurement
-from engine.core.sample import Sample
-from engine.core.stage import Filter, StageConfig, maybe, one_of
-from engine.planning.gates import divided_stages, gate_digests
-from engine.planning.graph import Graph, Node
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Filter, StageConfig, maybe, one_of
+from florilegium.engine.planning.gates import divided_stages, gate_digests
+from florilegium.engine.planning.graph import Graph, Node
 from tests.engine.by_hand import planned
 from tests.enriching import scoring, stages
 

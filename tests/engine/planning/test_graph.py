@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, MissingModel, MissingPackage, PlanError
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
-from engine.planning.graph import plan
-from engine.planning.registry import require_packages
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, MissingModel, MissingPackage, PlanError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.engine.planning.graph import plan
+from florilegium.engine.planning.registry import require_packages
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, DESCRIBED, configure
 from tests.stages import Brightest
 

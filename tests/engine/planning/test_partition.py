@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from engine.core.errors import StorageError
-from engine.core.limits import Limits
-from engine.planning.partition import (
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.planning.partition import (
     Entry,
     Index,
     ShardSpec,
@@ -20,10 +20,10 @@ from engine.planning.partition import (
     read_index,
     write_index,
 )
-from engine.sources.folder import FolderConfig, FolderSource
-from engine.sources.source import Item, Reading, Source, SourceConfig
-from engine.storage.folder import Folder
-from engine.storage.parquet import to_sealed_parquet
+from florilegium.engine.sources.folder import FolderConfig, FolderSource
+from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.parquet import to_sealed_parquet
 from tests.building import build, contents
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from engine.core.stage import StageConfig
-from engine.planning.graph import CPU_POOL, Graph, Node
-from engine.planning.pools import Machines, TooSmall, pools_of, wanted_workers
+from florilegium.engine.core.stage import StageConfig
+from florilegium.engine.planning.graph import CPU_POOL, Graph, Node
+from florilegium.engine.planning.pools import Machines, TooSmall, pools_of, wanted_workers
 from tests.stages import Brightest, Meeting, Remote
 
 TWO_NODES = Machines(cpus=32, gpus_by_node=(4, 4))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.errors import MissingPackage
-from engine.planning.registry import require
+from florilegium.engine.core.errors import MissingPackage
+from florilegium.engine.planning.registry import require
 
 
 def test_a_package_within_one_that_is_missing_is_missing() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError, StorageError, UsageError
-from engine.planning.slices import Division, Slice, read_division
-from engine.storage.folder import Folder
-from engine.storage.lease import DIVISION
+from florilegium.engine.core.errors import ConfigError, StorageError, UsageError
+from florilegium.engine.planning.slices import Division, Slice, read_division
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import DIVISION
 
 DIVISION_OF_4 = Division(
     slices=4,

@@ -14,13 +14,13 @@ import fsspec
 import pytest
 from PIL import Image
 
-from engine.core.errors import ConfigError, MissingPackage
-from engine.execution.preparation import prepare
-from engine.planning.config import RunConfig, SourceEntry
-from engine.planning.source_opening import config_of
-from engine.sources.place import original, printable
-from engine.sources.source import Item, Reading, Source, SourceConfig
-from engine.sources.url import package_folder
+from florilegium.engine.core.errors import ConfigError, MissingPackage
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.planning.config import RunConfig, SourceEntry
+from florilegium.engine.planning.source_opening import config_of
+from florilegium.engine.sources.place import original, printable
+from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
+from florilegium.engine.sources.url import package_folder
 from tests.building import configure
 from tests.engine.sources.conftest import source_at
 
@@ -107,8 +107,8 @@ def test_a_folder_of_an_installed_package_is_a_source(photographs: dict[str, Pat
 def test_a_package_is_found_without_running_it() -> None:
     code = (
         "import sys\n"
-        "from engine.planning.source_opening import open_source\n"
-        "from engine.planning.config import SourceEntry\n"
+        "from florilegium.engine.planning.source_opening import open_source\n"
+        "from florilegium.engine.planning.config import SourceEntry\n"
         "config = SourceEntry(url='package://sklearn.datasets/images')\n"
         "assert list(open_source(config, shard_size=1).items())\n"
         "assert 'sklearn' not in sys.modules and 'cv2' not in sys.modules"

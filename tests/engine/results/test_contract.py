@@ -9,9 +9,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pyarrow as pa
 import pytest
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.columns import ANNOTATION_COLUMNS, MASK_COLUMNS, Column
-from engine.results.contract import (
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.columns import ANNOTATION_COLUMNS, MASK_COLUMNS, Column
+from florilegium.engine.results.contract import (
     SAMPLE_COLUMNS,
     SAMPLE_TYPES,
     SHARD_COLUMNS,
@@ -20,8 +20,8 @@ from engine.results.contract import (
     parse_sample,
     parse_sample_head,
 )
-from engine.results.dataset_sample import DatasetSample, Verdict
-from engine.results.publication import to_json
+from florilegium.engine.results.dataset_sample import DatasetSample, Verdict
+from florilegium.engine.results.publication import to_json
 
 TABLES = {"sample": SAMPLE_COLUMNS, "shard": SHARD_COLUMNS}
 WHOLE: dict[str, Any] = {

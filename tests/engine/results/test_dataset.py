@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import open_dataset
-from engine.core.annotation import Annotation, from_table, to_columns
-from engine.core.errors import StorageError, UsageError
-from engine.core.image.reading import decode
-from engine.results import shard_files
-from engine.results.dataset import Dataset
-from engine.results.dataset_sample import DatasetSample, read_samples
-from engine.results.selection import Selection
-from engine.results.shard_files import Wanted, read_files
-from engine.storage.folder import Folder
+from florilegium import open_dataset
+from florilegium.engine.core.annotation import Annotation, from_table, to_columns
+from florilegium.engine.core.errors import StorageError, UsageError
+from florilegium.engine.core.image.reading import decode
+from florilegium.engine.results import shard_files
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.dataset_sample import DatasetSample, read_samples
+from florilegium.engine.results.selection import Selection
+from florilegium.engine.results.shard_files import Wanted, read_files
+from florilegium.engine.storage.folder import Folder
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 
 

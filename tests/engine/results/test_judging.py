@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import Measurement
-from engine.core.stage import Filter, StageConfig
-from engine.planning.graph import Graph, Node
-from engine.results.contract import VERDICT_TYPE
-from engine.results.judging import Judged, judge
-from engine.results.layer import make_layer
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.stage import Filter, StageConfig
+from florilegium.engine.planning.graph import Graph, Node
+from florilegium.engine.results.contract import VERDICT_TYPE
+from florilegium.engine.results.judging import Judged, judge
+from florilegium.engine.results.layer import make_layer
 from tests.building import BRIGHTEST
 from tests.engine.by_hand import Said, caption, layers_of, planned, record, region, shard_of
 

@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.annotation import Annotation, stamp
-from engine.core.judgement import Statements, Verdicts
-from engine.core.rows import Measurement
-from engine.core.stage import Filter, StageConfig
-from engine.planning.graph import Node
-from engine.results import layer_store as layer_module
-from engine.results.layer import Layer, StageError, join_layers, make_layer
-from engine.results.layer_store import LayerStore
-from engine.storage.folder import Folder
-from engine.storage.parquet import footer_size
+from florilegium.engine.core.annotation import Annotation, stamp
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.rows import Measurement
+from florilegium.engine.core.stage import Filter, StageConfig
+from florilegium.engine.planning.graph import Node
+from florilegium.engine.results import layer_store as layer_module
+from florilegium.engine.results.layer import Layer, StageError, join_layers, make_layer
+from florilegium.engine.results.layer_store import LayerStore
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.parquet import footer_size
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents, shard_file
 from tests.engine.by_hand import caption, planned, region
 

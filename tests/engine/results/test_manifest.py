@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.errors import StorageError
-from engine.core.sample import DeadLetter
-from engine.results.manifest import (
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.results.manifest import (
     DEAD_LETTERS,
     MANIFEST,
     Manifest,
@@ -19,8 +19,8 @@ from engine.results.manifest import (
     named_shards,
     read_manifest,
 )
-from engine.results.publication import FileStats, ShardStats
-from engine.storage.folder import Folder
+from florilegium.engine.results.publication import FileStats, ShardStats
+from florilegium.engine.storage.folder import Folder
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 from tests.engine.by_hand import planned
 
@@ -189,6 +189,6 @@ def test_a_damaged_manifest_does_not_keep_a_filter_from_being_changed(
 
 
 def test_statistics_are_read_back() -> None:
-    from engine.results.publication import to_json
+    from florilegium.engine.results.publication import to_json
 
     assert ShardStats.from_json(to_json(asdict(stats()), indent=1)) == stats()

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.annotation import ANNOTATION_FIELDS, MaskRLE
-from engine.core.errors import SampleError
-from engine.core.sample import DeadLetter
-from engine.results.layer import StageError, make_layer
-from engine.results.publication import (
+from florilegium.engine.core.annotation import ANNOTATION_FIELDS, MaskRLE
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.results.layer import StageError, make_layer
+from florilegium.engine.results.publication import (
     SHARDS,
     ShardStats,
     finished_names,
@@ -28,8 +28,8 @@ from engine.results.publication import (
     read_stats,
     to_json,
 )
-from engine.results.shard import ShardBytes
-from engine.storage.folder import Folder
+from florilegium.engine.results.shard import ShardBytes
+from florilegium.engine.storage.folder import Folder
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 from tests.engine.by_hand import caption, layers_of, planned, region, shard_of
 
@@ -290,7 +290,7 @@ def test_a_shard_that_cannot_be_written_leaves_nothing(
     def fail(*_: object) -> None:
         raise SampleError("stop", "stop")
 
-    monkeypatch.setattr("engine.results.publication._write_parquet", fail)
+    monkeypatch.setattr("florilegium.engine.results.publication._write_parquet", fail)
     with pytest.raises(SampleError):
         published(tmp_path)
     assert Folder(str(tmp_path)).names("shards") == []

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError
-from engine.core.sample import Picture, Sample
-from engine.core.stage import Stage
-from engine.results.questions import Known, Question, divided, questions_of, shown
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.stage import Stage
+from florilegium.engine.results.questions import Known, Question, divided, questions_of, shown
 from tests.engine.by_hand import caption, region
 from tests.enriching import AskedConfig, Names, Summary, Texts
 

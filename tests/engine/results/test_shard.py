@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.limits import Limits
-from engine.core.sample import DeadLetter
-from engine.planning.partition import ShardSpec, partition
-from engine.results.shard import SOURCE_FINGERPRINT, Shard, ShardBytes, read_shard
-from engine.sources.source import Item, Reading, Source, SourceConfig
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.planning.partition import ShardSpec, partition
+from florilegium.engine.results.shard import SOURCE_FINGERPRINT, Shard, ShardBytes, read_shard
+from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
 from tests.engine.by_hand import caption, region
 
 Readings = Sequence[Reading | DeadLetter]

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError, StorageError
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.results.dataset import open_dataset
-from engine.results.manifest import MANIFEST, RECIPE, named_shards
-from engine.results.versions import VERSIONS, Retention, live_shards, remove_stale
-from engine.storage.folder import Folder
-from pipelines.build import put_in_place
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import ConfigError, StorageError
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.manifest import MANIFEST, RECIPE, named_shards
+from florilegium.engine.results.versions import VERSIONS, Retention, live_shards, remove_stale
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import put_in_place
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, DESCRIBED, build, configure, contents
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from engine.core.limits import Limits
-from engine.core.sample import DeadLetter
-from engine.planning.config import SourceEntry
-from engine.planning.source_opening import open_source
-from engine.sources.source import Reading, Source
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.planning.config import SourceEntry
+from florilegium.engine.planning.source_opening import open_source
+from florilegium.engine.sources.source import Reading, Source
 
 Members = Sequence[tuple[str, bytes]] | Mapping[str, bytes]
 WriteTar = Callable[[str, Members], Path]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.sources.webdataset import WebDatasetSource, stem_of
+from florilegium.engine.sources.webdataset import WebDatasetSource, stem_of
 from tests.engine.sources.conftest import read_all, source_at
 
 if sys.version_info >= (3, 14):

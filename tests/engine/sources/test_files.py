@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from engine.sources.source import Source
+from florilegium.engine.sources.source import Source
 from tests.building import build
 from tests.engine.sources.conftest import WriteTar, source_at
 

@@ -11,10 +11,10 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.core.image.header import MAX_BYTES
-from engine.sources.folder import FolderSource
-from engine.sources.source import Item, Reading, Source
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.image.header import MAX_BYTES
+from florilegium.engine.sources.folder import FolderSource
+from florilegium.engine.sources.source import Item, Reading, Source
 from tests.engine.sources.conftest import captions_of, read_all, source_at
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.sources.img2dataset import Img2DatasetSource
+from florilegium.engine.sources.img2dataset import Img2DatasetSource
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.core.annotation import Annotation, to_columns
-from engine.sources.labels import Labels
+from florilegium.engine.core.annotation import Annotation, to_columns
+from florilegium.engine.sources.labels import Labels
 
 
 def row_labels(row: dict[str, Any], encoding: str = "") -> tuple[dict[str, Any], list[Any]]:

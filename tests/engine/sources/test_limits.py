@@ -20,17 +20,17 @@ import pyarrow.parquet as pq
 import pytest
 from backports import zstd
 
-from engine.core.annotation import Annotation, to_columns
-from engine.core.keys import packed_key
-from engine.core.limits import Limits
-from engine.core.sample import DeadLetter
-from engine.sources import bounded_parquet
-from engine.sources import place as place_module
-from engine.sources.img2dataset import Img2DatasetSource
-from engine.sources.labels import Labels
-from engine.sources.own_output import without_bad
-from engine.sources.place import printable
-from engine.sources.sheet import Sheet
+from florilegium.engine.core.annotation import Annotation, to_columns
+from florilegium.engine.core.keys import packed_key
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources import bounded_parquet
+from florilegium.engine.sources import place as place_module
+from florilegium.engine.sources.img2dataset import Img2DatasetSource
+from florilegium.engine.sources.labels import Labels
+from florilegium.engine.sources.own_output import without_bad
+from florilegium.engine.sources.place import printable
+from florilegium.engine.sources.sheet import Sheet
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at
 
 pytestmark = pytest.mark.attack("files")

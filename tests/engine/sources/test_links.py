@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.sample import DeadLetter
-from engine.sources.source import Reading
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources.source import Reading
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at
 
 pytestmark = pytest.mark.attack("files")

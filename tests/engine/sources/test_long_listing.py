@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tracemalloc
 
-from engine.planning.config import SourceEntry
-from engine.planning.source_opening import open_source
-from engine.storage.folder import file_system
-from engine.storage.object_storage import PAGE, listed
+from florilegium.engine.planning.config import SourceEntry
+from florilegium.engine.planning.source_opening import open_source
+from florilegium.engine.storage.folder import file_system
+from florilegium.engine.storage.object_storage import PAGE, listed
 from tests.listing_server import listing_of
 from tests.object_storage import reached_at
 

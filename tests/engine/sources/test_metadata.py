@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.sources.metadata import MAX_METADATA_BYTES, metadata_json, with_problems
+from florilegium.engine.sources.metadata import MAX_METADATA_BYTES, metadata_json, with_problems
 
 
 def test_metadata_is_compact_sorted_json() -> None:

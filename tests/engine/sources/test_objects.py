@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.sources.objects import Objects, read_objects
+from florilegium.engine.sources.objects import Objects, read_objects
 
 GOOD = [1, 2, 3, 4]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.limits import Limits
-from engine.sources.labels import CROWDS, MORE_ROWS, Labels
-from engine.sources.own_output import MAX_LINEAGE, MAX_OWN_TASKS
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.sources.labels import CROWDS, MORE_ROWS, Labels
+from florilegium.engine.sources.own_output import MAX_LINEAGE, MAX_OWN_TASKS
 
 EMPTY: dict[str, Any] = {
     **dict.fromkeys(("text", "label", "language", "parent_id", "id", "model", "revision"), ""),

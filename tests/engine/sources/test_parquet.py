@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.core.sample import DeadLetter
-from engine.sources.parquet import ParquetSource
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources.parquet import ParquetSource
 from tests.engine.sources.conftest import captions_of, read_all, source_at
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.limits import Limits
-from engine.sources.sheet import Sheet
+from florilegium.engine.core.limits import Limits
+from florilegium.engine.sources.sheet import Sheet
 from tests.engine.sources.conftest import captions_of, read_all, source_at
 
 NFC, NFD = (unicodedata.normalize(form, "café.jpg") for form in ("NFC", "NFD"))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.sources import takedown
-from engine.sources.takedown import (
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.sources import takedown
+from florilegium.engine.sources.takedown import (
     NOTHING,
     Takedown,
     base_of,

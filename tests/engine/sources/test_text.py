@@ -7,8 +7,8 @@ import codecs
 import pytest
 from pydantic import ValidationError
 
-from engine.sources.source import FilesConfig
-from engine.sources.text import NotText, decoded, decoded_lines
+from florilegium.engine.sources.source import FilesConfig
+from florilegium.engine.sources.text import NotText, decoded, decoded_lines
 
 TEXT = "A café, 狗 и кот\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.core.errors import ConfigError
+from florilegium.engine.core.errors import ConfigError
 from tests.building import build
 from tests.engine.sources.web import WebServer
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import webdataset
 
-from engine.core.annotation import Annotation, Provenance, from_json, stamp, to_columns
-from engine.core.errors import ConfigError
-from engine.core.image.header import MAX_BYTES
-from engine.core.sample import DeadLetter
-from engine.sources import archive
-from engine.sources.source import Reading
-from engine.sources.webdataset import WebDatasetSource
+from florilegium.engine.core.annotation import Annotation, Provenance, from_json, stamp, to_columns
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.image.header import MAX_BYTES
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.sources import archive
+from florilegium.engine.sources.source import Reading
+from florilegium.engine.sources.webdataset import WebDatasetSource
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at
 
 BLOCK = 512

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.errors import StorageError
-from engine.storage.documents import MAX_DEPTH, parse_json, read_json
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.storage.documents import MAX_DEPTH, parse_json, read_json
+from florilegium.engine.storage.folder import Folder
 
 
 @pytest.mark.attack("changes")
@@ -39,7 +39,7 @@ def test_as_deep_as_is_allowed_is_read() -> None:
 def test_a_document_of_many_bytes_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Folder("memory://documents")
     folder.publish("large.json", b"[" + b" " * 100 + b"]")
-    monkeypatch.setattr("engine.storage.documents.MAX_BYTES", 100)
+    monkeypatch.setattr("florilegium.engine.storage.documents.MAX_BYTES", 100)
     with pytest.raises(StorageError, match="it has more than 100 bytes"):
         read_json(folder, "large.json", cure="")
 

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import pytest
 
-from engine.core.errors import StorageError
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.storage import folder as storage
-from engine.storage.folder import Folder
-from pipelines.build import put_in_place
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.storage import folder as storage
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import put_in_place
 from tests.building import build, configure, contents
 
 

@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import pytest
 
-from engine.core.errors import OutputInUse, RunError, StorageError
-from engine.storage import lease
-from engine.storage.folder import Folder
-from engine.storage.lease import DIVISION, LEASE_S, Holder, writing, writing_part
+from florilegium.engine.core.errors import OutputInUse, RunError, StorageError
+from florilegium.engine.storage import lease
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import DIVISION, LEASE_S, Holder, writing, writing_part
 
 
 def elsewhere() -> Holder:
@@ -91,8 +91,8 @@ def test_the_lease_of_a_dead_process_of_this_machine_ends_at_once(output: Folder
 def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
     code = (
         "import sys, time\n"
-        "from engine.storage.folder import Folder\n"
-        "from engine.storage.lease import writing\n"
+        "from florilegium.engine.storage.folder import Folder\n"
+        "from florilegium.engine.storage.lease import writing\n"
         f"with writing(Folder({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

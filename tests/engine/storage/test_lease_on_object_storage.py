@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from engine.core.errors import OutputInUse, StorageError
-from engine.storage.folder import Folder
-from engine.storage.lease import LEASES, writing
-from engine.storage.object_storage import FEW_TRIES
+from florilegium.engine.core.errors import OutputInUse, StorageError
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import LEASES, writing
+from florilegium.engine.storage.object_storage import FEW_TRIES
 from tests.fault_proxy import Proxy, Request, no_fault
 from tests.object_storage import ObjectStorage
 

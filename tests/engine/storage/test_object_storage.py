@@ -9,11 +9,17 @@ import pytest
 from fsspec.config import conf
 from s3fs import S3FileSystem
 
-from engine.core.errors import ConfigError, MissingPackage, StorageError
-from engine.sources.source import FilesConfig
-from engine.sources.url import place_of
-from engine.storage.folder import Folder, file_system
-from engine.storage.object_storage import TRIES, beginning, is_folder, listed, options_in
+from florilegium.engine.core.errors import ConfigError, MissingPackage, StorageError
+from florilegium.engine.sources.source import FilesConfig
+from florilegium.engine.sources.url import place_of
+from florilegium.engine.storage.folder import Folder, file_system
+from florilegium.engine.storage.object_storage import (
+    TRIES,
+    beginning,
+    is_folder,
+    listed,
+    options_in,
+)
 from tests.fault_proxy import FAULTS, Proxy, passing_faults
 from tests.object_storage import ObjectStorage
 

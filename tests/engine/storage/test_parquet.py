@@ -3,7 +3,12 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from engine.storage.parquet import _MARK, from_sealed_parquet, to_parquet, to_sealed_parquet
+from florilegium.engine.storage.parquet import (
+    _MARK,
+    from_sealed_parquet,
+    to_parquet,
+    to_sealed_parquet,
+)
 
 TABLE = pa.table(
     {"number": [1, 2, None], "text": ["a", _MARK.decode() + "0" * 64, "c"]}

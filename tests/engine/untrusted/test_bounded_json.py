@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.untrusted.bounded_json import depth_of, parsed
+from florilegium.engine.untrusted.bounded_json import depth_of, parsed
 
 TEXTS = st.text('[]{}"\\a,:é', max_size=8)
 VALUES = st.recursive(

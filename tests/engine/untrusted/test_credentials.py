@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.core.errors import ConfigError
-from engine.planning.config import RunConfig, validated
-from engine.storage.folder import Folder
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.engine.storage.folder import Folder
 
 pytestmark = pytest.mark.attack("secrets")
 

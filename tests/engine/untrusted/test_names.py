@@ -11,21 +11,21 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.errors import ConfigError, PlanError, StorageError, UsageError
-from engine.planning.graph import plan
-from engine.planning.partition import Entry, ShardSpec, read_index, write_index
-from engine.results.contract import SAMPLE_TYPES
-from engine.results.dataset_sample import sample_of
-from engine.results.manifest import DEAD_LETTERS, MANIFEST, read_manifest
-from engine.results.versions import Retention, remove_stale
-from engine.sources.source import Item
-from engine.storage.folder import Folder
-from engine.untrusted.names import LONGEST
-from pipelines.dataset.clean import clean
-from pipelines.dataset.files import LINEAGE
-from pipelines.dataset.find import find_image
-from pipelines.dataset.lineage import read_lineage
-from pipelines.refine.config import RefineOptions
+from florilegium.engine.core.errors import ConfigError, PlanError, StorageError, UsageError
+from florilegium.engine.planning.graph import plan
+from florilegium.engine.planning.partition import Entry, ShardSpec, read_index, write_index
+from florilegium.engine.results.contract import SAMPLE_TYPES
+from florilegium.engine.results.dataset_sample import sample_of
+from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, read_manifest
+from florilegium.engine.results.versions import Retention, remove_stale
+from florilegium.engine.sources.source import Item
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.names import LONGEST
+from florilegium.pipelines.dataset.clean import clean
+from florilegium.pipelines.dataset.files import LINEAGE
+from florilegium.pipelines.dataset.find import find_image
+from florilegium.pipelines.dataset.lineage import read_lineage
+from florilegium.pipelines.refine.config import RefineOptions
 from tests.building import build, configure
 
 NO_NAMES = [

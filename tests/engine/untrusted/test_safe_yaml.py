@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.core.errors import ConfigError, StorageError
-from engine.planning.config import load_document
-from engine.storage.folder import Folder
-from engine.untrusted.safe_yaml import MAX_BYTES, MAX_DEPTH, read_yaml
-from pipelines.dataset.clean import clean
+from florilegium.engine.core.errors import ConfigError, StorageError
+from florilegium.engine.planning.config import load_document
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.safe_yaml import MAX_BYTES, MAX_DEPTH, read_yaml
+from florilegium.pipelines.dataset.clean import clean
 from tests.building import build
 from tests.configs import load_config
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.untrusted.traces import traceback_of
+from florilegium.engine.untrusted.traces import traceback_of
 
 
 def fail(depth: int, message: str = "not to my taste") -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import MissingPackage, RunError, UsageError
-from pipelines.cluster import client
-from pipelines.cluster.client import Cluster
+from florilegium.engine.core.errors import MissingPackage, RunError, UsageError
+from florilegium.pipelines.cluster import client
+from florilegium.pipelines.cluster.client import Cluster
 from tests.pipelines.cluster.server import JobServer
 
 SECRET = "value-of-a-key"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import UsageError
-from pipelines.cluster.jobs import Job, find, latest, name_of, ours
+from florilegium.engine.core.errors import UsageError
+from florilegium.pipelines.cluster.jobs import Job, find, latest, name_of, ours
 
 
 def details(name: str, status: str = "SUCCEEDED", **fields: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster import launcher
+from florilegium.pipelines.cluster import launcher
 
 COMMAND = f'exec "$(readlink /proc/$PPID/exe)" {launcher.__file__}'
 STARTED_BY = "import subprocess, sys; sys.exit(subprocess.run({command!r}, shell=True).returncode)"
@@ -27,8 +27,8 @@ def own_python(tmp_path: Path) -> Path:
     folder = tmp_path / "venv"
     venv.create(folder, symlinks=True)
     (site,) = (folder / "lib").glob("*/site-packages")
-    (site / "pipelines").mkdir()
-    (site / "pipelines" / "__main__.py").write_text(PROGRAM, "utf-8")
+    (site / "florilegium").mkdir()
+    (site / "florilegium" / "__main__.py").write_text(PROGRAM, "utf-8")
     info = site / "florilegium-9.9.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: florilegium\nVersion: 9.9\n")

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.core.errors import ConfigError
-from engine.planning.config import RunConfig, validated
-from pipelines.cluster.code import code_of
-from pipelines.cluster.package import CONFIG, LAUNCHER, Package, pack
-from pipelines.refine.config import RefineConfig
-from specialists.online.examples import read_examples
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.pipelines.cluster.code import code_of
+from florilegium.pipelines.cluster.package import CONFIG, LAUNCHER, Package, pack
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.specialists.online.examples import read_examples
 from tests.checkpoints.few_shot_caption import write_examples
 
 
@@ -84,7 +84,10 @@ def test_files_that_stages_name_go_along_at_their_path(here: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "stage",
-    [{"few_shot_caption": {}}, {"few": {"use": "specialists.online.few_shot:FewShotCaption"}}],
+    [
+        {"few_shot_caption": {}},
+        {"few": {"use": "florilegium.specialists.online.few_shot:FewShotCaption"}},
+    ],
 )
 def test_examples_go_along_with_their_images_and_nothing_else(
     here: Path, tmp_path: Path, stage: dict[str, Any]
@@ -228,7 +231,7 @@ def test_places_that_all_nodes_see_are_taken(tmp_path: Path) -> None:
 def test_a_package_that_is_too_large_names_what_makes_it_so(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.cluster.package.MAX_BYTES", 1000)
+    monkeypatch.setattr("florilegium.pipelines.cluster.package.MAX_BYTES", 1000)
     write(here / "small" / "a.py", "x" * 10)
     write(here / "large" / "weights.bin", "x" * 995)
     with pytest.raises(ConfigError, match=r"more than 1.0 kB with it, most of it plugins of large"):

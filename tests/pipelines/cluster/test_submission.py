@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.core.errors import OutputInUse, UsageError
-from engine.planning.config import RunConfig, validated
-from pipelines.cluster.client import Cluster
-from pipelines.cluster.jobs import SUBMISSION
-from pipelines.cluster.package import Package, pack
-from pipelines.cluster.submission import Environment, Submission, submission_of, submit
+from florilegium.engine.core.errors import OutputInUse, UsageError
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.pipelines.cluster.client import Cluster
+from florilegium.pipelines.cluster.jobs import SUBMISSION
+from florilegium.pipelines.cluster.package import Package, pack
+from florilegium.pipelines.cluster.submission import Environment, Submission, submission_of, submit
 from tests.pipelines.cluster.server import JobServer
 
 OUTPUT = "s3://bucket/out"
@@ -57,7 +57,7 @@ def test_a_refresh_is_another_command_of_the_same_job(package: Package) -> None:
     submission = of(package, command="refresh", flags=flags)
     assert submission.command.endswith(" refresh florilegium_job.yaml --accept")
     in_image = of(package, command="refresh", flags=flags, image="i")
-    assert in_image.command.endswith('exec python -m pipelines refresh "$config" --accept')
+    assert in_image.command.endswith('exec python -m florilegium refresh "$config" --accept')
     assert submission.name == of(package).name
     assert submission.digest != of(package, flags=flags).digest
 
@@ -98,7 +98,7 @@ def test_in_an_image_the_config_goes_along_as_a_variable(package: Package) -> No
     assert submission.runtime_env["image_uri"] == "florilegium:1"
     sent = submission.runtime_env["env_vars"]["FLORILEGIUM_CONFIG"]
     assert yaml.safe_load(b64decode(sent))["output"] == OUTPUT
-    assert submission.command.endswith('exec python -m pipelines build "$config" --check')
+    assert submission.command.endswith('exec python -m florilegium build "$config" --check')
 
 
 def test_an_image_takes_neither_files_nor_packages(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands.main import main
+from florilegium.pipelines.commands.main import main
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/out", "file:///tmp/out", "simplecache::s3://b/out"])

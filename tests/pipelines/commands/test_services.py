@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.execution.preparation import Run, prepare
-from pipelines.commands.services import loopback_warnings, service_lines, share_lines
+from florilegium.engine.execution.preparation import Run, prepare
+from florilegium.pipelines.commands.services import loopback_warnings, service_lines, share_lines
 from tests.building import BRIGHTEST, configure
 
 CLUSTER = {"kind": "ray", "address": "auto"}

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from engine.execution.preparation import prepare
-from pipelines.commands.tables import plan_table, print_table
+from florilegium.engine.execution.preparation import prepare
+from florilegium.pipelines.commands.tables import plan_table, print_table
 from tests.building import configure
 from tests.enriching import scoring, stages
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import RunError
-from engine.core.stage import StageConfig
-from engine.planning.graph import CPU_POOL, Graph, Node
-from engine.planning.pools import Machines, pools_of
-from pipelines.cost.allocation import Allocation, allocate
-from pipelines.cost.cost import Cost
-from pipelines.cost.measure import Measured
+from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.stage import StageConfig
+from florilegium.engine.planning.graph import CPU_POOL, Graph, Node
+from florilegium.engine.planning.pools import Machines, pools_of
+from florilegium.pipelines.cost.allocation import Allocation, allocate
+from florilegium.pipelines.cost.cost import Cost
+from florilegium.pipelines.cost.measure import Measured
 from tests.stages import Brightest, Remote
 
 GPU_MIB = 24_000.0

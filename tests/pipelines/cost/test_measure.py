@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.core.errors import ConfigError, RunError
-from engine.execution.preparation import Run, prepare
-from engine.planning.config import RunConfig, load_document, validated
-from engine.planning.pools import Machines
-from engine.storage.folder import Folder
-from pipelines.cost.allocation import allocate
-from pipelines.cost.measure import Measured, measure
-from pipelines.cost.sample import sample_source
-from pipelines.cost.table import plan_file, prediction
+from florilegium.engine.core.errors import ConfigError, RunError
+from florilegium.engine.execution.preparation import Run, prepare
+from florilegium.engine.planning.config import RunConfig, load_document, validated
+from florilegium.engine.planning.pools import Machines
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.cost.allocation import allocate
+from florilegium.pipelines.cost.measure import Measured, measure
+from florilegium.pipelines.cost.sample import sample_source
+from florilegium.pipelines.cost.table import plan_file, prediction
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, DESCRIBED, build, configure, contents
 from tests.specialists.online.server import MisbehavingServer
 

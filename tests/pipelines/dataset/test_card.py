@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from engine.results.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
-from pipelines.dataset.card import claims_of, fields_section
+from florilegium.engine.results.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
+from florilegium.pipelines.dataset.card import claims_of, fields_section
 from tests.building import build
 
 

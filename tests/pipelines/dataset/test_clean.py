@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import UsageError
-from engine.results.manifest import RECIPE, sealed
-from engine.storage.folder import Folder
-from pipelines.dataset.clean import clean
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.results.manifest import RECIPE, sealed
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.clean import clean
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHTEST, DESCRIBED, build, contents
 from tests.enriching import scoring, stages
 

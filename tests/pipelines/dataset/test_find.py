@@ -11,9 +11,9 @@ from unicodedata import normalize
 import pytest
 from PIL import Image
 
-from engine.core.errors import ConfigError
-from engine.storage.folder import Folder
-from pipelines.dataset.find import find_image
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.find import find_image
 from tests.building import build
 
 NAMES = ("cat.jpg", "dogs/rex.png", "dogs/old/rex.png", "wolves/rex.png", "café.jpg", "one two.jpg")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import StorageError
-from engine.storage.folder import Folder
-from pipelines.dataset.files import LINEAGE, REPORT
-from pipelines.dataset.lineage import gain_of, read_lineage, write_lineage
-from pipelines.refine.table import round_line
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import LINEAGE, REPORT
+from florilegium.pipelines.dataset.lineage import gain_of, read_lineage, write_lineage
+from florilegium.pipelines.refine.table import round_line
 from tests.pipelines.refine.rounds import entry
 
 

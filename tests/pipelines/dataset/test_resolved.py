@@ -6,10 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from engine.core.sample import is_in_share
-from engine.results.dataset import open_dataset
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.sample import is_in_share
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHTEST, build
 
 

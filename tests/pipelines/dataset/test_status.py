@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.storage.folder import Folder
-from pipelines.dataset.status import RECIPE, read_status
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.status import RECIPE, read_status
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, finished, one_slice
 from tests.pipelines.report.dataset import Photo, plain, publish
 

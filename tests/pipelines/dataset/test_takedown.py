@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-import pipelines.build
-from engine.core.errors import ConfigError, StorageError
-from engine.execution import worker
-from engine.execution.losses import refuse_losses
-from engine.execution.preparation import Run
-from engine.planning.partition import ShardSpec
-from engine.results.dataset import open_dataset
-from engine.results.layer import layer_bytes, parse_layer
-from engine.results.manifest import Manifest
-from engine.results.shard import read_shard
-from engine.results.takedowns import put_in_effect, read_receipts
-from engine.sources.takedown import parse_takedown
-from engine.storage.folder import Draft, Folder
-from pipelines.dataset.why import explain
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import ConfigError, StorageError
+from florilegium.engine.execution import worker
+from florilegium.engine.execution.losses import refuse_losses
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.layer import layer_bytes, parse_layer
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.results.shard import read_shard
+from florilegium.engine.results.takedowns import put_in_effect, read_receipts
+from florilegium.engine.sources.takedown import parse_takedown
+from florilegium.engine.storage.folder import Draft, Folder
+from florilegium.pipelines import build as building
+from florilegium.pipelines.dataset.why import explain
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents
 from tests.enriching import stages
 from tests.takedowns import CAT, Album, everything, found_in
@@ -204,9 +204,7 @@ def test_a_takedown_that_is_killed_anywhere_is_completed_by_the_same_command(
     photos.build(takedown=None, keep_versions=3)
     photos.build(takedown=None, **keys)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            pipelines.build, "finish", lambda *arguments, **_: finishing.append(arguments)
-        )
+        patch.setattr(build, "finish", lambda *arguments, **_: finishing.append(arguments))
         photos.build("key:cat", **keys)
     start = shutil.copytree(photos.out, tmp_path / "start")
     photos.build("key:cat", **keys)
@@ -247,7 +245,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, step: int, run: Run, manifest: Manif
         patch.setattr(Folder, "remove", dying(Folder.remove))
         patch.setattr(Folder, "clear", dying(Folder.clear))
         try:
-            pipelines.build.finish(run, manifest, before_switch=lambda: None)
+            building.finish(run, manifest, before_switch=lambda: None)
         except KeyboardInterrupt:
             return True
     return False
@@ -475,7 +473,7 @@ def test_an_entry_that_is_withdrawn_after_a_kill_deletes_no_version(
     photos.build(keep_versions=5, specialists=BRIGHTEST)
     versions = list((photos.out / "versions").iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(pipelines.build, "switch", killed_now)
+        patch.setattr(building, "switch", killed_now)
         with pytest.raises(KeyboardInterrupt):
             photos.build("key:cat", "key:cup", keep_versions=5, specialists=BRIGHTEST)
     changed = shutil.copytree(photos.out, photos.out.with_name("changed"))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.sample import DeadLetter
-from engine.execution.log import LOG, log_dead_letters, run_log
-from engine.results.takedowns import Match
-from engine.storage.folder import Folder
-from pipelines.dataset.takedown_lines import strip_log
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.execution.log import LOG, log_dead_letters, run_log
+from florilegium.engine.results.takedowns import Match
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.takedown_lines import strip_log
 
 LETTERS = (
     ("000012", "000012.png", "it is too dark"),

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from engine.results.dataset import open_dataset
-from engine.results.takedowns import put_in_effect, read_receipts
-from engine.sources.takedown import parse_takedown
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.takedowns import put_in_effect, read_receipts
+from florilegium.engine.sources.takedown import parse_takedown
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import build
 from tests.takedowns import found_in
 

@@ -11,20 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError, RunError
-from engine.execution.observer import Fact, Observer, Observers, RunFinished, ShardFinished
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.results.manifest import RECIPE
-from engine.storage.folder import Folder
-from engine.storage.lease import PARTS, Holder, writing
-from pipelines.build import put_in_place
-from pipelines.dataset import watching
-from pipelines.dataset.watching import Watcher, watch
-from pipelines.telemetry.observers import watched
-from pipelines.telemetry.progress_file import PROGRESS, ProgressFile
-from pipelines.terminal.console import ERR
+from florilegium.engine.core.errors import ConfigError, RunError
+from florilegium.engine.execution.observer import (
+    Fact,
+    Observer,
+    Observers,
+    RunFinished,
+    ShardFinished,
+)
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.results.manifest import RECIPE
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import PARTS, Holder, writing
+from florilegium.pipelines.build import put_in_place
+from florilegium.pipelines.dataset import watching
+from florilegium.pipelines.dataset.watching import Watcher, watch
+from florilegium.pipelines.telemetry.observers import watched
+from florilegium.pipelines.telemetry.progress_file import PROGRESS, ProgressFile
+from florilegium.pipelines.terminal.console import ERR
 from tests.building import build, configure
 from tests.processes import wait_for
 

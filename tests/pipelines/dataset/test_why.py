@@ -8,11 +8,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.results import shard_files
-from engine.results.contract import SHARD_SCHEMA
-from engine.storage.folder import Folder
-from pipelines.dataset.why import explain
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.results import shard_files
+from florilegium.engine.results.contract import SHARD_SCHEMA
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.why import explain
 from tests.building import build
 from tests.pipelines.report.dataset import Photo, box, caption, plain, publish
 

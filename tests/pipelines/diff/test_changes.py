@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from engine.core.annotation import Annotation, MaskRLE
-from pipelines.diff.changes import Changes, compare
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.pipelines.diff.changes import Changes, compare
 from tests.pipelines.refine.rounds import SIDE, box, text
 
 

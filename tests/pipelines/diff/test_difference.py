@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine.core.errors import StorageError, UsageError
-from engine.results.dataset import manifest_of
-from engine.results.publication import to_json
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import round_folder
-from pipelines.diff.difference import LabelCounts, diff_rounds
-from pipelines.diff.table import diff_lines, diff_table
+from florilegium.engine.core.errors import StorageError, UsageError
+from florilegium.engine.results.dataset import manifest_of
+from florilegium.engine.results.publication import to_json
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import round_folder
+from florilegium.pipelines.diff.difference import LabelCounts, diff_rounds
+from florilegium.pipelines.diff.table import diff_lines, diff_table
 from tests.building import shard_file
 from tests.pipelines.refine.rounds import Labels, box, refined, text
 

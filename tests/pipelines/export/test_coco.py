@@ -13,12 +13,12 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, StorageError, UsageError
-from engine.planning.config import validated
-from engine.results.dataset import open_dataset
-from engine.results.dataset_sample import DatasetSample
-from pipelines.export.coco import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, StorageError, UsageError
+from florilegium.engine.planning.config import validated
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.export.coco import (
     CAPTIONS,
     INSTANCES,
     CocoConfig,
@@ -27,7 +27,7 @@ from pipelines.export.coco import (
     Thing,
     things_of,
 )
-from pipelines.export.exporter import export
+from florilegium.pipelines.export.exporter import export
 from tests.building import build
 from tests.pipelines.training.labels import BOX, OTHER, mask, region, text
 
@@ -220,7 +220,7 @@ def test_a_broken_export_leaves_nothing(
     def broken(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("pipelines.export.coco.Thing.fields", broken)
+    monkeypatch.setattr("florilegium.pipelines.export.coco.Thing.fields", broken)
     with pytest.raises(OSError, match="full"):
         export(str(scenes), CocoExporter(CocoConfig()), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

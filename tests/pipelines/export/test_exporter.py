@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.planning.registry import installed_names
-from engine.results.dataset import Dataset
-from engine.storage.folder import Folder
-from pipelines.export.exporter import (
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.registry import installed_names
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.exporter import (
     EXPORTERS,
     ExportConfig,
     Exported,
@@ -47,7 +47,7 @@ class KeyList(Exporter[ExportConfig, Keys]):
 @pytest.fixture
 def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint(name="keys", value=f"{__name__}:KeyList", group=EXPORTERS)
-    monkeypatch.setattr("engine.planning.registry.entry_points", lambda group: [point])
+    monkeypatch.setattr("florilegium.engine.planning.registry.entry_points", lambda group: [point])
 
 
 @pytest.mark.usefixtures("_plugin")

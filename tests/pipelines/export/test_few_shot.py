@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.errors import ConfigError, UsageError
-from engine.core.sample import Picture, Sample
-from engine.results.dataset import open_dataset
-from pipelines.export.exporter import export
-from pipelines.export.few_shot import FewShotConfig, FewShotExporter
-from specialists.online.examples import read_examples
+from florilegium.engine.core.errors import ConfigError, UsageError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.export.exporter import export
+from florilegium.pipelines.export.few_shot import FewShotConfig, FewShotExporter
+from florilegium.specialists.online.examples import read_examples
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.errors import UsageError
-from engine.results.dataset import open_dataset
-from pipelines.export.exporter import export
-from pipelines.export.florence2 import (
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.export.exporter import export
+from florilegium.pipelines.export.florence2 import (
     ANNOTATIONS,
     TEST,
     TRAIN,
@@ -23,9 +23,9 @@ from pipelines.export.florence2 import (
     Florence2Exporter,
     part_of,
 )
-from pipelines.training.examples import ExampleMaker
-from pipelines.training.reader import Part, Reader
-from specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.pipelines.training.examples import ExampleMaker
+from florilegium.pipelines.training.reader import Part, Reader
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS
 from tests.building import build
 from tests.pipelines.training.labels import encode
 
@@ -82,7 +82,7 @@ def test_a_folder_that_exists_is_left_alone_and_a_broken_export_leaves_nothing(
     def broken(sha256: str) -> str:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("pipelines.export.florence2.part_of", broken)
+    monkeypatch.setattr("florilegium.pipelines.export.florence2.part_of", broken)
     with pytest.raises(OSError, match="full"):
         export(str(scenes), Florence2Exporter(Florence2Config()), tmp_path / "other")
     assert not (tmp_path / "other").exists()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.core.sample import Picture, Sample
-from engine.core.tasks import CAPTION_TASKS
-from engine.planning.graph import plan
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.planning.graph import plan
 from tests.configs import load_config
 from tests.pipelines.filters.statements import caption, reasons, statements
 

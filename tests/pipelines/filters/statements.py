@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.core.annotation import Annotation, to_columns
-from engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.annotation import Annotation, to_columns
+from florilegium.engine.core.judgement import Statements, Verdicts
 
 
 def statements(

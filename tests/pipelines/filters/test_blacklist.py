@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from pipelines.filters.blacklist import BLACKLISTED, Blacklist, BlacklistConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.pipelines.filters.blacklist import BLACKLISTED, Blacklist, BlacklistConfig
 from tests.pipelines.filters.statements import box, caption, phrase, reasons, statements
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.filters.caption_measures import _continues_name, ocr_overlap, prose_of
+from florilegium.pipelines.filters.caption_measures import _continues_name, ocr_overlap, prose_of
 
 
 def test_an_echo_is_counted_over_words_of_two_letters_or_more():

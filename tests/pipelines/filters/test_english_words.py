@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.filters.english_words import (
+from florilegium.pipelines.filters.english_words import (
     LANGUAGES,
     EnglishWords,
     _are_several,
@@ -17,7 +17,7 @@ from pipelines.filters.english_words import (
     _ordinary_words,
     _Vocabulary,
 )
-from specialists.words.english import load_english
+from florilegium.specialists.words.english import load_english
 
 
 @pytest.fixture(scope="module")

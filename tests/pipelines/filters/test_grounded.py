@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.planning.config import validated
-from pipelines.filters.grounded import NESTED, UNGROUNDED, Grounded, GroundedConfig
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import validated
+from florilegium.pipelines.filters.grounded import NESTED, UNGROUNDED, Grounded, GroundedConfig
 from tests.pipelines.filters.statements import box, caption, phrase, reasons, statements
 
 

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.annotation import Annotation, Provenance, stamp
-from engine.core.errors import ConfigError, SampleError
-from engine.core.sample import Picture, Sample
-from engine.core.tasks import CAPTION_TASKS
-from engine.planning.config import validated
-from pipelines.filters.image_text import LOW_SIMILARITY, ImageTextFilter, ImageTextFilterConfig
+from florilegium.engine.core.annotation import Annotation, Provenance, stamp
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.planning.config import validated
+from florilegium.pipelines.filters.image_text import (
+    LOW_SIMILARITY,
+    ImageTextFilter,
+    ImageTextFilterConfig,
+)
 from tests.checkpoints.image_text import write_clip, write_siglip
 from tests.pipelines.filters.statements import box, caption, phrase, reasons, statements
 

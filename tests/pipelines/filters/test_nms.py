@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import SOURCE, Annotation, MaskRLE
-from pipelines.filters import nms
-from pipelines.filters.nms import (
+from florilegium.engine.core.annotation import SOURCE, Annotation, MaskRLE
+from florilegium.pipelines.filters import nms
+from florilegium.pipelines.filters.nms import (
     NMS_CONTAINED,
     NMS_DUPLICATE,
     NMS_MERGED,

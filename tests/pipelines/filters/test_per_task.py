@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from pipelines.filters.per_task import over_defaults
+from florilegium.pipelines.filters.per_task import over_defaults
 
 
 class Limits(BaseModel):

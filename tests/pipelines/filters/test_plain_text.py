@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.filters.plain_text import plain_text
+from florilegium.pipelines.filters.plain_text import plain_text
 
 
 @pytest.mark.parametrize(

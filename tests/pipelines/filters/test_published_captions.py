@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Picture, Sample
-from pipelines.filters import text_filter
-from pipelines.filters.text_filter import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.pipelines.filters import text_filter
+from florilegium.pipelines.filters.text_filter import (
     DEFAULT_THRESHOLDS,
     LOW_OBJECT_COMPLEXITY,
     OCR_OVERLAP,
@@ -25,7 +25,7 @@ from pipelines.filters.text_filter import (
     TextFilter,
     TextFilterConfig,
 )
-from pipelines.report.paper import LENGTHS, NOT_COMPARABLE, TABLE_3
+from florilegium.pipelines.report.paper import LENGTHS, NOT_COMPARABLE, TABLE_3
 from tests.benchmarks import real_captions
 from tests.pipelines.filters.statements import caption, reasons, statements
 

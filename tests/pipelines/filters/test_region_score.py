@@ -5,8 +5,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation, MaskRLE
-from pipelines.filters.region_score import (
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.pipelines.filters.region_score import (
     EXTREME_ASPECT,
     LOW_SCORE,
     LOW_SUPPORT,

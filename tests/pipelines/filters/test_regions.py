@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import MaskRLE
-from pipelines.filters.regions import Regions
+from florilegium.engine.core.annotation import MaskRLE
+from florilegium.pipelines.filters.regions import Regions
 from tests.pipelines.filters.statements import box, caption, statements
 
 

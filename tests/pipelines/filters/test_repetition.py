@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.filters.repetition import count_repeats
+from florilegium.pipelines.filters.repetition import count_repeats
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, PlanError
-from engine.planning.config import validated
-from engine.planning.graph import plan
-from pipelines.filters.superseded import MERGED, OUTVOTED, UNSURE, Superseded, SupersededConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, PlanError
+from florilegium.engine.planning.config import validated
+from florilegium.engine.planning.graph import plan
+from florilegium.pipelines.filters.superseded import (
+    MERGED,
+    OUTVOTED,
+    UNSURE,
+    Superseded,
+    SupersededConfig,
+)
 from tests.building import configure
 from tests.pipelines.filters.statements import box, caption, reasons, statements
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.judgement import Verdicts
-from engine.core.sample import Picture, Sample
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.filters.text_filter import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.judgement import Verdicts
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.filters.text_filter import (
     LOW_ACTION_COMPLEXITY,
     LOW_OBJECT_COMPLEXITY,
     MAX_PARSED_CHARACTERS,

@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import PlanError
-from engine.core.sample import Picture, Sample
-from engine.planning.graph import plan
-from pipelines.filters.unsupported import OBJECTS, SENTENCES, Unsupported, UnsupportedConfig
-from specialists.words.word_list import read_word_list
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import PlanError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.planning.graph import plan
+from florilegium.pipelines.filters.unsupported import (
+    OBJECTS,
+    SENTENCES,
+    Unsupported,
+    UnsupportedConfig,
+)
+from florilegium.specialists.words.word_list import read_word_list
 from tests.building import DESCRIBED, configure
 from tests.pipelines.filters.statements import statements
 
@@ -97,7 +102,10 @@ def test_what_was_not_measured_is_not_judged() -> None:
 
 
 def test_a_specialist_that_is_not_there_is_named(album: Path, tmp_path: Path) -> None:
-    options = {"use": "pipelines.filters.unsupported:Unsupported", "specialists": ["descibe"]}
+    options = {
+        "use": "florilegium.pipelines.filters.unsupported:Unsupported",
+        "specialists": ["descibe"],
+    }
     with pytest.raises(PlanError, match="did you mean 'describe'"):
         plan(configure(album, tmp_path, specialists=DESCRIBED, filters={"unsupported": options}))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.storage.folder import Folder
-from pipelines.merge.calibration import (
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.merge.calibration import (
     Calibration,
     Fusion,
     Interval,

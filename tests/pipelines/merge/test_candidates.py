@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import DETECTION_TASKS, MASK_TASKS
-from pipelines.merge.calibration import TaskCalibration
-from pipelines.merge.candidates import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import DETECTION_TASKS, MASK_TASKS
+from florilegium.pipelines.merge.calibration import TaskCalibration
+from florilegium.pipelines.merge.candidates import (
     BOX_TASKS,
     FREE_TEXT_TASKS,
     QUERIED_TASKS,

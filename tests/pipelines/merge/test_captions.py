@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from pipelines.merge.calibration import TaskCalibration
-from pipelines.merge.candidates import candidates_of
-from pipelines.merge.captions import chosen_caption, mentions, moved, object_f1
-from pipelines.merge.stage import Merge, MergeConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.merge.calibration import TaskCalibration
+from florilegium.pipelines.merge.candidates import candidates_of
+from florilegium.pipelines.merge.captions import chosen_caption, mentions, moved, object_f1
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import sample_of, voted, worth
 
 

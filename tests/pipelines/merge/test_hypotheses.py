@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from pipelines.merge.calibration import TaskCalibration
-from pipelines.merge.candidates import candidates_of
-from pipelines.merge.hypotheses import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.merge.calibration import TaskCalibration
+from florilegium.pipelines.merge.candidates import candidates_of
+from florilegium.pipelines.merge.hypotheses import (
     Hypotheses,
     cluster,
     feature_names,

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.planning.config import validated
-from pipelines.merge.calibration import Fusion, TaskCalibration
-from pipelines.merge.candidates import candidates_of
-from pipelines.merge.hypotheses import Hypotheses, feature_names, hypotheses_of
-from pipelines.merge.rules import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import validated
+from florilegium.pipelines.merge.calibration import Fusion, TaskCalibration
+from florilegium.pipelines.merge.candidates import candidates_of
+from florilegium.pipelines.merge.hypotheses import Hypotheses, feature_names, hypotheses_of
+from florilegium.pipelines.merge.rules import (
     MERGE_RULES,
     Agreement,
     CalibratedFusion,
@@ -26,7 +26,7 @@ from pipelines.merge.rules import (
     Union,
     separate,
 )
-from pipelines.merge.stage import Merge, MergeConfig
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import sample_of, voted, worth
 
 VOTERS = ("a", "b", "c")
@@ -193,7 +193,9 @@ def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, rule in (("longest", Longest), ("calibrated_longest", Calibrated)):
         value = f"{__name__}:{rule.__name__}"
         installed.append(EntryPoint(name=name, value=value, group=MERGE_RULES))
-    monkeypatch.setattr("engine.planning.registry.entry_points", lambda group: installed)
+    monkeypatch.setattr(
+        "florilegium.engine.planning.registry.entry_points", lambda group: installed
+    )
 
 
 @pytest.mark.usefixtures("_plugin")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine.core.annotation import SOURCE, Annotation
-from engine.core.errors import ConfigError
-from engine.storage.folder import Folder
-from pipelines.merge.learning.fit import fit
-from pipelines.merge.stage import Merge, MergeConfig
+from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.merge.learning.fit import fit
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import VOTERS, audit_of, mask_of, sample_of, scene, voted
 
 RULES: tuple[dict[str, Any], ...] = (

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation, MaskRLE, Provenance, stamp
-from engine.core.errors import ConfigError
-from engine.planning.config import validated
-from engine.planning.graph import plan
-from engine.storage.folder import Folder
-from pipelines.merge.calibration import (
+from florilegium.engine.core.annotation import Annotation, MaskRLE, Provenance, stamp
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import validated
+from florilegium.engine.planning.graph import plan
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.merge.calibration import (
     Calibration,
     Fusion,
     TaskCalibration,
     read_calibration,
 )
-from pipelines.merge.hypotheses import feature_names
-from pipelines.merge.stage import Merge, MergeConfig
+from florilegium.pipelines.merge.hypotheses import feature_names
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
 from tests.building import configure
 from tests.pipelines.merge.voters import (
     SIZE,

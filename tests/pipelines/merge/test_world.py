@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.storage.folder import Folder
-from pipelines.merge.learning.fit import fit
-from pipelines.merge.learning.reliability import expected_calibration_error
-from pipelines.merge.stage import Merge, MergeConfig
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.merge.learning.fit import fit
+from florilegium.pipelines.merge.learning.reliability import expected_calibration_error
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import VOTERS, audit_of, f1_of, sample_of, scene
 
 DETECTION = ("object_detection",)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.sample import Picture, Sample
-from pipelines.merge.calibration import Voter
-from pipelines.merge.learning.audit import Audit
-from specialists.regions.overlap import box_overlap
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.pipelines.merge.calibration import Voter
+from florilegium.pipelines.merge.learning.audit import Audit
+from florilegium.specialists.regions.overlap import box_overlap
 
 NAMES = ("circle", "cross", "heart", "ring", "star")
 SIZE = 128

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.planning.config import validated
-from engine.storage.folder import Folder
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.loop import refine
+from florilegium.engine.planning.config import validated
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refine.loop import refine
 
 Configure = Callable[..., RefineConfig]
 

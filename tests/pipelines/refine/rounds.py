@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from engine.core.annotation import Annotation, from_json
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import Round, Student, round_folder, write_lineage
+from florilegium.engine.core.annotation import Annotation, from_json
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import Round, Student, round_folder, write_lineage
 from tests.building import build
 
 Labels = Mapping[str, Sequence[Annotation]]

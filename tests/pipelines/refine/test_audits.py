@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.results.dataset_sample import DatasetSample
-from pipelines.refine.audits import FileAuditor, TruthAuditor, first_by_digest
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.refine.audits import FileAuditor, TruthAuditor, first_by_digest
 from tests.pipelines.refine.rounds import box
 from tests.pipelines.shape_world.score.labels import labelled, perfect, scene
 

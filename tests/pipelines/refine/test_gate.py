@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.dataset.lineage import Round
-from pipelines.refine import loop
-from pipelines.refine.labelling import LabelledRound
-from pipelines.refine.quality import Quality
-from pipelines.refine.stages import Stages
-from pipelines.training.config import TrainConfig
+from florilegium.pipelines.dataset.lineage import Round
+from florilegium.pipelines.refine import loop
+from florilegium.pipelines.refine.labelling import LabelledRound
+from florilegium.pipelines.refine.quality import Quality
+from florilegium.pipelines.refine.stages import Stages
+from florilegium.pipelines.training.config import TrainConfig
 from tests.pipelines.refine.conftest import Configure
 
 

@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError, OutputInUse, UsageError
-from engine.core.sample import is_in_share
-from engine.execution.preparation import Run
-from engine.execution.progress import Progress
-from engine.results.dataset import Dataset, open_dataset
-from engine.results.manifest import Manifest
-from engine.storage.folder import Folder
-from engine.storage.lease import writing
-from pipelines import build
-from pipelines.dataset.lineage import read_lineage, round_dataset, round_folder
-from pipelines.refine import labelling, loop
-from pipelines.refine.loop import refine
-from pipelines.refine.quality import Quality
-from pipelines.refine.scores import score_rounds, score_rules
-from pipelines.verify.verify import verify_dataset
-from specialists.florence2.checkpoint import resolve_florence2
+from florilegium.engine.core.errors import ConfigError, OutputInUse, UsageError
+from florilegium.engine.core.sample import is_in_share
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.results.dataset import Dataset, open_dataset
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import writing
+from florilegium.pipelines import build
+from florilegium.pipelines.dataset.lineage import read_lineage, round_dataset, round_folder
+from florilegium.pipelines.refine import labelling, loop
+from florilegium.pipelines.refine.loop import refine
+from florilegium.pipelines.refine.quality import Quality
+from florilegium.pipelines.refine.scores import score_rounds, score_rules
+from florilegium.pipelines.verify.verify import verify_dataset
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
 from tests.pipelines.refine.conftest import Configure, left
 
 
@@ -148,8 +148,8 @@ def stopping(real: Callable[..., Any], at: int) -> Callable[..., Any]:
 def test_finished_work_is_not_repeated(
     configure: Configure, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.shape_world.specialists.detectors import ShapesColour
-    from specialists.florence2.specialist import Florence2
+    from florilegium.pipelines.shape_world.specialists.detectors import ShapesColour
+    from florilegium.specialists.florence2.specialist import Florence2
 
     def forbidden(*_: Any) -> Any:
         raise AssertionError("asked again")

@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 
-from engine.core.stage import StageConfig
-from engine.planning.graph import Graph, Node
-from engine.planning.pools import Machines
-from pipelines.cost.cost import Cost
-from pipelines.cost.measure import Measured
-from pipelines.refine.config import RefineOptions
-from pipelines.refine.phases import Phase, Spending, distillation_lines, phases, phases_table
+from florilegium.engine.core.stage import StageConfig
+from florilegium.engine.planning.graph import Graph, Node
+from florilegium.engine.planning.pools import Machines
+from florilegium.pipelines.cost.cost import Cost
+from florilegium.pipelines.cost.measure import Measured
+from florilegium.pipelines.refine.config import RefineOptions
+from florilegium.pipelines.refine.phases import (
+    Phase,
+    Spending,
+    distillation_lines,
+    phases,
+    phases_table,
+)
 from tests.stages import Brightest, Remote
 
 SHARE = 0.01

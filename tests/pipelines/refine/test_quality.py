@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.results.dataset_sample import DatasetSample
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import round_folder
-from pipelines.refine import quality
-from pipelines.refine.audits import FileAuditor, TruthAuditor
-from pipelines.refine.quality import by_kind, measure
-from pipelines.shape_world.score.captions import FactScore
-from pipelines.shape_world.score.measure import score_labels
-from pipelines.shape_world.score.score import Score
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import round_folder
+from florilegium.pipelines.refine import quality
+from florilegium.pipelines.refine.audits import FileAuditor, TruthAuditor
+from florilegium.pipelines.refine.quality import by_kind, measure
+from florilegium.pipelines.shape_world.score.captions import FactScore
+from florilegium.pipelines.shape_world.score.measure import score_labels
+from florilegium.pipelines.shape_world.score.score import Score
 from tests.pipelines.refine.conftest import Configure
 from tests.pipelines.refine.rounds import box, refined, text
 from tests.pipelines.shape_world.score.labels import labelled, perfect, scene, scored

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError, PlanError
-from engine.planning.config import validated
-from engine.planning.graph import plan
-from engine.storage.folder import Folder
-from pipelines.merge.calibration import Calibration
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import (
+from florilegium.engine.core.errors import ConfigError, PlanError
+from florilegium.engine.planning.config import validated
+from florilegium.engine.planning.graph import plan
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.merge.calibration import Calibration
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refine.stages import (
     levels,
     round_config,
     voters_of,

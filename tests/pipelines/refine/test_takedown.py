@@ -7,13 +7,13 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
-from engine.results.dataset import open_dataset
-from engine.results.takedowns import read_receipts
-from engine.storage.folder import Folder
-from pipelines.dataset.lineage import read_lineage
-from pipelines.refine.loop import refine
-from pipelines.refine.to_audit import prepare_audit
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.takedowns import read_receipts
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.lineage import read_lineage
+from florilegium.pipelines.refine.loop import refine
+from florilegium.pipelines.refine.to_audit import prepare_audit
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.pipelines.refine.conftest import Configure
 from tests.takedowns import found_in
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from engine.core.spent import Spent
-from engine.core.stage import StageConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.core.stage import StageConfig
 from tests.stages import Brightest
 
 PRICE = 0.25

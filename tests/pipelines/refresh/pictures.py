@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.execution.preparation import prepare
-from engine.planning.config import validated
-from pipelines.dataset.refreshed import Refreshed
-from pipelines.refresh.options import RefreshConfig
-from pipelines.refresh.refresh import refresh_dataset
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.planning.config import validated
+from florilegium.pipelines.dataset.refreshed import Refreshed
+from florilegium.pipelines.refresh.options import RefreshConfig
+from florilegium.pipelines.refresh.refresh import refresh_dataset
 from tests.building import DESCRIBED
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.results.dataset import open_dataset
-from pipelines.dataset.refreshed import ImageCounts, TaskCounts
-from pipelines.refresh.changes import Changes, compare_versions
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.dataset.refreshed import ImageCounts, TaskCounts
+from florilegium.pipelines.refresh.changes import Changes, compare_versions
 from tests.building import BRIGHT_ENOUGH, build
 from tests.pipelines.refresh.pictures import config_of, put
 

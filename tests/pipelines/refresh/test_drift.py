@@ -9,8 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine.results.contract import SHARD_SCHEMA
-from pipelines.refresh.drift import COLUMNS, LABEL_BINS, Distributions, drifts, jensen_shannon
+from florilegium.engine.results.contract import SHARD_SCHEMA
+from florilegium.pipelines.refresh.drift import (
+    COLUMNS,
+    LABEL_BINS,
+    Distributions,
+    drifts,
+    jensen_shannon,
+)
 
 SCHEMA = pa.schema([SHARD_SCHEMA.field(name) for name in COLUMNS])
 

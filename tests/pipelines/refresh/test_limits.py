@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 
-from pipelines.dataset.refreshed import Drift, ImageCounts, Refreshed, TaskCounts, VersionCost
-from pipelines.refresh.limits import exceeded
-from pipelines.refresh.options import RefreshLimits
+from florilegium.pipelines.dataset.refreshed import (
+    Drift,
+    ImageCounts,
+    Refreshed,
+    TaskCounts,
+    VersionCost,
+)
+from florilegium.pipelines.refresh.limits import exceeded
+from florilegium.pipelines.refresh.options import RefreshLimits
 
 PLAIN = Refreshed(
     outcome="published",

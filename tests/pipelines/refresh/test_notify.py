@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError
-from pipelines.refresh.notify import check_hooks, notify
-from pipelines.refresh.options import Hook
+from florilegium.engine.core.errors import ConfigError
+from florilegium.pipelines.refresh.notify import check_hooks, notify
+from florilegium.pipelines.refresh.options import Hook
 from tests.pipelines.refresh.pictures import put, refresh
 from tests.receiver import Receiver
 

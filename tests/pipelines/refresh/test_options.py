@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.planning.config import RunConfig, validated
-from pipelines.refine.config import RefineConfig
-from pipelines.refresh.options import Hook, load_run, refuse_commands
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.pipelines.refine.config import RefineConfig
+from florilegium.pipelines.refresh.options import Hook, load_run, refuse_commands
 
 RUN: dict[str, Any] = {"source": "a", "output": "b", "specialists": {"rapidocr": None}}
 
@@ -76,7 +76,7 @@ def test_a_refinement_has_no_such_section() -> None:
 
 
 def test_the_shipped_cluster_config_has_the_section() -> None:
-    from engine.planning.config import load_document
+    from florilegium.engine.planning.config import load_document
 
     document = load_document(Path("configs/cluster.yaml"))
     assert load_run(document, where="cluster")[1].limits.max_dropped_share is not None

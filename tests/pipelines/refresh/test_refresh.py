@@ -9,21 +9,26 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import OutputInUse, StorageError, UsageError
-from engine.execution.preparation import prepare
-from engine.results import versions
-from engine.results.dataset import open_dataset
-from engine.results.manifest import MANIFEST, read_manifest
-from engine.storage.folder import Folder
-from engine.storage.lease import writing
-from pipelines.dataset.clean import clean
-from pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
-from pipelines.dataset.refreshed import ImageCounts, TaskCounts, read_refreshed, version_of
-from pipelines.dataset.status import read_status
-from pipelines.dataset.watching import watch
-from pipelines.refresh.refresh import refresh_dataset
-from pipelines.terminal.console import ERR
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import OutputInUse, StorageError, UsageError
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.results import versions
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.manifest import MANIFEST, read_manifest
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import writing
+from florilegium.pipelines.dataset.clean import clean
+from florilegium.pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
+from florilegium.pipelines.dataset.refreshed import (
+    ImageCounts,
+    TaskCounts,
+    read_refreshed,
+    version_of,
+)
+from florilegium.pipelines.dataset.status import read_status
+from florilegium.pipelines.dataset.watching import watch
+from florilegium.pipelines.refresh.refresh import refresh_dataset
+from florilegium.pipelines.terminal.console import ERR
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import build, contents
 from tests.pipelines.refresh.pictures import config_of, files, picture, put, refresh
 
@@ -277,7 +282,7 @@ def test_images_that_come_back_after_a_refresh_was_killed_are_where_they_were(
     asked = log.read_text("utf-8")
     (source / "000.png").rename(output.parent / "kept.png")
     with monkeypatch.context() as patch:
-        patch.setattr("engine.execution.run.survey", interrupted)
+        patch.setattr("florilegium.engine.execution.run.survey", interrupted)
         with pytest.raises(KeyboardInterrupt):
             refresh(source, output, specialists=stage)
     (output.parent / "kept.png").rename(source / "000.png")
@@ -333,7 +338,7 @@ def test_only_shards_that_differ_are_read(
         return original(self, name)
 
     monkeypatch.setattr(Folder, "opened", opened)
-    monkeypatch.setattr("pipelines.report.page.write_report", lambda output, shards: {})
+    monkeypatch.setattr("florilegium.pipelines.report.page.write_report", lambda output, shards: {})
     record = refresh(source, output)
     assert record.shards_read == 1
     assert {name.partition("/")[2][:6] for name in read if "shards/" in name} == {"000003"}
@@ -347,7 +352,7 @@ def test_a_kill_before_the_switch_leaves_the_version_before_and_the_next_refresh
     put(source, 20, 21)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.build.switch", killed)
+        patch.setattr("florilegium.pipelines.build.switch", killed)
         with pytest.raises(KeyboardInterrupt):
             refresh(source, output)
     assert keys_of(output) == keys

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import RunError, StorageError
-from engine.execution.observer import CallFinished, WorkersStarted
-from engine.storage.folder import Folder
-from pipelines.dataset.files import SPENT
-from pipelines.dataset.refreshed import VersionCost, read_spent
-from pipelines.refresh import spending
-from pipelines.refresh.spending import Spending
-from pipelines.telemetry.progress_file import LOCAL_S
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import RunError, StorageError
+from florilegium.engine.execution.observer import CallFinished, WorkersStarted
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import SPENT
+from florilegium.pipelines.dataset.refreshed import VersionCost, read_spent
+from florilegium.pipelines.refresh import spending
+from florilegium.pipelines.refresh.spending import Spending
+from florilegium.pipelines.telemetry.progress_file import LOCAL_S
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.pipelines.refresh.pictures import put, refresh
 from tests.pipelines.telemetry.facts import FACTS
 
@@ -68,7 +68,7 @@ def test_what_runs_spent_that_failed_or_were_stopped_is_part_of_what_the_version
     refresh(source, output, specialists=PAID)
     put(source, *range(20, 25))
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.refresh.refresh.compare_versions", raising(error))
+        patch.setattr("florilegium.pipelines.refresh.refresh.compare_versions", raising(error))
         for _ in range(2):  # the second one asks for nothing, and loses nothing
             with pytest.raises(type(error)):
                 refresh(source, output, specialists=PAID)

@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.core.annotation import Annotation
-from engine.core.image.reading import read_header
-from engine.core.judgement import Statements, Verdicts
-from engine.core.sample import DeadLetter, Record
-from engine.core.stage import Filter, StageConfig
-from engine.planning.graph import Graph, Node
-from engine.results.publication import SHARDS, ShardStats, finished_names, publish_shard, read_stats
-from engine.results.shard import Shard, ShardBytes
-from engine.storage.folder import Folder
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.image.reading import read_header
+from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.sample import DeadLetter, Record
+from florilegium.engine.core.stage import Filter, StageConfig
+from florilegium.engine.planning.graph import Graph, Node
+from florilegium.engine.results.publication import (
+    SHARDS,
+    ShardStats,
+    finished_names,
+    publish_shard,
+    read_stats,
+)
+from florilegium.engine.results.shard import Shard, ShardBytes
+from florilegium.engine.storage.folder import Folder
 
 TOO_WEAK = "too_weak"
 

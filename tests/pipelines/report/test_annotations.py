@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from engine.core.annotation import ANNOTATION_NAMES, Annotation, MaskRLE
-from pipelines.report.annotations import ShownAnnotation, shown_annotations
-from pipelines.report.captions import cut_caption
-from pipelines.report.drawing import Canvas
+from florilegium.engine.core.annotation import ANNOTATION_NAMES, Annotation, MaskRLE
+from florilegium.pipelines.report.annotations import ShownAnnotation, shown_annotations
+from florilegium.pipelines.report.captions import cut_caption
+from florilegium.pipelines.report.drawing import Canvas
 from tests.pipelines.report.dataset import box, caption, phrase
 
 CANVAS = Canvas.over((64, 48))

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.annotation import MaskRLE
-from engine.results.manifest import Totals
-from engine.storage.folder import Folder
-from pipelines.report import figures, summary
-from pipelines.report.distributions import (
+from florilegium.engine.core.annotation import MaskRLE
+from florilegium.engine.results.manifest import Totals
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.report import figures, summary
+from florilegium.pipelines.report.distributions import (
     PHRASE_REGION,
     REGION_TEXT,
     Boxes,
     Distributions,
     quantile,
 )
-from pipelines.report.statistics import measure, spread
+from florilegium.pipelines.report.statistics import measure, spread
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
 
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from engine.core.annotation import MaskRLE
-from pipelines.report.chips import HEIGHT, Rectangle, place_chip
-from pipelines.report.drawing import Canvas, box_path, mask_path
-from pipelines.report.palette import _luminance, colour
+from florilegium.engine.core.annotation import MaskRLE
+from florilegium.pipelines.report.chips import HEIGHT, Rectangle, place_chip
+from florilegium.pipelines.report.drawing import Canvas, box_path, mask_path
+from florilegium.pipelines.report.palette import _luminance, colour
 
 
 def encoded(pixels: np.ndarray) -> MaskRLE:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import StorageError
-from engine.core.sample import DeadLetter
-from engine.storage.folder import Folder
-from pipelines.dataset.files import REPORT
-from pipelines.report.page import write_report
-from pipelines.report.paper import NOT_COMPARABLE
+from florilegium.engine.core.errors import StorageError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import REPORT
+from florilegium.pipelines.report.page import write_report
+from florilegium.pipelines.report.paper import NOT_COMPARABLE
 from tests.pipelines.report.dataset import (
     Page,
     Photo,

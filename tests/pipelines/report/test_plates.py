@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.storage.folder import Folder
-from pipelines.report.plates import PLATES, choose_plates
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.report.plates import PLATES, choose_plates
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
 
 

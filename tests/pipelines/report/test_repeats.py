@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from engine.core.annotation import SOURCE, Annotation, to_columns
-from pipelines.report.repeats import without_repeats
+from florilegium.engine.core.annotation import SOURCE, Annotation, to_columns
+from florilegium.pipelines.report.repeats import without_repeats
 from tests.pipelines.report.dataset import box
 
 

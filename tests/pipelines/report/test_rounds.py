@@ -7,13 +7,13 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
-from engine.core.annotation import Annotation
-from engine.storage.folder import Folder
-from pipelines.dataset.files import LINEAGE, REPORT
-from pipelines.dataset.lineage import round_folder, write_lineage
-from pipelines.report.page import write_report
-from pipelines.report.quality import draw_quality
-from pipelines.report.rounds import read_rounds
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.dataset.files import LINEAGE, REPORT
+from florilegium.pipelines.dataset.lineage import round_folder, write_lineage
+from florilegium.pipelines.report.page import write_report
+from florilegium.pipelines.report.quality import draw_quality
+from florilegium.pipelines.report.rounds import read_rounds
 from tests.pipelines.refine.rounds import Labels, box, entry, refined, text
 from tests.pipelines.report.dataset import Page, finished
 

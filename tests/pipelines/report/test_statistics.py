@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.storage.folder import Folder
-from pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
-from pipelines.report.statistics import measure, write_statistics
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
+from florilegium.pipelines.report.statistics import measure, write_statistics
 from tests.building import build
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
 
@@ -186,9 +186,9 @@ def test_plots_are_counts_in_bins(tmp_path: Path) -> None:
 
 
 def test_captions_are_measured_as_the_text_filter_did(album: Path, tmp_path: Path) -> None:
-    from engine.results.dataset import open_dataset
-    from pipelines.filters.caption_measures import count_grammar
-    from specialists.words.english import load_english
+    from florilegium.engine.results.dataset import open_dataset
+    from florilegium.pipelines.filters.caption_measures import count_grammar
+    from florilegium.specialists.words.english import load_english
 
     build(
         album, tmp_path,

@@ -7,11 +7,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from engine.core.tasks import CAPTION_TASKS
-from pipelines.shape_world import painting
-from pipelines.shape_world.captions import phrase
-from pipelines.shape_world.drawing import HARDNESS, draw
-from pipelines.shape_world.scene import (
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.shape_world import painting
+from florilegium.pipelines.shape_world.captions import phrase
+from florilegium.pipelines.shape_world.drawing import HARDNESS, draw
+from florilegium.pipelines.shape_world.scene import (
     COLOURS,
     INVERSE,
     NAMES,
@@ -26,7 +26,7 @@ from pipelines.shape_world.scene import (
     Thing,
     WorldConfig,
 )
-from pipelines.shape_world.shapes import outline
+from florilegium.pipelines.shape_world.shapes import outline
 
 COUNT = 150
 DIFFICULTIES: tuple[Difficulty, ...] = ("full", "easy")

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.planning.config import SourceEntry
-from engine.planning.source_opening import config_of, open_source
-from engine.sources.source import Reading, Source
-from pipelines.shape_world.scene import WorldConfig, world_of
-from pipelines.shape_world.source import ShapeWorldConfig, ShapeWorldSource
-from pipelines.shape_world.truth import scene_of
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import SourceEntry
+from florilegium.engine.planning.source_opening import config_of, open_source
+from florilegium.engine.sources.source import Reading, Source
+from florilegium.pipelines.shape_world.scene import WorldConfig, world_of
+from florilegium.pipelines.shape_world.source import ShapeWorldConfig, ShapeWorldSource
+from florilegium.pipelines.shape_world.truth import scene_of
 
 URL = "shape_world://20?seed=3&px=64&start=5"
 

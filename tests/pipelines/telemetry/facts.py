@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.core.sample import DeadLetter
-from engine.core.spent import Spent
-from engine.execution.observer import (
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.execution.observer import (
     CallFinished,
     Fact,
     PoolLoad,
@@ -16,8 +16,8 @@ from engine.execution.observer import (
     WorkerLost,
     WorkFound,
 )
-from engine.execution.timing import StageTiming
-from engine.results.publication import FileStats, ShardStats
+from florilegium.engine.execution.timing import StageTiming
+from florilegium.engine.results.publication import FileStats, ShardStats
 
 STARTED = RunStarted(
     sources=("photos",), output="out/mine", recipe="recipe", runner="local", started_s=1000.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.telemetry.dataset_names import AZURE_ACCOUNT, DatasetName, dataset_name
+from florilegium.pipelines.telemetry.dataset_names import AZURE_ACCOUNT, DatasetName, dataset_name
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from openlineage.client import event_v2, facet_v2
 
-from engine.core.errors import ConfigError, MissingPackage, RunError
-from engine.execution.observer import RunFinished, RunStarted, observed
-from engine.execution.preparation import prepare
-from engine.planning.slices import Slice
-from engine.results.contract import SAMPLE_COLUMNS
-from engine.results.manifest import Manifest
-from engine.storage.folder import Folder
-from pipelines.build import build_dataset, build_slice, finish_slices
-from pipelines.telemetry.lineage import Lineage
-from pipelines.telemetry.observers import command, observers_of
+from florilegium.engine.core.errors import ConfigError, MissingPackage, RunError
+from florilegium.engine.execution.observer import RunFinished, RunStarted, observed
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.planning.slices import Slice
+from florilegium.engine.results.contract import SAMPLE_COLUMNS
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import build_dataset, build_slice, finish_slices
+from florilegium.pipelines.telemetry.lineage import Lineage
+from florilegium.pipelines.telemetry.observers import command, observers_of
 from tests.building import configure, contents, finished, one_slice
 from tests.receiver import Receiver
 
@@ -211,7 +211,7 @@ def test_builds_of_a_longer_command_belong_to_its_run(listening: Receiver, tmp_p
 def test_a_receiver_that_is_down_costs_a_warning_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.telemetry.lineage.CLOSING_S", 0.2)
+    monkeypatch.setattr("florilegium.pipelines.telemetry.lineage.CLOSING_S", 0.2)
     built(tmp_path / "without")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # nothing listens there
@@ -243,7 +243,7 @@ def test_a_receiver_that_failed_before_is_hardly_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("pipelines.telemetry.sending.STOPPING_S", 0.1)
+    monkeypatch.setattr("florilegium.pipelines.telemetry.sending.STOPPING_S", 0.1)
     lineage, listening.status = Lineage("build", Folder(str(tmp_path))), 403
     lineage.observe(run_started)
     while not (printed := capsys.readouterr().err):
@@ -261,7 +261,7 @@ def test_a_receiver_that_never_answers_is_not_waited_for(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipelines.telemetry.lineage.CLOSING_S", 0.2)
+    monkeypatch.setattr("florilegium.pipelines.telemetry.lineage.CLOSING_S", 0.2)
     listening.hang()
     built(tmp_path / "out")
     assert "it took nothing within 0.2 s" in capsys.readouterr().err
@@ -280,7 +280,7 @@ def test_a_key_of_the_environment_is_sent_to_the_receiver_alone(
 def test_without_its_package_a_build_does_not_start(
     listening: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.planning.registry.find_spec", lambda _: None)
+    monkeypatch.setattr("florilegium.engine.planning.registry.find_spec", lambda _: None)
     with pytest.raises(MissingPackage, match=r"OpenLineage.*pip install 'florilegium\[lineage\]'"):
         built(tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError, RunError, StorageError
-from engine.execution.observer import Fact, RunFailed, RunFinished, RunStopped
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.storage.folder import Folder
-from engine.storage.lease import Holder
-from pipelines.build import build_dataset
-from pipelines.telemetry.progress_file import (
+from florilegium.engine.core.errors import ConfigError, RunError, StorageError
+from florilegium.engine.execution.observer import Fact, RunFailed, RunFinished, RunStopped
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import Holder
+from florilegium.pipelines.build import build_dataset
+from florilegium.pipelines.telemetry.progress_file import (
     MAX_BYTES,
     PROGRESS,
     ProgressFile,
     ProgressPublisher,
     read_progress,
 )
-from pipelines.terminal.progress import summary
+from florilegium.pipelines.terminal.progress import summary
 from tests.building import configure
 from tests.pipelines.telemetry.facts import FACTS, STARTED
 from tests.processes import wait_for

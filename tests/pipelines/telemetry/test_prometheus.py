@@ -7,14 +7,20 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.core.errors import ConfigError, MissingPackage
-from engine.execution.observer import Fact, RunFailed, RunFinished, RunStopped, WorkerLost
-from engine.execution.preparation import prepare
-from pipelines.build import build_dataset
-from pipelines.telemetry import prometheus
-from pipelines.telemetry.metrics import MAX_REASONS, METRICS, MetricsObserver
-from pipelines.telemetry.observers import observers_of
-from pipelines.telemetry.prometheus import METRICS_FILE, TextfileExporter
+from florilegium.engine.core.errors import ConfigError, MissingPackage
+from florilegium.engine.execution.observer import (
+    Fact,
+    RunFailed,
+    RunFinished,
+    RunStopped,
+    WorkerLost,
+)
+from florilegium.engine.execution.preparation import prepare
+from florilegium.pipelines.build import build_dataset
+from florilegium.pipelines.telemetry import prometheus
+from florilegium.pipelines.telemetry.metrics import MAX_REASONS, METRICS, MetricsObserver
+from florilegium.pipelines.telemetry.observers import observers_of
+from florilegium.pipelines.telemetry.prometheus import METRICS_FILE, TextfileExporter
 from tests.building import configure
 from tests.pipelines.telemetry.facts import FACTS, STARTED
 
@@ -153,7 +159,7 @@ def test_a_file_that_node_exporter_does_not_read_is_refused(
 def test_a_missing_package_is_named_with_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.planning.registry.find_spec", lambda name: None)
+    monkeypatch.setattr("florilegium.engine.planning.registry.find_spec", lambda name: None)
     with pytest.raises(MissingPackage, match=r"florilegium\[metrics\]"):
         TextfileExporter(tmp_path / "mine.prom")
 

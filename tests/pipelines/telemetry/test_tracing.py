@@ -11,9 +11,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from engine.core.errors import ConfigError, MissingPackage, RunError
-from engine.core.spent import Spent
-from engine.execution.observer import (
+from florilegium.engine.core.errors import ConfigError, MissingPackage, RunError
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.execution.observer import (
     CallFinished,
     Fact,
     RunFailed,
@@ -25,12 +25,12 @@ from engine.execution.observer import (
     WorkerLost,
     observed,
 )
-from engine.execution.preparation import prepare
-from engine.execution.timing import StageTiming
-from engine.results.dataset import open_dataset
-from pipelines.build import build_dataset
-from pipelines.telemetry.observers import command, observers_of
-from pipelines.telemetry.tracing import Tracing
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.timing import StageTiming
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.build import build_dataset
+from florilegium.pipelines.telemetry.observers import command, observers_of
+from florilegium.pipelines.telemetry.tracing import Tracing
 from tests.building import DESCRIBED, configure, contents
 from tests.receiver import Receiver
 
@@ -274,7 +274,7 @@ def test_headers_of_the_environment_reach_the_collector_alone(collecting: Receiv
 def test_a_collector_that_is_down_costs_a_warning_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.telemetry.tracing.CLOSING_S", 0.2)
+    monkeypatch.setattr("florilegium.pipelines.telemetry.tracing.CLOSING_S", 0.2)
     built(WORLD, tmp_path / "without")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # nothing listens there
@@ -309,7 +309,7 @@ def test_a_collector_that_never_answers_is_not_waited_for(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipelines.telemetry.tracing.CLOSING_S", 0.2)
+    monkeypatch.setattr("florilegium.pipelines.telemetry.tracing.CLOSING_S", 0.2)
     collecting.hang()
     built(WORLD, tmp_path / "out")
     assert "it took nothing within 0.2 s" in capsys.readouterr().err
@@ -318,7 +318,7 @@ def test_a_collector_that_never_answers_is_not_waited_for(
 def test_without_its_package_a_build_does_not_start(
     collecting: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.planning.registry.find_spec", lambda _: None)
+    monkeypatch.setattr("florilegium.engine.planning.registry.find_spec", lambda _: None)
     with pytest.raises(MissingPackage, match=r"pip install 'florilegium\[tracing\]'"):
         built(WORLD, tmp_path / "out")
     assert not (tmp_path / "out").exists()

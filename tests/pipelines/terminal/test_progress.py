@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from pipelines.terminal.progress import end_of, shown, summary
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.pipelines.terminal.progress import end_of, shown, summary
 from tests.building import BRIGHTEST, configure
 
 STAGES = {**BRIGHTEST, "trouble": {"use": "tests.stages:Trouble", "key": "cup", "how": "refuse"}}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.terminal import stopping
-from pipelines.terminal.stopping import STOPPED, Stop, stoppable
+from florilegium.pipelines.terminal import stopping
+from florilegium.pipelines.terminal.stopping import STOPPED, Stop, stoppable
 
 pytestmark = pytest.mark.attack("hangs")
 

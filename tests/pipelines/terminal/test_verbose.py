@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.terminal.verbose import log_shown
+from florilegium.pipelines.terminal.verbose import log_shown
 from tests.building import build
 
 STAGES = {"dark": {"use": "tests.stages:Warns"}}

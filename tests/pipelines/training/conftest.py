@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine.results.dataset import open_dataset
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import ExampleMaker
-from pipelines.training.reader import Part, Reader
-from pipelines.training.trainer import TrainResult, train
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import ExampleMaker
+from florilegium.pipelines.training.reader import Part, Reader
+from florilegium.pipelines.training.trainer import TrainResult, train
 from tests.pipelines.training.labels import encode
 
 

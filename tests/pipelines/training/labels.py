@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.results.dataset_sample import DatasetSample
-from pipelines.training.collate import Encoded
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import Example, ExampleMaker
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.training.collate import Encoded
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import Example, ExampleMaker
 
 SIZE = (100, 100)
 BOX, OTHER = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 90.0, 90.0)

@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from engine.core.annotation import Annotation
-from pipelines.training.absent import Absence
-from pipelines.training.config import TrainConfig
-from specialists.words.relations import read_relations
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.training.absent import Absence
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.specialists.words.relations import read_relations
 from tests.pipelines.training.labels import sample
 
 

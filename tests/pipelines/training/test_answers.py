@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.results.dataset_sample import DatasetSample
-from pipelines.training.answers import SOURCE_TASKS
-from pipelines.training.config import CustomTask, TrainConfig
-from pipelines.training.examples import Example, ExampleMaker, _random
-from pipelines.training.templates import fill
-from specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.training.answers import SOURCE_TASKS
+from florilegium.pipelines.training.config import CustomTask, TrainConfig
+from florilegium.pipelines.training.examples import Example, ExampleMaker, _random
+from florilegium.pipelines.training.templates import fill
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS
 from tests.pipelines.merge.voters import mask_of
 from tests.pipelines.training.labels import examples, phrase, region, sample, text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.training.checkpoints import (
+from florilegium.pipelines.training.checkpoints import (
     CHECKPOINTS,
     COMPLETE,
     complete,

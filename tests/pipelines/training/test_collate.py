@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.training.collate import IGNORED, Collator, PixelReader
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import Example
-from pipelines.training.reader import Part
-from pipelines.training.survey import Survey
-from pipelines.training.worker import TrainingJob, _reader
-from specialists.florence2.format import prompt_of
+from florilegium.pipelines.training.collate import IGNORED, Collator, PixelReader
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import Example
+from florilegium.pipelines.training.reader import Part
+from florilegium.pipelines.training.survey import Survey
+from florilegium.pipelines.training.worker import TrainingJob, _reader
+from florilegium.specialists.florence2.format import prompt_of
 from tests.pipelines.training.labels import SIZE, ellipse, sample
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from pipelines.training.config import TrainConfig
-from specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS
 
 QUESTIONS = {"docvqa": {"prompt": "<DocVQA>{metadata.question}", "target": "{metadata.answer}"}}
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import ExampleMaker
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import ExampleMaker
 from tests.pipelines.training.labels import (
     BOX,
     BOX_TOKENS,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.training.expressions import unique_texts
+from florilegium.pipelines.training.expressions import unique_texts
 from tests.pipelines.training.labels import BOX, OTHER, phrase, region
 
 DOG = region("region_description", BOX, text="a brown dog")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import RunError
-from pipelines.training import launch
-from pipelines.training.trainer import train
-from pipelines.training.worker import Outcome, work
+from florilegium.engine.core.errors import RunError
+from florilegium.pipelines.training import launch
+from florilegium.pipelines.training.trainer import train
+from florilegium.pipelines.training.worker import Outcome, work
 from tests.building import build
 from tests.pipelines.conftest import WORLD
 from tests.pipelines.training.weights import share_of_weights_apart

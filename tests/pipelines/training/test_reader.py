@@ -9,10 +9,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from engine.core.errors import StorageError, UsageError
-from engine.core.sample import fold_of, is_in_share
-from engine.results.dataset import open_dataset
-from pipelines.training.reader import Part, Reader
+from florilegium.engine.core.errors import StorageError, UsageError
+from florilegium.engine.core.sample import fold_of, is_in_share
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.pipelines.training.reader import Part, Reader
 from tests.building import shard_file
 from tests.pipelines.training.labels import contents, encode
 from tests.pipelines.training.test_collate import example

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation, MaskRLE, Provenance, stamp
-from engine.core.validity import problem_of
-from specialists.florence2.answer import AnswerParser
-from specialists.florence2.format import FLORENCE2_TASKS, SizeWH, dequantise
-from specialists.florence2.prompts import FilledPrompt
-from specialists.florence2.scores import GeneratedAnswer
-from specialists.florence2.tokens import Tokens
+from florilegium.engine.core.annotation import Annotation, MaskRLE, Provenance, stamp
+from florilegium.engine.core.validity import problem_of
+from florilegium.specialists.florence2.answer import AnswerParser
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS, SizeWH, dequantise
+from florilegium.specialists.florence2.prompts import FilledPrompt
+from florilegium.specialists.florence2.scores import GeneratedAnswer
+from florilegium.specialists.florence2.tokens import Tokens
 from tests.pipelines.training.labels import examples, sample
 
 _FACTS = json.loads((Path(__file__).parent / "released_answers.json").read_text("utf-8"))

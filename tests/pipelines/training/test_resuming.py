@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from pipelines.training import trainer as trainer_module
-from pipelines.training.checkpoints import complete
-from pipelines.training.trainer import FINISHED, train
+from florilegium.pipelines.training import trainer as trainer_module
+from florilegium.pipelines.training.checkpoints import complete
+from florilegium.pipelines.training.trainer import FINISHED, train
 
 pytestmark = [
     # Ray Data, which Ray Train imports, warns of its own defaults, and peft asks for old names.
@@ -24,7 +24,7 @@ pytestmark = [
 def test_a_stopped_training_resumes_to_the_same_weights(
     scenes, configure, tmp_path, undisturbed, monkeypatch
 ):
-    from pipelines.training.steps import Florence2Trainer
+    from florilegium.pipelines.training.steps import Florence2Trainer
 
     count = Florence2Trainer._count
 
@@ -53,9 +53,9 @@ def test_a_killed_training_resumes_to_the_same_weights(scenes, configure, tmp_pa
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from pipelines.training import steps
-        from pipelines.training.config import TrainConfig
-        from pipelines.training.trainer import train
+        from florilegium.pipelines.training import steps
+        from florilegium.pipelines.training.config import TrainConfig
+        from florilegium.pipelines.training.trainer import train
         config = TrainConfig.model_validate_json(sys.argv[1])
         complete = steps.complete
         def waits_at_step_four(output, step, *rest, **options):
@@ -83,7 +83,7 @@ def test_a_pickle_that_was_put_into_a_checkpoint_is_not_run(
     scenes, configure, tmp_path, monkeypatch
 ):
     """Not even by one who can write the digests too: what torch stored is read as tensors."""
-    from pipelines.training import steps
+    from florilegium.pipelines.training import steps
     from tests.specialists.pretrained.test_inspection import bomb
 
     complete = steps.complete
@@ -140,7 +140,7 @@ def test_a_checkpoint_that_was_changed_is_reported_and_removed(
     ids=["lora", "frozen", "accumulated", "loaders"],
 )
 def test_the_same_is_true_with(scenes, configure, tmp_path, monkeypatch, options):
-    from pipelines.training import steps
+    from florilegium.pipelines.training import steps
 
     whole = train(str(scenes), configure(steps=4, **options), tmp_path / "whole")
     run = steps.Florence2Trainer.create_optimizer

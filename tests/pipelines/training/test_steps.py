@@ -7,14 +7,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipelines.training import steps
-from pipelines.training.collate import IGNORED, Collator
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import Example
-from pipelines.training.steps import Batches, Florence2Trainer, WorkerRank, example_losses
-from pipelines.training.student import open_student
-from specialists.florence2.checkpoint import resolve_florence2
-from specialists.florence2.format import prompt_of
+from florilegium.pipelines.training import steps
+from florilegium.pipelines.training.collate import IGNORED, Collator
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.examples import Example
+from florilegium.pipelines.training.steps import (
+    Batches,
+    Florence2Trainer,
+    WorkerRank,
+    example_losses,
+)
+from florilegium.pipelines.training.student import open_student
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
+from florilegium.specialists.florence2.format import prompt_of
 from tests.pipelines.training.labels import contents
 from tests.pipelines.training.test_collate import picture
 

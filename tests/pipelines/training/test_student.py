@@ -7,10 +7,15 @@ import shutil
 
 import pytest
 
-from engine.core.errors import ConfigError
-from pipelines.training.config import TrainConfig
-from pipelines.training.student import open_student, parameter_groups, prepare, save_student
-from specialists.florence2.checkpoint import resolve_florence2
+from florilegium.engine.core.errors import ConfigError
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.student import (
+    open_student,
+    parameter_groups,
+    prepare,
+    save_student,
+)
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
 
 pytestmark = pytest.mark.filterwarnings(  # peft asks for old names
     "ignore:`is_gradient_checkpointing`:FutureWarning"

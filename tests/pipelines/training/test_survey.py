@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from engine.core.errors import StorageError, UsageError
-from engine.storage.folder import Folder
-from pipelines.shape_world.scene import NAMES
-from pipelines.training.config import TrainConfig
-from pipelines.training.survey import _MAX_NAMES, _commonest, _is_fed, survey
+from florilegium.engine.core.errors import StorageError, UsageError
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.shape_world.scene import NAMES
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.pipelines.training.survey import _MAX_NAMES, _commonest, _is_fed, survey
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
 

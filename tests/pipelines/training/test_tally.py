@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.training.tally import LossTally
+from florilegium.pipelines.training.tally import LossTally
 
 
 def test_means_are_per_token_and_begin_anew_while_examples_go_on():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from pipelines.training.config import CustomTask
-from pipelines.training.templates import fill
+from florilegium.pipelines.training.config import CustomTask
+from florilegium.pipelines.training.templates import fill
 from tests.pipelines.training.labels import BOX_TOKENS, examples, region, sample
 
 QUESTION = CustomTask(prompt="<DocVQA>{metadata.question}", target="{metadata.answers.0}")

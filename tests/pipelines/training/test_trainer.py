@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.core.errors import RunError, UsageError
-from engine.results.dataset import open_dataset
-from engine.storage.folder import Folder
-from pipelines.training import trainer as trainer_module
-from pipelines.training.examples import Example, ExampleMaker
-from pipelines.training.reader import Part
-from pipelines.training.student import open_student
-from pipelines.training.trainer import FINISHED, TrainResult, train
-from pipelines.training.worker import OutOfMemory
-from specialists.florence2.checkpoint import resolve_florence2
+from florilegium.engine.core.errors import RunError, UsageError
+from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.training import trainer as trainer_module
+from florilegium.pipelines.training.examples import Example, ExampleMaker
+from florilegium.pipelines.training.reader import Part
+from florilegium.pipelines.training.student import open_student
+from florilegium.pipelines.training.trainer import FINISHED, TrainResult, train
+from florilegium.pipelines.training.worker import OutOfMemory
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
 from tests.pipelines.training.conftest import ALL
 from tests.pipelines.training.weights import share_of_weights_apart
 
@@ -207,7 +207,7 @@ def test_out_of_memory_halves_the_batch_once(scenes, configure, tmp_path, monkey
 
 
 def test_out_of_memory_in_a_step_is_recognised(scenes, configure, tmp_path, monkeypatch):
-    from pipelines.training import steps
+    from florilegium.pipelines.training import steps
 
     def full(*arguments, **options):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from pycocotools.mask import encode
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.sample import Sample
-from engine.core.stage import Specialist, StageConfig
-from pipelines.shape_world.captions import phrase
-from pipelines.shape_world.scene import SIGN, Scene, Thing
-from pipelines.shape_world.truth import scene_of
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.pipelines.shape_world.captions import phrase
+from florilegium.pipelines.shape_world.scene import SIGN, Scene, Thing
+from florilegium.pipelines.shape_world.truth import scene_of
 
 
 class TruthConfig(StageConfig):

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.execution.preparation import prepare
-from engine.execution.progress import Progress
-from engine.execution.run import execute
-from engine.storage.folder import Folder
-from pipelines.build import put_in_place
-from pipelines.dataset.lineage import Round, Student, write_lineage
-from pipelines.merge.calibration import Calibration
-from pipelines.training.files import digest_of_file
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import put_in_place
+from florilegium.pipelines.dataset.lineage import Round, Student, write_lineage
+from florilegium.pipelines.merge.calibration import Calibration
+from florilegium.pipelines.training.files import digest_of_file
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import build, configure
 
 FIRST = Round(

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from engine.core.errors import ConfigError, StorageError
-from engine.results.manifest import SIGNATURE
-from engine.storage.folder import Folder
-from pipelines.verify.signature import check_signature, sign
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.core.errors import ConfigError, StorageError
+from florilegium.engine.results.manifest import SIGNATURE
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.signature import check_signature, sign
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, build
 from tests.sealing import reseal_files
 

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.results.contract import SHARD_SCHEMA
-from engine.results.manifest import sealed
-from engine.storage.folder import Folder
-from pipelines.verify.verify import verify_dataset
+from florilegium.engine.results.contract import SHARD_SCHEMA
+from florilegium.engine.results.manifest import sealed
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 from tests.sealing import reseal, reseal_files
 

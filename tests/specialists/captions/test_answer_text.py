@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.captions.answer_text import cleaned, own_turn, whole_sentences
+from florilegium.specialists.captions.answer_text import cleaned, own_turn, whole_sentences
 
 
 @pytest.mark.parametrize(

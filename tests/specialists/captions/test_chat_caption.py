@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, MissingPackage, SampleError
-from engine.core.sample import Picture, Sample
-from engine.core.tasks import CAPTION_TASKS
-from specialists.captions.answer_text import cleaned, whole_sentences
-from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
-from specialists.captions.image_chat import EMPTY_ANSWER, FAMILY, UNFINISHED_ANSWER
-from specialists.pretrained import checkpoint
-from specialists.pretrained.network import NOT_A_NUMBER
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, MissingPackage, SampleError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.captions.answer_text import cleaned, whole_sentences
+from florilegium.specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
+from florilegium.specialists.captions.image_chat import EMPTY_ANSWER, FAMILY, UNFINISHED_ANSWER
+from florilegium.specialists.pretrained import checkpoint
+from florilegium.specialists.pretrained.network import NOT_A_NUMBER
 from tests.checkpoints import written_once
 from tests.checkpoints.chat_caption import WRITERS, pipeline_answers
 

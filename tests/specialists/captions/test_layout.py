@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.captions.layout import is_filling, position_text, share_text, side_of, size_of
+from florilegium.specialists.captions.layout import (
+    is_filling,
+    position_text,
+    share_text,
+    side_of,
+    size_of,
+)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.core.annotation import SOURCE, Annotation, Provenance, stamp
-from engine.core.errors import SampleError
-from engine.core.sample import Picture, Sample
-from specialists.captions.answer_text import cleaned, whole_sentences
-from specialists.captions.image_chat import UNFINISHED_ANSWER, ChatReply
-from specialists.captions.region_text import CHAT_PROMPT, PLAIN_PROMPT, RegionText, RegionTextConfig
+from florilegium.engine.core.annotation import SOURCE, Annotation, Provenance, stamp
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.specialists.captions.answer_text import cleaned, whole_sentences
+from florilegium.specialists.captions.image_chat import UNFINISHED_ANSWER, ChatReply
+from florilegium.specialists.captions.region_text import (
+    CHAT_PROMPT,
+    PLAIN_PROMPT,
+    RegionText,
+    RegionTextConfig,
+)
 from tests.checkpoints.chat_caption import WRITERS, pipeline_answers
 
 BOXES = ((10.0, 10.0, 50.0, 40.0), (0.0, 30.0, 60.0, 64.0), (20.0, 5.0, 79.0, 60.0))
@@ -141,11 +146,11 @@ def test_without_noun_phrases_a_box_has_one_text_and_no_parser_is_needed(
     blip2: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     specialist, _ = saying("A red car by the old house.", noun_phrases=False)
-    monkeypatch.setattr("specialists.captions.region_text.parse", None)
+    monkeypatch.setattr("florilegium.specialists.captions.region_text.parse", None)
     (found,) = specialist.predict([with_boxes(samples[0], box(BOXES[0]))])
     assert isinstance(found, list)
     assert [one.text for one in found] == ["A red car by the old house."]
-    monkeypatch.setattr("specialists.captions.region_text.english_revision", None)
+    monkeypatch.setattr("florilegium.specialists.captions.region_text.english_revision", None)
     alone = RegionText(RegionTextConfig(model=str(blip2), noun_phrases=False))
     alone.require()
     assert alone.revision() == alone.checkpoint().digest

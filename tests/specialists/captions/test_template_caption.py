@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.core.annotation import SOURCE, Annotation
-from engine.core.sample import Sample
-from engine.core.tasks import CAPTION_TASKS
-from specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
-from specialists.detection.imagenet_cam import ImageNetCam
-from specialists.ocr.rapidocr import RapidOcr
+from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
+from florilegium.specialists.detection.imagenet_cam import ImageNetCam
+from florilegium.specialists.ocr.rapidocr import RapidOcr
 from tests.specialists.conftest import SampleOf
 
 

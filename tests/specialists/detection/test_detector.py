@@ -11,15 +11,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, MissingPackage, SampleError
-from engine.core.sample import Sample
-from engine.core.validity import problem_of
-from engine.execution.answer import ask
-from engine.planning.graph import Node
-from specialists.detection.detector import Detector, DetectorConfig
-from specialists.pretrained.network import NOT_A_NUMBER, TOO_THIN
-from specialists.regions.overlap import box_overlap
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, MissingPackage, SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.validity import problem_of
+from florilegium.engine.execution.answer import ask
+from florilegium.engine.planning.graph import Node
+from florilegium.specialists.detection.detector import Detector, DetectorConfig
+from florilegium.specialists.pretrained.network import NOT_A_NUMBER, TOO_THIN
+from florilegium.specialists.regions.overlap import box_overlap
 from tests.checkpoints import written_once
 from tests.checkpoints.detector import NAMES, WRITERS, pipeline_answers
 
@@ -248,7 +248,9 @@ def test_classes_without_names_are_refused_where_names_are_wanted(
 def test_what_a_checkpoint_needs_beyond_us_is_said_with_its_pip_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specialists.pretrained.checkpoint.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "florilegium.specialists.pretrained.checkpoint.find_spec", lambda name: None
+    )
     config = DetectorConfig(model=str(tmp_path), weights="random")
     config_of(tmp_path, model_type="rf_detr", id2label={"0": "cat"})
     with pytest.raises(MissingPackage, match=r"pip install 'florilegium\[torchvision\]'"):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from specialists.detection.efficientnet_lite import EfficientNetLite0, fuse_batch_norms
+from florilegium.specialists.detection.efficientnet_lite import EfficientNetLite0, fuse_batch_norms
 
 
 def test_features_have_stride_32_and_the_logits_1000_classes() -> None:

@@ -3,9 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from specialists.detection.imagenet_cam import ImageNetCam, ImageNetCamConfig, cut, feature_size
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.specialists.detection.imagenet_cam import (
+    ImageNetCam,
+    ImageNetCamConfig,
+    cut,
+    feature_size,
+)
 from tests.specialists.conftest import SampleOf
 
 

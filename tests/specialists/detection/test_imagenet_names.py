@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from specialists.detection.imagenet_names import CLASSES, Families, class_names
+from florilegium.specialists.detection.imagenet_names import CLASSES, Families, class_names
 
 
 @pytest.fixture(scope="module")

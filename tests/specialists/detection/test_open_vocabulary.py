@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, MissingPackage, SampleError
-from engine.core.sample import Sample
-from engine.core.stage import one_of
-from engine.core.validity import problem_of
-from specialists.detection.open_vocabulary import OpenVocabulary, OpenVocabularyConfig
-from specialists.pretrained.network import TOO_THIN
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, MissingPackage, SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import one_of
+from florilegium.engine.core.validity import problem_of
+from florilegium.specialists.detection.open_vocabulary import OpenVocabulary, OpenVocabularyConfig
+from florilegium.specialists.pretrained.network import TOO_THIN
 from tests.checkpoints import written_once
 from tests.checkpoints.open_vocabulary import SIDE, WRITERS
 
@@ -361,7 +361,9 @@ def test_what_cannot_work_is_known_before_anything_is_loaded(
 def test_what_a_checkpoint_needs_beyond_us_is_said_with_its_pip_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specialists.pretrained.checkpoint.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "florilegium.specialists.pretrained.checkpoint.find_spec", lambda name: None
+    )
     config = OpenVocabularyConfig(model=str(tmp_path), weights="random")
     for text, message in (
         ('{"model_type": "omdet-turbo", "use_timm_backbone": true}', "pip install timm"),

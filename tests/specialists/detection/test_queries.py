@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from specialists.detection.queries import NameQueries, corners
+from florilegium.specialists.detection.queries import NameQueries, corners
 
 QUERIES = NameQueries(
     phrases={"cat": ("cat", "kitten"), "car": ("car",), "dog": ("dog", "puppy", "hound")},

@@ -10,15 +10,21 @@ import pytest
 from hypothesis import given, settings, strategies
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation
-from engine.core.validity import problem_of
-from specialists.florence2.answer import AnswerParser, mentions
-from specialists.florence2.checkpoint import load_florence2, resolve_florence2
-from specialists.florence2.format import FLORENCE2_TASKS, TARGETS, SizeWH, locations, polygon_target
-from specialists.florence2.prompts import FilledPrompt
-from specialists.florence2.scores import GeneratedAnswer
-from specialists.florence2.tokens import Tokens
-from specialists.words.occurrences import occurrences
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.validity import problem_of
+from florilegium.specialists.florence2.answer import AnswerParser, mentions
+from florilegium.specialists.florence2.checkpoint import load_florence2, resolve_florence2
+from florilegium.specialists.florence2.format import (
+    FLORENCE2_TASKS,
+    TARGETS,
+    SizeWH,
+    locations,
+    polygon_target,
+)
+from florilegium.specialists.florence2.prompts import FilledPrompt
+from florilegium.specialists.florence2.scores import GeneratedAnswer
+from florilegium.specialists.florence2.tokens import Tokens
+from florilegium.specialists.words.occurrences import occurrences
 
 SIZE: SizeWH = (640, 427)
 CAPTION = Annotation(

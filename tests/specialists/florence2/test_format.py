@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.core.annotation import MaskRLE
-from pipelines.shape_world.pretrain.vocabulary import make_processor, train_tokenizer
-from specialists.florence2.format import (
+from florilegium.engine.core.annotation import MaskRLE
+from florilegium.pipelines.shape_world.pretrain.vocabulary import make_processor, train_tokenizer
+from florilegium.specialists.florence2.format import (
     BINS,
     FLORENCE2_TASKS,
     TARGETS,
@@ -20,7 +20,7 @@ from specialists.florence2.format import (
     prompt_of,
     quantise,
 )
-from specialists.regions.outline import outline
+from florilegium.specialists.regions.outline import outline
 
 SIZE = (200, 100)
 

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import specialists
-from engine.core.errors import ConfigError
-from pipelines.shape_world.drawing import draw
-from pipelines.shape_world.scene import WorldConfig
-from specialists.florence2.checkpoint import resolve_florence2
-from specialists.florence2.config import Florence2Config
-from specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
-from specialists.florence2.generation import Florence2Network
-from specialists.florence2.scores import NEAR_BINS, token_probabilities
+from florilegium import specialists
+from florilegium.engine.core.errors import ConfigError
+from florilegium.pipelines.shape_world.drawing import draw
+from florilegium.pipelines.shape_world.scene import WorldConfig
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
+from florilegium.specialists.florence2.config import Florence2Config
+from florilegium.specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
+from florilegium.specialists.florence2.generation import Florence2Network
+from florilegium.specialists.florence2.scores import NEAR_BINS, token_probabilities
 
 Tiny = Callable[[int], Path]
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from pipelines.shape_world.truth import scene_of
-from specialists.florence2.config import Florence2Config
-from specialists.florence2.mirror import mirrored, mirrored_pixels
-from specialists.florence2.specialist import Florence2
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.pipelines.shape_world.truth import scene_of
+from florilegium.specialists.florence2.config import Florence2Config
+from florilegium.specialists.florence2.mirror import mirrored, mirrored_pixels
+from florilegium.specialists.florence2.specialist import Florence2
 from tests.specialists.conftest import SampleOf
 
 SHIPPED = "package://specialists/tiny_florence2"

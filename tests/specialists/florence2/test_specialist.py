@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation, Provenance, stamp
-from engine.core.errors import MissingModel
-from engine.core.sample import Sample, fold_of
-from engine.core.stage import one_of
-from engine.core.validity import problem_of
-from engine.planning.config import RunConfig
-from engine.planning.graph import plan
-from engine.results.questions import divided, questions_of, shown
-from specialists.florence2.checkpoint import resolve_florence2
-from specialists.florence2.config import Florence2Config
-from specialists.florence2.format import FLORENCE2_TASKS
-from specialists.florence2.generation import Florence2Network
-from specialists.florence2.scores import GeneratedAnswer
-from specialists.florence2.specialist import Florence2
+from florilegium.engine.core.annotation import Annotation, Provenance, stamp
+from florilegium.engine.core.errors import MissingModel
+from florilegium.engine.core.sample import Sample, fold_of
+from florilegium.engine.core.stage import one_of
+from florilegium.engine.core.validity import problem_of
+from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.graph import plan
+from florilegium.engine.results.questions import divided, questions_of, shown
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
+from florilegium.specialists.florence2.config import Florence2Config
+from florilegium.specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.specialists.florence2.generation import Florence2Network
+from florilegium.specialists.florence2.scores import GeneratedAnswer
+from florilegium.specialists.florence2.specialist import Florence2
 
 Tiny = Callable[[int], Path]
 SampleOf = Callable[..., Sample]
@@ -360,7 +360,10 @@ def test_where_the_weights_lie_shapes_no_fingerprint(tiny_florence2: Tiny, tmp_p
     moved = shutil.copytree(tiny_florence2(0), tmp_path / "seed-0")
 
     def fingerprint(folder: Path) -> str:
-        options = {"use": "specialists.florence2.specialist:Florence2", "model": str(folder)}
+        options = {
+            "use": "florilegium.specialists.florence2.specialist:Florence2",
+            "model": str(folder),
+        }
         config = RunConfig(source="x", output="y", specialists={"student": options})  # type: ignore[arg-type]
         return plan(config).specialists[0].fingerprint
 

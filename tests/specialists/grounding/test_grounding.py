@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, SampleError, UsageError
-from engine.core.sample import Sample
-from engine.core.stage import one_of
-from engine.core.tasks import CAPTION_TASKS
-from engine.core.validity import problem_of
-from specialists.detection.grounding_dino import GroundingDino, GroundingText
-from specialists.grounding.grounding import Grounding, GroundingConfig
-from specialists.pretrained.network import TOO_THIN
-from specialists.words.english import english_revision
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, SampleError, UsageError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import one_of
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.core.validity import problem_of
+from florilegium.specialists.detection.grounding_dino import GroundingDino, GroundingText
+from florilegium.specialists.grounding.grounding import Grounding, GroundingConfig
+from florilegium.specialists.pretrained.network import TOO_THIN
+from florilegium.specialists.words.english import english_revision
 from tests.checkpoints import written_once
 from tests.checkpoints.grounding import LONGEST, MODEL_TYPES, write_grounding_dino
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.core.annotation import SOURCE, Annotation
-from engine.core.sample import Picture, Sample
-from specialists.captions.template_caption import TemplateCaption
-from specialists.grounding.phrase_match import KIND_OF, MORE_GENERAL, SAME, PhraseMatch
-from specialists.ocr.rapidocr import RapidOcr
+from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.specialists.captions.template_caption import TemplateCaption
+from florilegium.specialists.grounding.phrase_match import KIND_OF, MORE_GENERAL, SAME, PhraseMatch
+from florilegium.specialists.ocr.rapidocr import RapidOcr
 from tests.specialists.conftest import SampleOf
 
 BLANK = Picture(b"")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specialists.captions.layout import position_text
-from specialists.grounding.positions import (
+from florilegium.specialists.captions.layout import position_text
+from florilegium.specialists.grounding.positions import (
     UNKNOWN_POSITION,
     GridPosition,
     assign_boxes,

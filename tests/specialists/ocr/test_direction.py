@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from specialists.ocr.direction import (
+from florilegium.specialists.ocr.direction import (
     DOWN,
     LEFT,
     RIGHT,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.core.sample import Sample
-from specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig, framed
+from florilegium.engine.core.sample import Sample
+from florilegium.specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig, framed
 from tests.specialists.conftest import SampleOf
 
 
@@ -174,7 +174,7 @@ import socket
 def refuse(*arguments):
     raise SystemExit("the network was asked")
 socket.socket.connect = socket.getaddrinfo = refuse
-from specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig
+from florilegium.specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig
 RapidOcr(RapidOcrConfig()).load()
 """
 

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.core.validity import problem_of
-from specialists.ocr.text_lines import as_read, has_area, laid_flat, line, order_by_gaps, sizes_of
+from florilegium.engine.core.validity import problem_of
+from florilegium.specialists.ocr.text_lines import (
+    as_read,
+    has_area,
+    laid_flat,
+    line,
+    order_by_gaps,
+    sizes_of,
+)
 
 
 def upright(left: float, top: float, right: float, bottom: float) -> np.ndarray:

@@ -12,19 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, PlanError
-from engine.core.sample import Sample
-from engine.planning.graph import plan
-from pipelines.filters.superseded import MERGED
-from specialists.ocr.rapidocr import RapidOcr
-from specialists.ocr.text_lines import laid_flat
-from specialists.ocr.trocr import TrOcr, TrOcrConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, PlanError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.planning.graph import plan
+from florilegium.pipelines.filters.superseded import MERGED
+from florilegium.specialists.ocr.rapidocr import RapidOcr
+from florilegium.specialists.ocr.text_lines import laid_flat
+from florilegium.specialists.ocr.trocr import TrOcr, TrOcrConfig
 from tests.building import build, configure, shard_file
 from tests.checkpoints.trocr import write_trocr
 from tests.specialists.conftest import SampleOf
 
-TROCR = "specialists.ocr.trocr:TrOcr"
+TROCR = "florilegium.specialists.ocr.trocr:TrOcr"
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from engine.core.annotation import Annotation
-from engine.core.errors import SampleError
-from engine.core.sample import Sample
-from engine.core.stage import StageConfig
-from specialists.online.chat import ChatConfig, ChatSpecialist, Image, Message
-from specialists.online.photo import jpeg
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import StageConfig
+from florilegium.specialists.online.chat import ChatConfig, ChatSpecialist, Image, Message
+from florilegium.specialists.online.photo import jpeg
 
 
 class AskedCaption(ChatSpecialist[ChatConfig]):

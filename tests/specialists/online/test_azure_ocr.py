@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, MissingPackage, SampleError
-from engine.core.sample import Picture, Sample
-from engine.core.validity import problem_of
-from engine.execution.answer import BUDGET_EXHAUSTED
-from specialists.online import azure_ocr
-from specialists.online.azure_ocr import AzureOcr, AzureOcrConfig, framed
-from specialists.online.failure import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, MissingPackage, SampleError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.validity import problem_of
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.specialists.online import azure_ocr
+from florilegium.specialists.online.azure_ocr import AzureOcr, AzureOcrConfig, framed
+from florilegium.specialists.online.failure import (
     EMPTY_ANSWER,
     INVALID_ANSWER,
     RATE_LIMITED,

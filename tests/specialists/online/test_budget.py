@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.core.spent import Spent
-from engine.execution.answer import BUDGET_EXHAUSTED
-from specialists.online.budget import Budget, Limits, Prices
-from specialists.online.failure import SERVICE_FAILED, Failure
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.specialists.online.budget import Budget, Limits, Prices
+from florilegium.specialists.online.failure import SERVICE_FAILED, Failure
 
 PRICES = Prices(request=0.01, million_tokens_in=10, million_tokens_out=100)
 

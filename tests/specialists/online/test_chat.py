@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from engine.core.errors import ConfigError, SampleError
-from engine.execution.answer import BUDGET_EXHAUSTED
-from specialists.online.chat import ChatConfig, ChatService, Image, Message
-from specialists.online.failure import (
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.specialists.online.chat import ChatConfig, ChatService, Image, Message
+from florilegium.specialists.online.failure import (
     EMPTY_ANSWER,
     INVALID_ANSWER,
     RATE_LIMITED,
     SERVICE_FAILED,
     TIMED_OUT,
 )
-from specialists.online.photo import jpeg
+from florilegium.specialists.online.photo import jpeg
 from tests.specialists.online.server import (
     Behaviour,
     MisbehavingServer,

@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 
-from engine.core.annotation import SOURCE, Annotation
-from engine.core.sample import Picture, Sample
-from specialists.online.context import ContextRegion, PromptLimits, context_of, one_line, quoted
+from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.specialists.online.context import (
+    ContextRegion,
+    PromptLimits,
+    context_of,
+    one_line,
+    quoted,
+)
 
 
 def caption(text: str, task: str = "caption") -> Annotation:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.core.sample import Picture, Sample
-from specialists.online.examples import MAX_EXAMPLES, read_examples
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.specialists.online.examples import MAX_EXAMPLES, read_examples
 from tests.checkpoints.few_shot_caption import write_examples
 
 GOOD = {"image": "images/0.png", "task": "caption", "text": "Noise."}

@@ -7,7 +7,12 @@ from email.utils import format_datetime
 
 import pytest
 
-from specialists.online.failure import RATE_LIMITED, SERVICE_FAILED, refusal, retry_after_s
+from florilegium.specialists.online.failure import (
+    RATE_LIMITED,
+    SERVICE_FAILED,
+    refusal,
+    retry_after_s,
+)
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.planning.config import validated
-from engine.planning.graph import plan
-from specialists.online.few_shot_caption import FewShotCaption, FewShotCaptionConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.planning.config import validated
+from florilegium.engine.planning.graph import plan
+from florilegium.specialists.online.few_shot_caption import FewShotCaption, FewShotCaptionConfig
 from tests.building import configure
 from tests.checkpoints.few_shot_caption import write_examples
 from tests.specialists.conftest import SampleOf
 from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import MisbehavingServer
 
-USE = "specialists.online.few_shot_caption:FewShotCaption"
+USE = "florilegium.specialists.online.few_shot_caption:FewShotCaption"
 PROMPTS = {"detailed_caption": "configs/prompts/detailed_caption.txt"}
 Asking = Callable[..., FewShotCaption]
 

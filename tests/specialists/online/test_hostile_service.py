@@ -12,11 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.core.errors import ConfigError, SampleError
-from specialists.online.azure_ocr import AzureOcr, AzureOcrConfig
-from specialists.online.chat import MAX_CHARACTERS, ChatConfig, ChatService, Message
-from specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED, TIMED_OUT, retry_after_s
-from specialists.online.reach import is_public
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.specialists.online.azure_ocr import AzureOcr, AzureOcrConfig
+from florilegium.specialists.online.chat import MAX_CHARACTERS, ChatConfig, ChatService, Message
+from florilegium.specialists.online.failure import (
+    INVALID_ANSWER,
+    SERVICE_FAILED,
+    TIMED_OUT,
+    retry_after_s,
+)
+from florilegium.specialists.online.reach import is_public
 from tests.specialists.conftest import SampleOf
 from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import Behaviour, MisbehavingServer, completion, ok
@@ -118,7 +123,7 @@ def test_an_answer_byte_by_byte_ends_with_the_time(asking: Asking) -> None:
 def test_a_reachability_check_that_answers_byte_by_byte_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("specialists.online.chat._MODELS_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("florilegium.specialists.online.chat._MODELS_TIMEOUT_S", 0.2)
     greeting = Behaviour(body=b" " * 200, drip_s=0.05)
     with MisbehavingServer(greeting=greeting) as server:
         service = ChatService(ChatConfig(url=server.url))
@@ -261,7 +266,7 @@ def test_the_address_that_was_looked_at_is_the_one_that_is_asked(
         looked_at.append(host)
         return "127.0.0.1"  # stands for the public one: the name itself leads nowhere
 
-    monkeypatch.setattr("specialists.online.exchange.public_address", first)
+    monkeypatch.setattr("florilegium.specialists.online.exchange.public_address", first)
     with MisbehavingServer() as server:
         url = server.url.replace("127.0.0.1", "rebinding.invalid")
         assert isinstance(asking(server, url=url, allow_private_addresses=False), str)

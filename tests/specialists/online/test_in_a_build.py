@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.core.errors import ConfigError
-from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.execution.preparation import prepare
-from engine.results.dataset import Dataset
-from engine.results.manifest import Manifest
-from engine.storage.folder import Folder
-from pipelines.build import build_dataset
-from pipelines.telemetry.prometheus import METRICS_FILE
-from specialists.online.failure import EMPTY_ANSWER, SERVICE_FAILED
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
+from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.manifest import Manifest
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.build import build_dataset
+from florilegium.pipelines.telemetry.prometheus import METRICS_FILE
+from florilegium.specialists.online.failure import EMPTY_ANSWER, SERVICE_FAILED
 from tests.building import build, configure
 from tests.specialists.online.server import USAGE, MisbehavingServer, Request, empty, status
 

@@ -7,17 +7,17 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.annotation import Annotation, Provenance, stamp
-from engine.core.errors import ConfigError, SampleError
-from engine.core.sample import Picture, Sample
-from engine.planning.config import validated
-from engine.planning.graph import plan
-from specialists.online.llm_merge import LlmMerge, LlmMergeConfig
+from florilegium.engine.core.annotation import Annotation, Provenance, stamp
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.planning.config import validated
+from florilegium.engine.planning.graph import plan
+from florilegium.specialists.online.llm_merge import LlmMerge, LlmMergeConfig
 from tests.building import DESCRIBED, build, configure, shard_file
 from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import MisbehavingServer, Request, ok, status
 
-USE = "specialists.online.llm_merge:LlmMerge"
+USE = "florilegium.specialists.online.llm_merge:LlmMerge"
 ONE = {"detailed_caption": "configs/prompts/merge_detailed_caption.txt"}
 Asking = Callable[..., LlmMerge]
 
@@ -162,7 +162,7 @@ def test_what_nobody_said_is_a_dropped_row_with_its_reason(album: Path, tmp_path
 
     with MisbehavingServer(answer=adversary) as server:
         specialists = {**DESCRIBED, "llm_merge": {"use": USE, "url": server.url, "prompts": ONE}}
-        filters = {"unsupported": {"use": "pipelines.filters.unsupported:Unsupported"}}
+        filters = {"unsupported": {"use": "florilegium.pipelines.filters.unsupported:Unsupported"}}
         build(album, tmp_path / "out", specialists=specialists, filters=filters, shard_size=12)
     rows = pq.read_table(shard_file(tmp_path / "out", ".parquet")).to_pylist()
     merged = [row for row in rows if row["specialist"] == "llm_merge"]
@@ -189,7 +189,7 @@ def test_an_instruction_that_names_no_object_is_no_caption_of_the_dataset(
 
     with MisbehavingServer(answer=adversary) as server:
         specialists = {**DESCRIBED, "llm_merge": {"use": USE, "url": server.url, "prompts": ONE}}
-        use = "pipelines.filters.unsupported:Unsupported"
+        use = "florilegium.pipelines.filters.unsupported:Unsupported"
         filters = {"unsupported": {"use": use, "most_objects": most_objects}}
         build(album, tmp_path / "out", specialists=specialists, filters=filters, shard_size=12)
     rows = pq.read_table(shard_file(tmp_path / "out", ".parquet")).to_pylist()

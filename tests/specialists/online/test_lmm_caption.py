@@ -8,20 +8,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, SampleError
-from engine.core.sample import Picture, Sample
-from engine.core.stage import maybe
-from engine.planning.config import validated
-from engine.planning.graph import plan
-from specialists.online.lmm_caption import LmmCaption, LmmCaptionConfig
-from specialists.online.prompts import RULES
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.stage import maybe
+from florilegium.engine.planning.config import validated
+from florilegium.engine.planning.graph import plan
+from florilegium.specialists.online.lmm_caption import LmmCaption, LmmCaptionConfig
+from florilegium.specialists.online.prompts import RULES
 from tests.building import DESCRIBED, build, configure
 from tests.specialists.conftest import SampleOf
 from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import MisbehavingServer, ok, slow, status
 
-USE = "specialists.online.lmm_caption:LmmCaption"
+USE = "florilegium.specialists.online.lmm_caption:LmmCaption"
 Asking = Callable[..., LmmCaption[Any]]
 
 

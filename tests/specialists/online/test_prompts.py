@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError
-from specialists.online.context import TASKS_OF, ContextRegion, PromptContext
-from specialists.online.prompts import MAX_CHARACTERS, read_prompt, revision_of
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.online.context import TASKS_OF, ContextRegion, PromptContext
+from florilegium.specialists.online.prompts import MAX_CHARACTERS, read_prompt, revision_of
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(path.name for path in (ROOT / "configs" / "prompts").glob("*.txt"))

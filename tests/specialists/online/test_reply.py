@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.errors import SampleError
-from specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED
-from specialists.online.reply import text_in, texts_in
+from florilegium.engine.core.errors import SampleError
+from florilegium.specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED
+from florilegium.specialists.online.reply import text_in, texts_in
 
 
 @pytest.mark.parametrize(

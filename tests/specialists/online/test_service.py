@@ -18,17 +18,17 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from engine.core.errors import ConfigError, SampleError
-from engine.execution.answer import BUDGET_EXHAUSTED, STAGE_FAILED
-from specialists.online.address import host_of, is_loopback, read_key
-from specialists.online.failure import (
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.execution.answer import BUDGET_EXHAUSTED, STAGE_FAILED
+from florilegium.specialists.online.address import host_of, is_loopback, read_key
+from florilegium.specialists.online.failure import (
     RATE_LIMITED,
     SERVICE_FAILED,
     TIMED_OUT,
     Failure,
     refusal,
 )
-from specialists.online.service import Priced, Service, ServiceConfig
+from florilegium.specialists.online.service import Priced, Service, ServiceConfig
 
 KEY = "sk-never-to-be-seen-7"
 

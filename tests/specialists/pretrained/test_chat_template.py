@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError
-from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
-from specialists.pretrained.chat_template import rendered_chat
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
+from florilegium.specialists.pretrained.chat_template import rendered_chat
 from tests.checkpoints.chat_caption import WRITERS
 
 CONVERSATION = [

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError, MissingModel
-from specialists.florence2.checkpoint import load_florence2, resolve_florence2
-from specialists.florence2.config import Florence2Config
-from specialists.florence2.specialist import Florence2
-from specialists.pretrained.checkpoint import model_name
+from florilegium.engine.core.errors import ConfigError, MissingModel
+from florilegium.specialists.florence2.checkpoint import load_florence2, resolve_florence2
+from florilegium.specialists.florence2.config import Florence2Config
+from florilegium.specialists.florence2.specialist import Florence2
+from florilegium.specialists.pretrained.checkpoint import model_name
 
 Tiny = Callable[[int], Path]
 

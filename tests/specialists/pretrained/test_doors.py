@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import engine
-import pipelines
-import specialists
+from florilegium import engine, pipelines, specialists
 
 pytestmark = pytest.mark.attack("models")
 
@@ -137,7 +135,7 @@ def test_no_weights_of_the_packages_that_are_installed_are_pickles_of_objects(
     """What torch stored is read as tensors: anything else in it is refused, unrun."""
     import torch
 
-    from specialists.pretrained.loading import packaged_weights
+    from florilegium.specialists.pretrained.loading import packaged_weights
     from tests.specialists.pretrained.test_inspection import bomb
 
     torch.save({"a": torch.ones(2)}, tmp_path / "tensors.pt")
@@ -151,7 +149,7 @@ def test_no_weights_of_the_packages_that_are_installed_are_pickles_of_objects(
 def test_the_english_pipeline_reads_no_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     import pickle
 
-    from specialists.words.english import load_english
+    from florilegium.specialists.words.english import load_english
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a pickle was read")

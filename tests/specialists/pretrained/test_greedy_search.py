@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from engine.core.errors import SampleError
-from specialists.pretrained.greedy_search import GreedySearch, ProbabilityRecorder
+from florilegium.engine.core.errors import SampleError
+from florilegium.specialists.pretrained.greedy_search import GreedySearch, ProbabilityRecorder
 from tests.checkpoints.chat_caption import WRITERS
 
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from huggingface_hub import constants
 
-from specialists.pretrained.hub import download_lines
+from florilegium.specialists.pretrained.hub import download_lines
 
 FILES = {
     "acme/seer": [{"rfilename": "model.safetensors", "size": 1_540_000_000}],

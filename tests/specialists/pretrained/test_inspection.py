@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError
-from engine.execution.worker_log import WorkerLog
-from specialists.florence2.checkpoint import resolve_florence2
-from specialists.pretrained import inspection
-from specialists.pretrained.inspection import INDEX, MAX_CONFIG_BYTES, MAX_JSON_DEPTH
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.execution.worker_log import WorkerLog
+from florilegium.specialists.florence2.checkpoint import resolve_florence2
+from florilegium.specialists.pretrained import inspection
+from florilegium.specialists.pretrained.inspection import INDEX, MAX_CONFIG_BYTES, MAX_JSON_DEPTH
 
 pytestmark = pytest.mark.attack("models")
 
@@ -205,7 +205,7 @@ def test_what_published_checkpoints_have_is_not_refused(copy: Path, spoil: Spoil
 
 
 def test_pickles_beside_safetensors_are_neither_read_nor_needed(copy: Path) -> None:
-    from specialists.florence2.checkpoint import load_florence2
+    from florilegium.specialists.florence2.checkpoint import load_florence2
 
     for name in ("pytorch_model.bin", "model.pt", "training_args.bin", "state.npy", "x.pkl"):
         (copy / name).write_bytes(bomb(copy.parent / "exploded"))
@@ -222,7 +222,7 @@ def test_loading_asks_no_network(copy: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     from huggingface_hub import constants
 
-    from specialists.florence2.checkpoint import load_florence2
+    from florilegium.specialists.florence2.checkpoint import load_florence2
 
     def refuse(*arguments: object, **_: object) -> None:
         raise AssertionError(f"the network was asked: {arguments}")
@@ -239,7 +239,7 @@ def test_loading_asks_no_network(copy: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_the_library_of_models_warns_of_reaches_the_log_of_a_worker(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from specialists.florence2.checkpoint import load_florence2
+    from florilegium.specialists.florence2.checkpoint import load_florence2
 
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", False)
     logging.getLogger().addHandler(log := WorkerLog())
@@ -258,7 +258,7 @@ def test_a_class_that_loads_another_model_by_itself_asks_no_network_either(
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    from specialists.pretrained import loading
+    from florilegium.specialists.pretrained import loading
 
     class Processor:
         @staticmethod

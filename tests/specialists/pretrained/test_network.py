@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, SampleError
-from engine.core.sample import Sample
-from engine.core.stage import Specialist
-from engine.execution.answer import ask
-from engine.planning.graph import Node
-from specialists.pretrained.checkpoint import Checkpoint, Family
-from specialists.pretrained.config import LoadingConfig
-from specialists.pretrained.network import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Specialist
+from florilegium.engine.execution.answer import ask
+from florilegium.engine.planning.graph import Node
+from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
+from florilegium.specialists.pretrained.config import LoadingConfig
+from florilegium.specialists.pretrained.network import (
     NOT_A_NUMBER,
     OUT_OF_MEMORY,
     TOO_THIN,

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from specialists.pretrained.precision import to_full_precision
+from florilegium.specialists.pretrained.precision import to_full_precision
 
 
 class Head(torch.nn.Module):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError
-from specialists.florence2.checkpoint import load_florence2, resolve_florence2
-from specialists.pretrained.sizes import MAX_HEADER_BYTES, WeightsSize, size_of_weights
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.florence2.checkpoint import load_florence2, resolve_florence2
+from florilegium.specialists.pretrained.sizes import MAX_HEADER_BYTES, WeightsSize, size_of_weights
 
 pytestmark = pytest.mark.attack("models")
 
@@ -127,7 +127,7 @@ def test_another_thread_may_build_what_it_likes(copy: Path) -> None:
 
     import torch
 
-    from specialists.pretrained.sizes import no_larger_than
+    from florilegium.specialists.pretrained.sizes import no_larger_than
 
     def build() -> int:
         with torch.device("meta"):

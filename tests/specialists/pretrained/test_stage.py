@@ -9,10 +9,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from engine.core.errors import ConfigError
-from engine.core.stage import RUNTIME
-from specialists.detection.detector import Detector, DetectorConfig
-from specialists.pretrained.config import LoadingConfig, PretrainedConfig
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.stage import RUNTIME
+from florilegium.specialists.detection.detector import Detector, DetectorConfig
+from florilegium.specialists.pretrained.config import LoadingConfig, PretrainedConfig
 from tests.checkpoints.detector import WRITERS
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from specialists.regions.crops import BoxesConfig, CropConfig, crop_window
+from florilegium.specialists.regions.crops import BoxesConfig, CropConfig, crop_window
 
 SIZE = (200, 40)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation
-from pipelines.training.config import TrainConfig
-from specialists.florence2.format import dequantise, quantise
-from specialists.regions.outline import outline
-from specialists.segmentation.grabcut import GrabCut
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.training.config import TrainConfig
+from florilegium.specialists.florence2.format import dequantise, quantise
+from florilegium.specialists.regions.outline import outline
+from florilegium.specialists.segmentation.grabcut import GrabCut
 from tests.specialists.conftest import SampleOf
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools.mask import encode
 
-from specialists.regions.overlap import box_overlap, mask_overlap
+from florilegium.specialists.regions.overlap import box_overlap, mask_overlap
 
 
 def test_boxes_have_a_union_and_a_share_inside_each_other() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.annotation import SOURCE, Annotation
-from specialists.regions.places import first_of_place, places
+from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.specialists.regions.places import first_of_place, places
 
 HERE = (0.0, 0.0, 100.0, 100.0)
 

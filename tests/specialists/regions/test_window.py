@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from specialists.regions.window import Window, around, encoded, tight_box
+from florilegium.specialists.regions.window import Window, around, encoded, tight_box
 
 LONG = (40, 200, 3)
 """The shape of an image that is 200 wide and 40 high."""

@@ -12,8 +12,8 @@ from PIL import Image
 from pycocotools.mask import decode
 from transformers import AutoModelForMaskGeneration, ProcessorMixin
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pycocotools.mask import area, decode
 
-from engine.core.annotation import Annotation
-from specialists.regions.overlap import box_overlap
-from specialists.segmentation.grabcut import GrabCut
+from florilegium.engine.core.annotation import Annotation
+from florilegium.specialists.regions.overlap import box_overlap
+from florilegium.specialists.segmentation.grabcut import GrabCut
 from tests.specialists.conftest import SampleOf
 
 

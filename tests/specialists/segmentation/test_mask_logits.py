@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from specialists.segmentation.mask_logits import compressed, run_lengths, stability
+from florilegium.specialists.segmentation.mask_logits import compressed, run_lengths, stability
 
 NOISE = np.random.default_rng(0).normal(size=(5, 37, 23)).astype(np.float32)
 BLOCK = np.zeros((1, 37, 23), np.float32)

@@ -11,13 +11,16 @@ import torch
 import transformers
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.errors import ConfigError, MissingPackage, SampleError
-from engine.core.sample import Picture, Sample
-from engine.core.stage import one_of
-from specialists.pretrained.config import RANDOM_WEIGHTS
-from specialists.pretrained.network import NOT_A_NUMBER, TOO_THIN
-from specialists.segmentation.segment_anything import SegmentAnything, SegmentAnythingConfig
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.errors import ConfigError, MissingPackage, SampleError
+from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.core.stage import one_of
+from florilegium.specialists.pretrained.config import RANDOM_WEIGHTS
+from florilegium.specialists.pretrained.network import NOT_A_NUMBER, TOO_THIN
+from florilegium.specialists.segmentation.segment_anything import (
+    SegmentAnything,
+    SegmentAnythingConfig,
+)
 from tests.checkpoints.segment_anything import write_sam, write_sam_hq
 from tests.specialists.conftest import SampleOf
 from tests.specialists.segmentation.masks import (
@@ -167,7 +170,7 @@ def test_large_images_are_enlarged_mask_by_mask(
     sam: SegmentAnything, cat: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = sam.predict([cat])
-    monkeypatch.setattr("specialists.segmentation.segment_anything._PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr("florilegium.specialists.segmentation.segment_anything._PIXELS_AT_ONCE", 1)
     assert sam.predict([cat]) == at_once
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.errors import ConfigError
-from engine.core.sample import Sample
-from engine.planning.config import validated
-from specialists.similarity.image_tags import ImageTags, ImageTagsConfig
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.planning.config import validated
+from florilegium.specialists.similarity.image_tags import ImageTags, ImageTagsConfig
 from tests.checkpoints.image_text import write_clip, write_naflex, write_siglip
 
 FAMILIES = {"clip": write_clip, "siglip": write_siglip, "siglip2": write_naflex}

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.errors import ConfigError, MissingPackage, SampleError
-from engine.core.sample import Sample
-from specialists.pretrained.checkpoint import resolve
-from specialists.pretrained.network import Network, preprocess
-from specialists.similarity.image_text import (
+from florilegium.engine.core.errors import ConfigError, MissingPackage, SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.specialists.pretrained.checkpoint import resolve
+from florilegium.specialists.pretrained.network import Network, preprocess
+from florilegium.specialists.similarity.image_text import (
     FAMILY,
     CropConfig,
     ImageText,
@@ -181,7 +181,7 @@ def test_of_a_long_strip_the_middle_is_seen(
         shapes.append(pixels.shape)
         return preprocess(image_processor, pixels)
 
-    monkeypatch.setattr("specialists.similarity.image_text.preprocess", seen_by)
+    monkeypatch.setattr("florilegium.specialists.similarity.image_text.preprocess", seen_by)
     strip = np.zeros((4, 400, 3), np.uint8)
     strip[:, 190:210] = 255
     (whole,), (middle,) = (loaded("clip").look([one]) for one in (strip, strip[:, 170:230]))
@@ -295,7 +295,7 @@ def test_a_tokenizer_that_needs_sentencepiece_says_so_before_anything_starts(
     (folder / "tokenizer_config.json").write_text(
         json.dumps(config | {"tokenizer_class": "SiglipTokenizer"})
     )
-    monkeypatch.setattr("specialists.pretrained.checkpoint.find_spec", lambda _: None)
+    monkeypatch.setattr("florilegium.specialists.pretrained.checkpoint.find_spec", lambda _: None)
     with pytest.raises(MissingPackage, match="pip install sentencepiece"):
         resolve(str(folder), FAMILY)
     (folder / "tokenizer_config.json").write_text("{")

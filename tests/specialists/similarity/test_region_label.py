@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.annotation import SOURCE, Annotation, Provenance, stamp
-from engine.core.errors import ConfigError
-from engine.core.sample import Sample
-from engine.planning.config import validated
-from pipelines.filters.region_score import LOW_SCORE, RegionScore, RegionScoreConfig
-from pipelines.filters.superseded import MERGED, OUTVOTED, Superseded, SupersededConfig
-from specialists.similarity.region_label import RegionLabel, RegionLabelConfig
+from florilegium.engine.core.annotation import SOURCE, Annotation, Provenance, stamp
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.planning.config import validated
+from florilegium.pipelines.filters.region_score import LOW_SCORE, RegionScore, RegionScoreConfig
+from florilegium.pipelines.filters.superseded import MERGED, OUTVOTED, Superseded, SupersededConfig
+from florilegium.specialists.similarity.region_label import RegionLabel, RegionLabelConfig
 from tests.checkpoints.image_text import write_clip, write_naflex, write_siglip
 from tests.pipelines.filters.statements import reasons, statements
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from specialists.words.colours import COLOURS, background, colour_shares, own_colours
+from florilegium.specialists.words.colours import COLOURS, background, colour_shares, own_colours
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from engine.core.errors import MissingPackage
-from specialists.words import english
+from florilegium.engine.core.errors import MissingPackage
+from florilegium.specialists.words import english
 
 
 def test_the_pipeline_parses_and_knows_no_entities() -> None:
@@ -34,7 +34,8 @@ def test_without_a_pipeline_the_error_names_the_cure(monkeypatch: pytest.MonkeyP
 
 def test_asking_for_the_revision_imports_no_spacy() -> None:
     code = (
-        "import sys; from specialists.words.english import english_revision; english_revision();"
+        "import sys; from florilegium.specialists.words.english import english_revision;"
+        "english_revision();"
         "sys.exit('spacy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,9 +4,9 @@ from itertools import combinations
 
 import pytest
 
-from engine.core.annotation import Annotation
-from specialists.words.evidence import ObjectCheck, evidence_among, sentences
-from specialists.words.word_list import read_word_list
+from florilegium.engine.core.annotation import Annotation
+from florilegium.specialists.words.evidence import ObjectCheck, evidence_among, sentences
+from florilegium.specialists.words.word_list import read_word_list
 from tests.pipelines.filters.captions import read_captions
 from tests.specialists.words.test_instructions import INSTRUCTIONS
 

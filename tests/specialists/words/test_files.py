@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError
-from specialists.words.files import read_text
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.words.files import read_text
 
 
 def test_a_file_is_looked_for_here_and_then_in_the_installation(

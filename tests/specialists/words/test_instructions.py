@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.words.instructions import count_instructions, is_instruction
+from florilegium.specialists.words.instructions import count_instructions, is_instruction
 from tests.pipelines.filters.captions import read_captions
 
 INSTRUCTIONS = [

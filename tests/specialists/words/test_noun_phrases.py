@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.words.english import load_english
-from specialists.words.noun_phrases import noun_phrases, split
+from florilegium.specialists.words.english import load_english
+from florilegium.specialists.words.noun_phrases import noun_phrases, split
 
 
 def spans(text: str, room: int, sizes: list[int] | None = None) -> list[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.words.nouns import (
+from florilegium.specialists.words.nouns import (
     listing,
     plural,
     plural_form,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specialists.words.occurrences import located, occurrences
+from florilegium.specialists.words.occurrences import located, occurrences
 
 BEAR = "A bear with one ear and a mandolin next to a man"
 

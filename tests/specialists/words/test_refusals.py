@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.words.refusals import count_refusals, opens_with_refusal
+from florilegium.specialists.words.refusals import count_refusals, opens_with_refusal
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.errors import ConfigError
-from specialists.words.relations import Relations, name_of, names_in, read_relations
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.words.relations import Relations, name_of, names_in, read_relations
 
 LINES = (
     "# a comment",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ConfigError
-from specialists.words.vocabulary import vocabulary_of
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.words.vocabulary import vocabulary_of
 
 FILE = """
 # Animals

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.errors import ConfigError
-from specialists.words.word_list import WordList
+from florilegium.engine.core.errors import ConfigError
+from florilegium.specialists.words.word_list import WordList
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from engine.core.errors import SampleError
-from engine.core.image.reading import decode, read_header
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.reading import decode, read_header
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:

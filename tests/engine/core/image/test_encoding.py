@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.image.encoding import encode_jpeg, encode_png, is_upright_baseline_jpeg
-from engine.core.image.reading import decode
+from florilegium.engine.core.image.encoding import encode_jpeg, encode_png, is_upright_baseline_jpeg
+from florilegium.engine.core.image.reading import decode
 from tests.engine.core.image.files import exif, saved, with_segments, xmp
 
 _ROWS, _COLUMNS = np.mgrid[:48, :64]

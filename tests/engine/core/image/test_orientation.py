@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.image.orientation import exif_orientation, turned, xmp_orientation
-from engine.core.image.reading import read_header
+from florilegium.engine.core.image.orientation import exif_orientation, turned, xmp_orientation
+from florilegium.engine.core.image.reading import read_header
 from tests.engine.core.image.files import (
     exif,
     png_chunk,

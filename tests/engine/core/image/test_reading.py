@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from engine.core.errors import SampleError
-from engine.core.image.header import MAX_BYTES
-from engine.core.image.reading import decode, image_suffixes, read_header
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.image.header import MAX_BYTES
+from florilegium.engine.core.image.reading import decode, image_suffixes, read_header
 
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -377,7 +377,10 @@ def test_decoding_in_threads_lets_no_warning_through(photographs: dict[str, Path
 
 
 def test_suffixes_are_complete_in_a_fresh_process_and_hold_no_program_formats() -> None:
-    code = "from engine.core.image.reading import image_suffixes; print(*sorted(image_suffixes()))"
+    code = (
+        "from florilegium.engine.core.image.reading import image_suffixes;"
+        "print(*sorted(image_suffixes()))"
+    )
     root = Path(__file__).parents[4]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     suffixes = set(run.stdout.split())
@@ -390,7 +393,7 @@ def test_suffixes_are_complete_in_a_fresh_process_and_hold_no_program_formats() 
 def test_importing_the_module_does_not_import_opencv_or_change_pillow() -> None:
     code = (
         "import sys; from PIL import Image; limit = Image.MAX_IMAGE_PIXELS;"
-        "import engine.core.image.encoding, engine.core.image.reading, engine.core.image.resizing;"
+        "from florilegium.engine.core.image import encoding, reading, resizing;"
         "assert Image.MAX_IMAGE_PIXELS == limit; assert 'cv2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[4], check=True)
@@ -401,7 +404,7 @@ def test_pixels_for_which_there_is_no_memory_are_no_damage(monkeypatch: pytest.M
     def pixels(data: bytes) -> np.ndarray:
         raise MemoryError
 
-    monkeypatch.setattr("engine.core.image.png.pixels", pixels)
+    monkeypatch.setattr("florilegium.engine.core.image.png.pixels", pixels)
     with pytest.raises(SampleError, match="no memory for the pixels of 9x6") as error:
         decode(saved(Image.fromarray(NOISE), "PNG"))
     assert error.value.reason == "out_of_memory"

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from pipelines.merge.learning.audit import Audit, Findings, findings, read_audit
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.pipelines.merge.learning.audit import Audit, Findings, findings, read_audit
 from tests.pipelines.merge.voters import voted
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from engine.storage.folder import Folder
-from pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
-from pipelines.merge.learning.audit import Audit, findings
-from pipelines.merge.learning.fit import fit
-from pipelines.merge.learning.per_task import NO_AUDIT, ONE_CLASS_ONLY, TOO_FEW_AUDITED
-from pipelines.merge.stage import Merge, MergeConfig
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
+from florilegium.pipelines.merge.learning.audit import Audit, findings
+from florilegium.pipelines.merge.learning.fit import fit
+from florilegium.pipelines.merge.learning.per_task import NO_AUDIT, ONE_CLASS_ONLY, TOO_FEW_AUDITED
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import GHOST, VOTERS, Scene, audit_of, f1_of, sample_of, scene
 
 TASK = "object_detection"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.merge.learning.localisation import MIN_PAIRS, edge_weights
+from florilegium.pipelines.merge.learning.localisation import MIN_PAIRS, edge_weights
 
 BOX = np.array([10.0, 20, 50, 30])
 """40 x 10: a side of 20 by area."""

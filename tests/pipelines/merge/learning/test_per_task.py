@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError
-from pipelines.merge.calibration import Calibration, TaskCalibration
-from pipelines.merge.learning import fit as fit_module
-from pipelines.merge.learning.audit import Audit
-from pipelines.merge.learning.fit import FOLDS, fit
-from pipelines.merge.learning.per_task import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
+from florilegium.pipelines.merge.calibration import Calibration, TaskCalibration
+from florilegium.pipelines.merge.learning import fit as fit_module
+from florilegium.pipelines.merge.learning.audit import Audit
+from florilegium.pipelines.merge.learning.fit import FOLDS, fit
+from florilegium.pipelines.merge.learning.per_task import (
     MIN_AUDITED,
     MIN_NAMED,
     ONE_CLASS_ONLY,
     TOO_FEW_AUDITED,
     Scene,
 )
-from pipelines.merge.stage import Merge, MergeConfig
+from florilegium.pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import Scene as Drawn
 from tests.pipelines.merge.voters import sample_of, voted
 

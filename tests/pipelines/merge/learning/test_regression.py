@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.merge.calibration import Fusion, Voter, logit, sigmoid
-from pipelines.merge.learning.regression import MIN_SCORES, PENALTY, fit_fusion, fit_voter
+from florilegium.pipelines.merge.calibration import Fusion, Voter, logit, sigmoid
+from florilegium.pipelines.merge.learning.regression import (
+    MIN_SCORES,
+    PENALTY,
+    fit_fusion,
+    fit_voter,
+)
 
 SCORE = np.array([0.9, 0.8, 0.3, 0.6, 0.2, 0.7, 0.1, 0.5, 0.4, 0.95, 0.35, np.nan, np.nan, np.nan])
 RIGHT = np.array([1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 1, 1, 0, 0], dtype=bool)

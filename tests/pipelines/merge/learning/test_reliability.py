@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.merge.calibration import Interval
-from pipelines.merge.learning.localisation import edge_weights
-from pipelines.merge.learning.regression import fit_voter
-from pipelines.merge.learning.reliability import expected_calibration_error, wilson
+from florilegium.pipelines.merge.calibration import Interval
+from florilegium.pipelines.merge.learning.localisation import edge_weights
+from florilegium.pipelines.merge.learning.regression import fit_voter
+from florilegium.pipelines.merge.learning.reliability import expected_calibration_error, wilson
 
 
 def test_wilson_gives_the_published_interval() -> None:

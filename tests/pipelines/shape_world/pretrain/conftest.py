@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny
-from pipelines.shape_world.pretrain.scenes import Drawing, drawings
-from pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS, WorldConfig
+from florilegium.pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing, drawings
+from florilegium.pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS, WorldConfig
 
 KNOWN = (*NAMES, *COLOURS, *PATTERNS)
 

@@ -10,8 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.shape_world.pretrain.architecture import TINIEST, TINY, build_tiny, save_tiny
-from specialists.florence2.format import (
+from florilegium.pipelines.shape_world.pretrain.architecture import (
+    TINIEST,
+    TINY,
+    build_tiny,
+    save_tiny,
+)
+from florilegium.specialists.florence2.format import (
     FLORENCE2_TASKS,
     LOCATION_TOKENS,
     STRUCTURE_TOKENS,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.shape_world.pretrain.augmentation import mirrored, varied
-from pipelines.shape_world.pretrain.batches import DrawingBatches
-from pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.pipelines.shape_world.pretrain.augmentation import mirrored, varied
+from florilegium.pipelines.shape_world.pretrain.batches import DrawingBatches
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
 
 
 def _bounds(drawing: Drawing) -> np.ndarray:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import specialists
-from pipelines.shape_world.pretrain.measure import generate, measure_detection
-from pipelines.shape_world.pretrain.scenes import Drawing, drawings
-from pipelines.shape_world.scene import WorldConfig
+from florilegium import specialists
+from florilegium.pipelines.shape_world.pretrain.measure import generate, measure_detection
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing, drawings
+from florilegium.pipelines.shape_world.scene import WorldConfig
 
 FOLDER = Path(specialists.__file__).parent / "tiny_florence2"
 

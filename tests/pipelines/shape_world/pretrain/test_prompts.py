@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.shape_world.pretrain.prompts import SECOND_TASKS, PromptTarget, make_pair
-from pipelines.shape_world.pretrain.scenes import Drawing
-from specialists.florence2.format import dequantise
+from florilegium.pipelines.shape_world.pretrain.prompts import SECOND_TASKS, PromptTarget, make_pair
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.specialists.florence2.format import dequantise
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny
-from pipelines.shape_world.pretrain.measure import measure_detection
-from pipelines.shape_world.pretrain.pretrain import PretrainConfig, pretrain
-from pipelines.shape_world.pretrain.scenes import Drawing
-from pipelines.shape_world.pretrain.student import Teacher
-from pipelines.shape_world.pretrain.text_half import train_frozen, train_together
-from pipelines.shape_world.pretrain.tower import cells_of, train_tower
+from florilegium.pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny
+from florilegium.pipelines.shape_world.pretrain.measure import measure_detection
+from florilegium.pipelines.shape_world.pretrain.pretrain import PretrainConfig, pretrain
+from florilegium.pipelines.shape_world.pretrain.scenes import Drawing
+from florilegium.pipelines.shape_world.pretrain.student import Teacher
+from florilegium.pipelines.shape_world.pretrain.text_half import train_frozen, train_together
+from florilegium.pipelines.shape_world.pretrain.tower import cells_of, train_tower
 
 Tiny = tuple[Any, Any]
 

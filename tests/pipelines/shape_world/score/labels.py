@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation, MaskRLE
-from engine.core.tasks import CAPTION_TASKS
-from engine.results.dataset_sample import DatasetSample
-from pipelines.shape_world.scene import Relation, Scene, Thing
-from pipelines.shape_world.score.claims import claims_of
-from pipelines.shape_world.score.measure import score_labels
-from pipelines.shape_world.score.score import Score
+from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.pipelines.shape_world.scene import Relation, Scene, Thing
+from florilegium.pipelines.shape_world.score.claims import claims_of
+from florilegium.pipelines.shape_world.score.measure import score_labels
+from florilegium.pipelines.shape_world.score.score import Score
 
 SIDE = 100
 PLAIN = {

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.shape_world.scene import NAMES
-from pipelines.shape_world.score.claims import Claim, claim_of, claims_of
-from specialists.captions.templates import Line, ObjectGroup, brief, detailed, more_detailed
-from specialists.words.nouns import plural
+from florilegium.pipelines.shape_world.scene import NAMES
+from florilegium.pipelines.shape_world.score.claims import Claim, claim_of, claims_of
+from florilegium.specialists.captions.templates import (
+    Line,
+    ObjectGroup,
+    brief,
+    detailed,
+    more_detailed,
+)
+from florilegium.specialists.words.nouns import plural
 
 RED = ObjectGroup(name="circle", colour="red", boxes=((0.1, 0.1, 0.3, 0.3),), score=0.9)
 SIGN = ObjectGroup(name="sign", boxes=((0.6, 0.1, 0.9, 0.3),), score=0.8)

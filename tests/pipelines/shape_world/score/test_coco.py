@@ -12,10 +12,10 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from engine.core.annotation import Annotation
-from pipelines.shape_world.scene import NAMES, Scene, key_of
-from pipelines.shape_world.score.measure import score_labels
-from pipelines.shape_world.truth import scene_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.shape_world.scene import NAMES, Scene, key_of
+from florilegium.pipelines.shape_world.score.measure import score_labels
+from florilegium.pipelines.shape_world.truth import scene_of
 from tests.pipelines.shape_world.score.labels import labelled, region
 
 WORLD = "shape_world://40?seed=7"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.shape_world.score.matching import MatchCounts, pairs
+from florilegium.pipelines.shape_world.score.matching import MatchCounts, pairs
 
 
 def matched(value: list[list[float]], least: float) -> list[tuple[int, int]]:

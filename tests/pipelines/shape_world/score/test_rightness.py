@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.tasks import TASKS
-from pipelines.merge.learning.audit import read_audit
-from pipelines.shape_world.score.audit import audit_from_truth, audit_rows
-from pipelines.shape_world.score.rightness import is_right, rightness
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.tasks import TASKS
+from florilegium.pipelines.merge.learning.audit import read_audit
+from florilegium.pipelines.shape_world.score.audit import audit_from_truth, audit_rows
+from florilegium.pipelines.shape_world.score.rightness import is_right, rightness
 from tests.pipelines.shape_world.score.labels import (
     SIDE,
     labelled,

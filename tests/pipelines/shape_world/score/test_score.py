@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, UsageError
-from engine.core.tasks import CAPTION_TASKS
-from engine.storage.folder import Folder
-from pipelines.shape_world.scene import key_of
-from pipelines.shape_world.score.measure import score_dataset, score_labels, truth_of
-from pipelines.shape_world.score.score import Score
-from pipelines.shape_world.truth import scene_of
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError, UsageError
+from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.shape_world.scene import key_of
+from florilegium.pipelines.shape_world.score.measure import score_dataset, score_labels, truth_of
+from florilegium.pipelines.shape_world.score.score import Score
+from florilegium.pipelines.shape_world.truth import scene_of
 from tests.pipelines.shape_world.score.labels import (
     SIDE,
     empty_scene,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.shape_world.score.table import score_table
+from florilegium.pipelines.shape_world.score.table import score_table
 from tests.pipelines.shape_world.score.labels import perfect, scene, scored, spoilt
 
 

@@ -6,19 +6,19 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from engine.core.sample import Sample
-from pipelines.shape_world.drawing import draw
-from pipelines.shape_world.scene import Scene, WorldConfig
-from pipelines.shape_world.specialists.detectors import (
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Sample
+from florilegium.pipelines.shape_world.drawing import draw
+from florilegium.pipelines.shape_world.scene import Scene, WorldConfig
+from florilegium.pipelines.shape_world.specialists.detectors import (
     ShapeDetector,
     ShapesColour,
     ShapesConfig,
     ShapesEdges,
     ShapesResidual,
 )
-from pipelines.shape_world.specialists.templates import names_of
-from specialists.regions.overlap import box_overlap
+from florilegium.pipelines.shape_world.specialists.templates import names_of
+from florilegium.specialists.regions.overlap import box_overlap
 from tests.specialists.conftest import SampleOf
 
 DETECTORS = (ShapesColour, ShapesResidual, ShapesEdges)

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
-from pipelines.shape_world.specialists.masks import ShapeMasks, ShapeMasksConfig
-from specialists.regions.overlap import box_overlap
+from florilegium.engine.core.annotation import Annotation
+from florilegium.pipelines.shape_world.specialists.masks import ShapeMasks, ShapeMasksConfig
+from florilegium.specialists.regions.overlap import box_overlap
 from tests.specialists.conftest import SampleOf
 from tests.specialists.segmentation.test_grabcut import box, disc, pixels_of
 

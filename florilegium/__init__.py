@@ -1,0 +1,65 @@
+"""Florilegium builds vision datasets in the style of FLD-5B. This is its public API.
+
+    from florilegium import open_dataset                  read a finished dataset
+    from florilegium import Annotation, Specialist        write a stage, a filter or a source
+
+What is not listed here may change from one version to the next. A name is imported when it is
+first asked for, so that `import florilegium` costs nothing.
+
+In a checkout, the folders `engine`, `pipelines`, `specialists` and `configs` of this package are
+links to those at the top; an installation has them as real folders.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from florilegium.engine.core.annotation import Annotation as Annotation
+    from florilegium.engine.core.annotation import MaskRLE as MaskRLE
+    from florilegium.engine.core.errors import SampleError as SampleError
+    from florilegium.engine.core.judgement import Statements as Statements
+    from florilegium.engine.core.judgement import Verdicts as Verdicts
+    from florilegium.engine.core.rows import Measurement as Measurement
+    from florilegium.engine.core.sample import DeadLetter as DeadLetter
+    from florilegium.engine.core.sample import Sample as Sample
+    from florilegium.engine.core.stage import RUNTIME as RUNTIME
+    from florilegium.engine.core.stage import THRESHOLD as THRESHOLD
+    from florilegium.engine.core.stage import Filter as Filter
+    from florilegium.engine.core.stage import Specialist as Specialist
+    from florilegium.engine.core.stage import StageConfig as StageConfig
+    from florilegium.engine.core.stage import maybe as maybe
+    from florilegium.engine.core.stage import one_of as one_of
+    from florilegium.engine.core.task import Task as Task
+    from florilegium.engine.results.dataset import Dataset as Dataset
+    from florilegium.engine.results.dataset import open_dataset as open_dataset
+    from florilegium.engine.results.dataset_sample import DatasetSample as DatasetSample
+    from florilegium.engine.sources.source import Item as Item
+    from florilegium.engine.sources.source import Reading as Reading
+    from florilegium.engine.sources.source import Source as Source
+    from florilegium.engine.sources.source import SourceConfig as SourceConfig
+
+_MODULES = {
+    "florilegium.engine.core.annotation": "Annotation MaskRLE",
+    "florilegium.engine.core.errors": "SampleError",
+    "florilegium.engine.core.judgement": "Statements Verdicts",
+    "florilegium.engine.core.rows": "Measurement",
+    "florilegium.engine.core.sample": "DeadLetter Sample",
+    "florilegium.engine.core.stage": (
+        "RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
+    ),
+    "florilegium.engine.core.task": "Task",
+    "florilegium.engine.results.dataset": "Dataset open_dataset",
+    "florilegium.engine.results.dataset_sample": "DatasetSample",
+    "florilegium.engine.sources.source": "Item Reading Source SourceConfig",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a name that is asked for the first time."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
