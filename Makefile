@@ -95,7 +95,7 @@ clean:
 	touch $@
 
 .venv/test.done: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) '.[starter,photographs,refine,online,azure,s3,metrics,tracing,lineage,dev]'
+	$(INSTALL) '.[starter,photographs,refine,online,azure,s3,metrics,tracing,lineage,dev,docs]'
 	touch $@
 
 .venv/mutants.done: .venv/test.done

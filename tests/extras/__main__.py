@@ -26,8 +26,8 @@ AT_ONCE = 2
 """Environments that are tried side by side."""
 BASE = ""
 """The environment without an extra."""
-ELSEWHERE = {"dev"}
-"""Extras that other targets of the Makefile try: `make test` runs in `dev`."""
+ELSEWHERE = {"dev", "docs"}
+"""Extras that other targets of the Makefile try: `make test` runs in both."""
 BESIDE = {"torchvision"}
 """Packages whose wheels may want another build of torch than is there: they come without what they
 depend on, into a folder of their name, where `tests.torchvision` finds them."""
