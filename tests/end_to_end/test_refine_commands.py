@@ -55,7 +55,7 @@ def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
         "audit      by truth, 6 samples",
         "rounds     1 round with students at most; fewer when one gains less than 0.005",
         "students   1 a round",
-        "trained from package://florilegium/specialists/tiny_florence2 on object_detection: 2 steps of 4 exam",
+        "trained from package://florilegium/specialists/tiny_florence2 on object_detection: 2 step",
         "student produces object_detection, merged by boxes",
     ):
         assert line in told.out

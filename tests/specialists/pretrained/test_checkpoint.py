@@ -83,7 +83,7 @@ def test_a_missing_model_ends_with_the_command_that_fetches_it() -> None:
     "model", ["/no/such/folder", "./nor/this/one", "package://florilegium/specialists/no"]
 )
 def test_a_missing_folder_is_an_error(model: str) -> None:
-    with pytest.raises(ConfigError, match=r"no such folder|has no 'no'"):
+    with pytest.raises(ConfigError, match=r"no such folder|has no 'specialists/no'"):
         resolve_florence2(model)
 
 
