@@ -1,4 +1,4 @@
-"""From nothing to a refined dataset by way of an audit, command by command as README has it."""
+"""From nothing to a refined dataset by way of an audit, as `docs/how-to/refine.md` has it."""
 
 from __future__ import annotations
 

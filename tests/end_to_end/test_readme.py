@@ -1,4 +1,4 @@
-"""The Python of README does what README says."""
+"""The Python of README and of `docs/how-to/read.md` gives what it should."""
 
 from __future__ import annotations
 
@@ -19,34 +19,31 @@ from tests.end_to_end.conftest import ROOT
 from tests.security.table import KINDS, markdown
 
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-READING, LOADING, PLUGIN = "open_dataset(", "load_dataset(", "(Specialist)"
+READ = (ROOT / "docs" / "how-to" / "read.md").read_text("utf-8")
+RELIABILITY = (ROOT / "docs" / "explanation" / "reliability.md").read_text("utf-8")
+READING, SELECTING, LOADING = "open_dataset(", "dataset.select(", "load_dataset("
 
 
-def block(mark: str) -> str:
-    """Return the one block of Python in README with these letters in it."""
-    (found,) = [one for one in BLOCKS if mark in one]
+def block(page: str, mark: str) -> str:
+    """Return the one block of Python in a page with these letters in it."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (found,) = [one for one in blocks if mark in one]
     return found
-
-
-def test_every_block_of_python_has_a_test() -> None:
-    assert len(BLOCKS) == 3
-    assert len({block(READING), block(LOADING), block(PLUGIN)}) == 3
 
 
 @pytest.fixture
 def mine(quickstart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The quickstart's dataset where README has it."""
+    """The quickstart's dataset where the documentation has it."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").symlink_to(quickstart)
     monkeypatch.chdir(tmp_path)
     return quickstart
 
 
-def test_a_dataset_is_read_as_readme_reads_it(
+def test_a_dataset_is_read_as_the_documentation_reads_it(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exec(block(READING), {})
+    exec(block(READ, READING) + block(READ, SELECTING), {})
     totals = json.loads((mine / "manifest.json").read_bytes())["totals"]
     lines = capsys.readouterr().out.splitlines()
     samples, tables = lines[: totals["samples"]], lines[totals["samples"] :]
@@ -62,14 +59,14 @@ def test_a_dataset_is_read_as_readme_reads_it(
     "ignore:unclosed file",
     "ignore:Exception ignored in",
 )
-def test_datasets_reads_it_as_readme_has_it(
+def test_datasets_reads_it_as_the_documentation_has_it(
     mine: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    exec(block(LOADING), {})
+    exec(block(READ, LOADING), {})
     totals = json.loads((mine / "manifest.json").read_bytes())["totals"]
     assert len(capsys.readouterr().out.splitlines()) == totals["annotations_kept"]
 
@@ -77,7 +74,7 @@ def test_datasets_reads_it_as_readme_has_it(
 def test_the_specialist_of_readme_says_tags_that_other_stages_read(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = block(PLUGIN)
+    code = block(README, "(Specialist)")
     path = tmp_path / re.match(r"# (\S+)\n", code)[1]  # type: ignore[index]
     path.parent.mkdir()
     path.write_text(code, "utf-8")
@@ -97,7 +94,7 @@ def test_the_specialist_of_readme_says_tags_that_other_stages_read(
 
 def test_the_table_of_attacks_has_every_kind_that_is_counted() -> None:
     header, *lines = markdown(dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)).rstrip().split("\n")
-    table = README[README.index(header) :].partition("\n\n")[0].split("\n")
+    table = RELIABILITY[RELIABILITY.index(header) :].partition("\n\n")[0].split("\n")
     assert table[0] == header
     assert len(table) == len(lines) + 1
     for quoted, line in zip(table[1:], lines, strict=True):
