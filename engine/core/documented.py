@@ -53,7 +53,7 @@ def _attributes(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
     for field, text in pairwise(body):
         if not (isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)):
             continue
-        targets = [field.target] if isinstance(field, ast.AnnAssign) else []
+        targets: list[ast.expr] = [field.target] if isinstance(field, ast.AnnAssign) else []
         if isinstance(field, ast.Assign):
             targets = list(field.targets)
         for target in targets:
