@@ -22,6 +22,7 @@ from florilegium.engine.core.errors import FlorilegiumError, OutputInUse, UsageE
 from florilegium.engine.core.redaction import redacted
 from florilegium.pipelines.commands.build import build, plan
 from florilegium.pipelines.commands.cluster import jobs, submit
+from florilegium.pipelines.commands.configs import configs
 from florilegium.pipelines.commands.dataset import clean, report, sign, stages, status, verify, why
 from florilegium.pipelines.commands.export import export
 from florilegium.pipelines.commands.new import new
@@ -68,7 +69,8 @@ def program(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(build, refresh, plan, submit, refine, train, score, diff, export),
-    *(status, verify, sign, clean, why, report, stages, new),
+    *(status, verify, sign, clean, why, report),
+    *(stages, configs, new),
 )
 """In the order of `--help`."""
 for _command in _COMMANDS:
