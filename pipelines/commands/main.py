@@ -135,13 +135,14 @@ def _outside_of_current_folder() -> Iterator[None]:
     """
     here, ours = os.getcwd(), str(Path(__file__).parents[3])
     chosen = map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    if here not in (ours, *chosen) and sys.path and sys.path[0] in ("", here):
-        del sys.path[0]
+    is_left_out = here not in (ours, *chosen) and sys.path[:1] in ([""], [here])
+    left_out = [sys.path.pop(0)] if is_left_out else []
     before = os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"
     try:
         yield
     finally:
+        sys.path[:0] = left_out
         os.environ.pop(_SAFE_PATH)
         if before is not None:
             os.environ[_SAFE_PATH] = before
