@@ -52,7 +52,7 @@ class LlmMergeConfig(AnnotatorConfig):
     )
     """The tasks to produce, and for each the path of its template; the content counts, not the
     path."""
-    general_words: Annotated[str, RUNTIME] = "package://florilegium/configs/blacklist.txt"
+    general_words: Annotated[str, RUNTIME] = "package://florilegium.configs/blacklist.txt"
     """Path of a list of abstract nouns, which need no evidence."""
 
 
