@@ -23,8 +23,6 @@ RECIPES = dict(re.findall(r"^### (An? [a-z ]+)\n(.*?)(?=^##)", TEXT, re.DOTALL |
 ENTRY = re.compile(
     r"^\| `pyproject\.toml`, `([\w.]+)` \| `(\w+) = \"([\w.]+):(\w+)\"`", re.MULTILINE
 )
-    r"^\| `pyproject\.toml`, `([\w.]+)` \| `(\w+) = \"([\w.]+):(\w+)\"`", re.MULTILINE
-)
 BLOCK = re.compile(r"^```python\n# (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 STAGES = """
 from florilegium import Annotation, Specialist
