@@ -26,7 +26,7 @@ OPENING_QUOTES = frozenset('"“«„')
 class BlacklistConfig(StageConfig):
     """Options of `Blacklist`."""
 
-    path: Annotated[str, THRESHOLD] = "package://florilegium.configs/blacklist.txt"
+    path: Annotated[str, THRESHOLD] = "package://florilegium/configs/blacklist.txt"
     """Path of the list, from the current folder; `package://NAME/FILE` is a file of a package."""
 
 

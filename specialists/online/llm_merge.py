@@ -18,7 +18,7 @@ from pydantic import Field
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Input, StageConfig, maybe, one_of
+from florilegium.engine.core.stage import CONTENT, Input, StageConfig, maybe, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.online.annotator import (
     SYSTEM,
@@ -42,7 +42,7 @@ from florilegium.specialists.words.word_list import WordList, read_word_list
 class LlmMergeConfig(AnnotatorConfig):
     """Options of `llm_merge`."""
 
-    prompts: Annotated[dict[str, str], RUNTIME] = Field(
+    prompts: Annotated[dict[str, str], CONTENT] = Field(
         default={
             "caption": f"{SHIPPED}/merge_caption.txt",
             "detailed_caption": f"{SHIPPED}/merge_detailed_caption.txt",
@@ -52,7 +52,7 @@ class LlmMergeConfig(AnnotatorConfig):
     )
     """The tasks to produce, and for each the path of its template; the content counts, not the
     path."""
-    general_words: Annotated[str, RUNTIME] = "package://florilegium.configs/blacklist.txt"
+    general_words: Annotated[str, CONTENT] = "package://florilegium/configs/blacklist.txt"
     """Path of a list of abstract nouns, which need no evidence."""
 
 

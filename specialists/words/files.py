@@ -1,7 +1,7 @@
 """Reading text files that options name: word lists, vocabularies, prompts.
 
 A path is relative to the current folder. `package://NAME/FILE` is a file of an installed package;
-`package://florilegium.configs/objects.txt` is one of ours, wherever it is installed.
+`package://florilegium/configs/objects.txt` is one of ours, wherever it is installed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from florilegium.engine.core.errors import ConfigError, nearest
 from florilegium.engine.sources.url import package_folder
 
 _PACKAGE = "package://"
-_OURS = "package://florilegium."
+_OURS = "package://florilegium"
 _INSTALLED = Path(__file__).parents[2]
 
 
@@ -34,5 +34,5 @@ def read_text(path: str, what: str) -> tuple[str, str]:
 
 def _hint(path: str) -> str:
     shipped = () if Path(path).is_absolute() else (_INSTALLED / path).parent.glob("*.txt")
-    names = [f"{_OURS}{one.relative_to(_INSTALLED)}" for one in shipped]
-    return nearest(f"{_OURS}{path}", names) if names else "check the path"
+    names = [f"{_OURS}/{one.relative_to(_INSTALLED)}" for one in shipped]
+    return nearest(f"{_OURS}/{path}", names) if names else "check the path"

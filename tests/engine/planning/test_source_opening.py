@@ -222,10 +222,10 @@ def test_paths_within_a_package_are_found(package: Path) -> None:
 
 
 def test_what_florilegium_ships_is_found_in_its_own_package() -> None:
-    found = package_folder("package://florilegium.specialists/tiny_florence2")
+    found = package_folder("package://florilegium/specialists/tiny_florence2")
     assert Path(found, "model.safetensors").is_file()
     with pytest.raises(ConfigError, match="leads out of its package"):
-        package_folder("package://florilegium.specialists/../../pyproject.toml")
+        package_folder("package://florilegium/specialists/../../pyproject.toml")
     with pytest.raises(ConfigError, match="has no 'tests'"):
         package_folder("package://florilegium/tests")
 

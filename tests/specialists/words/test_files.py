@@ -8,7 +8,7 @@ from florilegium.engine.core.errors import ConfigError
 from florilegium.specialists.words.files import read_text
 from tests.conftest import ROOT
 
-SHIPPED = "package://florilegium.configs/blacklist.txt"
+SHIPPED = "package://florilegium/configs/blacklist.txt"
 
 
 def test_a_file_of_the_package_is_found_from_any_folder(
@@ -35,7 +35,7 @@ def test_a_file_of_a_project_is_its_own_and_never_stands_in_for_one_of_the_packa
 def test_a_file_that_is_not_there_is_an_error_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"did you mean '{SHIPPED}'"):
         read_text("configs/blaklist.txt", "word list")
-    with pytest.raises(ConfigError, match=r"has no 'blaklist.txt'.*'blacklist.txt'"):
+    with pytest.raises(ConfigError, match=r"has no 'configs/blaklist.txt'.*'blacklist.txt'"):
         read_text(SHIPPED.replace("blacklist", "blaklist"), "word list")
     (tmp_path / "other.txt").touch()
     with pytest.raises(ConfigError, match="check the path"):
