@@ -1,6 +1,7 @@
 # make demo          build a dataset from sample photographs into out/quickstart
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
-# make test          lint, types, import layering and tests
+# make check         lint, types, import layering and the quick tests (under a minute)
+# make test          lint, types, import layering and all tests
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
 # make test-storage  builds on object storage that fails, at random and anywhere (minutes)
@@ -20,10 +21,14 @@ BIN := .venv/bin
 # Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
 # order: those of the models, which are many and quick, come last and fill both processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+QUICK := tests/engine/core tests/engine/planning tests/engine/storage tests/engine/untrusted \
+	tests/pipelines/commands tests/pipelines/dataset tests/pipelines/diff tests/pipelines/export \
+	tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
+	tests/package/test_contributing.py tests/package/test_repository.py tests/test_florilegium.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo check test test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -32,11 +37,20 @@ refine-demo: .venv/refine.done
 	$(BIN)/florilegium refine configs/known_truth.yaml
 	$(BIN)/florilegium score out/known_truth
 
+define CHECK
+$(BIN)/ruff check .
+$(BIN)/ruff format --check .
+$(BIN)/mypy
+$(BIN)/lint-imports
+endef
+
+# The first run is two minutes longer: mypy has no cache yet.
+check: .venv/test.done
+	$(CHECK)
+	$(PYTEST) $(QUICK)
+
 test: .venv/test.done .venv/torchvision.done
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(CHECK)
 	$(PYTEST)
 	$(BIN)/python -m tests.torchvision
 

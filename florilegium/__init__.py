@@ -74,9 +74,14 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_MODULE_OF[name]), name)
 
 
-if not os.path.isdir(os.path.join(os.path.dirname(__file__), "engine")):
-    raise ImportError(
-        "florilegium/engine is no folder: the checkout was made without symbolic links, as on "
-        "Windows. In it, run `git config core.symlinks true` and `git checkout -- florilegium`, "
-        "or install a wheel instead"
-    )
+def _refuse_without_links() -> None:
+    """Say what to do where a checkout has files instead of links, or a wheel was built from it."""
+    if not os.path.isdir(os.path.join(os.path.dirname(__file__), "engine")):
+        raise ImportError(
+            "florilegium/engine is no folder: the checkout was made without symbolic links, as on "
+            "Windows. In it, run `git config core.symlinks true` and `git checkout -- florilegium`,"
+            " or install a wheel instead"
+        )
+
+
+_refuse_without_links()
