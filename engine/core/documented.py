@@ -53,9 +53,8 @@ def _attributes(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
     for field, text in pairwise(body):
         if not (isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)):
             continue
-        targets = [field.target] if isinstance(field, ast.AnnAssign) else []
+        target: ast.expr | None = field.target if isinstance(field, ast.AnnAssign) else None
         if isinstance(field, ast.Assign):
-            targets = list(field.targets)
-        for target in targets:
-            if isinstance(target, ast.Name) and isinstance(text.value.value, str):
-                yield target.id, inspect.cleandoc(text.value.value)
+            target = field.targets[0]
+        if isinstance(target, ast.Name) and isinstance(text.value.value, str):
+            yield target.id, inspect.cleandoc(text.value.value)

@@ -1,7 +1,6 @@
 """The command line: `florilegium build | plan | submit | train | score | diff | status | ...`.
 
-Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config, 3 the output is being
-written by another command, 4 a refresh was held back. Everything heavy is imported inside a
+Parses, calls, prints and exits with a code of `ExitCode`. Everything heavy is imported inside a
 command, so that `--help` answers at once.
 """
 
@@ -27,6 +26,7 @@ from florilegium.pipelines.commands.export import export
 from florilegium.pipelines.commands.options import err, out
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
+from florilegium.pipelines.terminal.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from florilegium.pipelines.terminal.stopping import Stop
@@ -41,8 +41,6 @@ app = typer.Typer(
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
 """The base class of errors about arguments and options; typer bundles its own click."""
 _SAFE_PATH = "PYTHONSAFEPATH"
-INTERRUPTED = 130
-"""Exit code of shells after Ctrl-C: 128 + SIGINT."""
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -81,7 +79,7 @@ def main() -> None:
 
     with _outside_of_current_folder(), stoppable() as stop:
         code = _run(stop)
-        if stop.is_asked or code == INTERRUPTED:
+        if stop.is_asked or code == ExitCode.INTERRUPTED:
             stop.end()
     sys.exit(code)
 
@@ -94,12 +92,12 @@ def _run(stop: Stop) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return code if isinstance(code, int) else ExitCode.DONE
     except (typer.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except Exception as error:
         if stop.is_asked:
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         if isinstance(error, FlorilegiumError):
             err.error(str(error))
             return _exit_code(error)
@@ -112,7 +110,7 @@ def _unexpected(error: Exception) -> int:
 
     if isinstance(error, _USAGE_ERROR):
         _show_usage(error)
-        return 2
+        return ExitCode.USAGE
     is_of_system = isinstance(error, OSError) and error.errno in CURES
     if is_of_system or is_of_client(error):
         # A file outside of a dataset, such as a plan or an export.
@@ -120,7 +118,7 @@ def _unexpected(error: Exception) -> int:
         err.error(str(storage_error("use", str(name), error)))
     else:
         err.say(redacted("".join(format_exception(error)).rstrip()))
-    return 1
+    return ExitCode.FAILED
 
 
 @contextmanager
@@ -154,5 +152,5 @@ def _show_usage(error: Any) -> None:
 
 def _exit_code(error: FlorilegiumError) -> int:
     if isinstance(error, UsageError):
-        return 2
-    return 3 if isinstance(error, OutputInUse) else 1
+        return ExitCode.USAGE
+    return ExitCode.IN_USE if isinstance(error, OutputInUse) else ExitCode.FAILED
