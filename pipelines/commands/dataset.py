@@ -122,10 +122,3 @@ def report(directory: Directory) -> None:
     folder = Folder(directory)
     draw_again(folder)
     out.say(folder.path(REPORT))
-
-
-def stages() -> None:
-    """List the installed stages: name, input tasks, output tasks, packages they need."""
-    from florilegium.pipelines.commands.tables import print_table, stages_table
-
-    print_table(out, stages_table())

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from textwrap import dedent, indent
 from types import ModuleType
 from typing import Any
 
-from florilegium.engine.core.documented import attribute_docs
+from florilegium.engine.core.documented import attribute_docs, constant_docs
 from florilegium.pipelines.reference.markdown import block, code, heading, link, prose, table
 from florilegium.pipelines.reference.model_schema import joined
 
 MODULES = ("florilegium", "florilegium.testing")
 """The modules of the public API; what their `__all__` does not have may change."""
+_OURS = "florilegium."
+_LONGEST = 90
+"""Characters of a signature on one line."""
 
 
 def api_page() -> str:
@@ -29,7 +34,7 @@ def api_page() -> str:
 def _module(module: ModuleType) -> str:
     names = list(module.__all__)
     text = heading(2, code(module.__name__), "api", module.__name__)
-    text += f"{(module.__doc__ or '').strip()}\n\n"
+    text += f"{docstring(module.__doc__ or '')}\n\n"
     rows = (
         (link(code(name), "api", module.__name__, name), prose(_first_line(getattr(module, name))))
         for name in names
@@ -39,66 +44,75 @@ def _module(module: ModuleType) -> str:
 
 
 def _first_line(found: Any) -> str:
-    is_documented = inspect.isclass(found) or inspect.isroutine(found)
-    doc = inspect.getdoc(found) if is_documented else ""
-    return joined(doc or "").split("\n\n")[0]
+    return joined(_documentation(found)).split("\n\n")[0]
+
+
+def _documentation(found: Any) -> str:
+    """Return the docstring of a class or a function, or that below a constant."""
+    if inspect.isclass(found) or inspect.isroutine(found):
+        return inspect.getdoc(found) or ""
+    for module in [one for name, one in sys.modules.items() if name.startswith(_OURS)]:
+        for name, doc in constant_docs(module).items():
+            if vars(module).get(name) is found:
+                return doc
+    return ""
 
 
 def _entry(module: ModuleType, name: str) -> str:
     found = getattr(module, name)
     text = heading(3, code(name), "api", module.__name__, name)
     if inspect.isclass(found):
-        text += block(f"class {name}{_signature(found)}", "python") + _doc(found)
-        return text + "".join(_members(found))
-    if inspect.isroutine(found):
-        return text + block(f"def {name}{_signature(found)}", "python") + _doc(found)
-    return text + block(f"{name} = {found!r}", "python")
+        text += block(f"class {name}{_signature(found)}", "python")
+    elif inspect.isroutine(found):
+        text += block(f"def {name}{_signature(found)}", "python")
+    else:
+        text += block(f"{name} = {found!r}", "python")
+    text += f"{docstring(_documentation(found))}\n\n"
+    return text + ("".join(_members(found)) if inspect.isclass(found) else "")
 
 
 def _members(owner: type) -> Iterator[str]:
-    """Yield the documented public attributes and methods of a class, as a list."""
+    """Yield the documented public attributes and methods of a class, as a list; not those of other
+    packages' classes that it derives from."""
+    ours = [one for one in owner.__mro__ if one.__module__.startswith(_OURS)]
     docs = attribute_docs(owner)
-    for name in dict.fromkeys([*docs, *dir(owner)]):
-        if name.startswith("_"):
-            continue
+    named = dict.fromkeys(
+        name for one in ours for name in (*vars(one).get("__annotations__", {}), *vars(one))
+    )
+    for name in named:
         member = inspect.getattr_static(owner, name, None)
+        if name.startswith("_") or name == "model_config":
+            continue
         if name in docs:
             yield _member(name, docs[name])
         elif isinstance(member, property):
             yield _member(name, inspect.getdoc(member) or "")
-        elif inspect.isfunction(member) and _is_ours(member):
+        elif inspect.isfunction(member):
             yield _member(f"{name}{_signature(member)}", inspect.getdoc(getattr(owner, name)) or "")
 
 
-def _is_ours(member: Any) -> bool:
-    return str(member.__module__).startswith(f"{MODULES[0]}.")
-
-
 def _member(spelling: str, doc: str) -> str:
-    paragraphs = doc.strip().split("\n\n")
-    body = "\n\n".join(_paragraph(one) for one in paragraphs if one)
-    indented = body.replace("\n", "\n  ")
-    return f"* **{code(spelling)}**\n\n  {indented}\n\n" if body else f"* **{code(spelling)}**\n\n"
+    line = " ".join(spelling.split()).replace("( ", "(").replace(", )", ")")
+    fence = f"* **{code(line)}**\n\n"
+    return f"{fence}{indent(docstring(doc), '  ')}\n\n" if doc else fence
 
 
-def _doc(found: Any) -> str:
-    doc = inspect.getdoc(found) or ""
-    return "".join(f"{_paragraph(one)}\n\n" for one in doc.strip().split("\n\n") if one)
+def docstring(text: str) -> str:
+    """Return a docstring as Markdown: sections such as `Raises:` become lists, and what is indented
+    becomes code."""
+    return "\n\n".join(map(_paragraph, filter(None, text.strip("\n").split("\n\n"))))
 
 
 def _paragraph(text: str) -> str:
-    """Return a paragraph of a docstring; sections such as `Raises:` become lists, and what is
-    indented code."""
-    head, separator, rest = text.partition("\n")
-    if separator and head.rstrip().endswith(":") and rest.startswith("    "):
-        entries = joined_entries(inspect.cleandoc(rest))
-        return "\n".join([f"{head}\n", *(f"* {prose(entry)}" for entry in entries)])
+    head, _, rest = text.partition("\n")
+    if head.rstrip().endswith(":") and rest.startswith("    "):
+        return "\n".join([f"{head}\n", *(f"* {prose(one)}" for one in _entries(dedent(rest)))])
     if text.startswith("    "):
-        return block(inspect.cleandoc(text), "text").rstrip()
+        return block(dedent(text), "text").rstrip()
     return prose(text)
 
 
-def joined_entries(text: str) -> list[str]:
+def _entries(text: str) -> list[str]:
     """Return the entries of a section of a docstring, each on one line."""
     entries: list[str] = []
     for line in text.split("\n"):
@@ -109,15 +123,36 @@ def joined_entries(text: str) -> list[str]:
     return entries
 
 
+class _Written:
+    """An annotation as it stands in the source, which `inspect` would show in quotes."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def _signature(found: Any) -> str:
-    """Return a signature; of a class only where it has one of its own."""
-    is_plain = inspect.isclass(found) and not is_dataclass(found) and "__init__" not in vars(found)
-    if is_plain:
+    """Return a signature, a line for each parameter where it is long; of a class only where it has
+    one of its own."""
+    if inspect.isclass(found) and not is_dataclass(found) and "__init__" not in vars(found):
         return ""
-    try:
-        signature = inspect.signature(found)
-    except (TypeError, ValueError):
-        return ""
-    if inspect.isclass(found):
-        signature = signature.replace(return_annotation=inspect.Signature.empty)
-    return str(signature).replace("'", "")
+    signature = inspect.signature(found)
+    parameters = [
+        one.replace(annotation=_written(one.annotation)) for one in signature.parameters.values()
+    ]
+    returns = signature.empty if inspect.isclass(found) else _written(signature.return_annotation)
+    signature = signature.replace(parameters=parameters, return_annotation=returns)
+    text = str(signature)
+    if len(text) <= _LONGEST:
+        return text
+    end = text[text.rindex(")") :]
+    star = ["*"] if any(one.kind is one.KEYWORD_ONLY for one in parameters) else []
+    positional = [str(one) for one in parameters if one.kind is not one.KEYWORD_ONLY]
+    named = [str(one) for one in parameters if one.kind is one.KEYWORD_ONLY]
+    return "(\n" + "".join(f"    {one},\n" for one in (*positional, *star, *named)) + end
+
+
+def _written(annotation: Any) -> Any:
+    return _Written(annotation.strip("\"'")) if isinstance(annotation, str) else annotation

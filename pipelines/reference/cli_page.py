@@ -88,7 +88,9 @@ def _spelling(name: str, kind: Any, info: ArgumentInfo | OptionInfo) -> str:
     value = info.metavar or _value_of(kind)
     if isinstance(info, ArgumentInfo):
         return info.metavar or name.upper()
-    own = "/".join(info.param_decls or ()) or f"--{name.replace('_', '-')}"
+    # In an annotation the first one stands in the place of the default.
+    given = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]
+    own = "/".join(given) or f"--{name.replace('_', '-')}"
     return f"{own} {value}".rstrip()
 
 

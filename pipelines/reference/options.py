@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from florilegium.engine.core.stage import CONTENT, RUNTIME, THRESHOLD, StageConfig
 from florilegium.pipelines.reference.model_schema import Schema, resolved, schemas_of
 
+_LONGEST = 72
+"""Characters of a key with its value on one line."""
 ANY_NAME = "NAME"
 """Stands for a key that the user chooses, in the names of nested options."""
 
@@ -171,6 +173,15 @@ def yaml_line(value: Any) -> str:
         value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
     )
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def yaml_lines(key: str, value: Any) -> list[str]:
+    """Return a key with its value as YAML: on one line, or where that is long, an entry on each."""
+    line = f"{key}: {yaml_line(value)}"
+    if len(line) <= _LONGEST or not isinstance(value, dict):
+        return [line]
+    inner = (one for name, entry in value.items() for one in yaml_lines(name, entry))
+    return [f"{key}:", *(f"  {one}" for one in inner)]
 
 
 def value_text(schema: Schema, definitions: Schema) -> str:

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from florilegium.engine.core.stage import Stage
-from florilegium.engine.sources.source import Source
-from florilegium.pipelines.export.exporter import Exporter
-from florilegium.pipelines.merge.rules import Rule
 from florilegium.pipelines.reference.api_page import api_page
 from florilegium.pipelines.reference.cli_page import cli_page
 from florilegium.pipelines.reference.config_page import config_page
@@ -19,7 +15,7 @@ from florilegium.pipelines.reference.output_page import (
     output_page,
 )
 from florilegium.pipelines.reference.plugin_pages import plugins_page, tasks_page
-from florilegium.pipelines.reference.plugins import KINDS
+from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES
 
 
 def stages_page() -> str:
@@ -29,7 +25,7 @@ def stages_page() -> str:
         "the same of one stage, also of a plugin. Every stage has the options of `StageConfig`; "
         "what stands at the stage itself counts before what stands in a shared list."
     )
-    return plugins_page(KINDS[Stage], title="Stages", intro=intro, has_changes=True)
+    return plugins_page(STAGES, title="Stages", intro=intro, has_changes=True)
 
 
 def sources_page() -> str:
@@ -38,13 +34,13 @@ def sources_page() -> str:
         "A source lists images and reads them, with first labels. Without `kind`, the URL and the "
         "names that lie there tell the kind."
     )
-    return plugins_page(KINDS[Source], title="Sources", intro=intro)
+    return plugins_page(SOURCES, title="Sources", intro=intro)
 
 
 def rules_page() -> str:
     """Return the page of all merge rules."""
     intro = "A rule decides which annotations the stage `merge` makes of those of its voters."
-    return plugins_page(KINDS[Rule], title="Merge rules", intro=intro)
+    return plugins_page(RULES, title="Merge rules", intro=intro)
 
 
 def exporters_page() -> str:
@@ -53,7 +49,7 @@ def exporters_page() -> str:
         "`florilegium export DIR --format NAME --output FOLDER` writes a finished dataset for "
         "other programs. Options stand in a YAML file (`--config`) or in `--set`."
     )
-    return plugins_page(KINDS[Exporter], title="Export formats", intro=intro)
+    return plugins_page(EXPORT_FORMATS, title="Export formats", intro=intro)
 
 
 PAGES: Mapping[str, Callable[[], str]] = {

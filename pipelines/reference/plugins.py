@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
-from florilegium.engine.core.errors import MissingPackage
+from florilegium.engine.core.errors import MissingPackage, UsageError
 from florilegium.engine.core.stage import Filter, Input, Stage
 from florilegium.engine.planning.registry import (
     absent_packages,
     find_source,
     find_stage,
+    installed_names,
     is_module,
     require_packages,
     source_names,
     stage_names,
 )
-from florilegium.engine.planning.registry import installed_names as names_in
-from florilegium.engine.sources.source import Source
-from florilegium.pipelines.export.exporter import EXPORTERS, Exporter, find_exporter
-from florilegium.pipelines.merge.rules import Rule, RuleOptions, find_rule, rule_names
+from florilegium.pipelines.export.exporter import EXPORTERS, find_exporter
+from florilegium.pipelines.merge.rules import RuleOptions, find_rule, rule_names
 from florilegium.pipelines.reference.model_schema import joined
-from florilegium.pipelines.reference.options import Option, options_of, yaml_line
+from florilegium.pipelines.reference.options import Option, options_of, yaml_lines
 
 INSTALLED = "installed"
 _INDENT = "  "
@@ -54,7 +55,7 @@ class Plugin:
     @property
     def title(self) -> str:
         """The first sentence of the documentation."""
-        return re.split(r"(?<=[.;:]) |\n", self.doc, maxsplit=1)[0]
+        return re.split(r"(?<=\.) |\n", self.doc, maxsplit=1)[0]
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
@@ -70,12 +71,32 @@ class Plugin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A plugin whose entry point is installed and leads to no such class."""
+
+    name: str
+    error: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as JSON values."""
+        return {"name": self.name, "error": self.error}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of plugins: what it is called, which are installed, and what describes one."""
 
     what: str
     names: Callable[[], list[str]]
     describe: Callable[[str], Plugin]
+
+    def all(self) -> Iterator[Plugin | Broken]:
+        """Describe all that are installed, by name."""
+        for name in self.names():
+            try:
+                yield self.describe(name)
+            except UsageError as error:
+                yield Broken(name=name, error=str(error))
 
 
 def stage(use: str) -> Plugin:
@@ -101,20 +122,23 @@ def stage(use: str) -> Plugin:
 
 
 def _stage_facts(name: str, stage_class: type[Stage[Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    made = _made(stage_class)
+    result = made(stage_class)
+    found = None if isinstance(result, str) else result
     yield "kind", (stage_class.section.removesuffix("s"),)
     yield "version", (str(stage_class.version),)
-    reads = stage_class.reads or (made.reads if made else ())
+    reads = stage_class.reads or (found.reads if found else ())
     yield "reads", tuple(map(input_text, reads)) or ("the image alone",)
-    yield "produces", stage_class.produces or (made.produces if made else ())
-    yield "answers one by one about", stage_class.each or (made.each if made else ())
+    yield "produces", stage_class.produces or (found.produces if found else ())
+    yield "answers one by one about", stage_class.each or (found.each if found else ())
     if issubclass(stage_class, Filter):
         yield "measures", stage_class.measured
         yield "a verdict depends on", (_JUDGES_BY[stage_class.judges_by],)
     if family := getattr(stage_class, "family", None):
         yield "model", (f"{family.title}, such as {family.example}",)
         yield "model types", family.model_types
-    yield "packages", tuple(_packages(name, stage_class, made))
+    yield "packages", tuple(_packages(name, stage_class, found))
+    if isinstance(result, str):
+        yield "defaults", (f"it cannot be made with them: {result}",)
 
 
 _JUDGES_BY = {
@@ -131,30 +155,39 @@ def input_text(wanted: Input) -> str:
     return f"{tasks}, if any stage produces it" if wanted.optional else tasks
 
 
-def _made(stage_class: type[Stage[Any]]) -> Stage[Any] | None:
-    """Return the stage with the defaults of its options; `None` if some have to be given."""
+def made(stage_class: type[Stage[Any]]) -> Stage[Any] | str:
+    """Return the stage with the defaults of its options, or why it cannot be made with them."""
     try:
         return stage_class(stage_class.Config())
-    except (ValidationError, ValueError):
-        return None
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong)
+    except Exception as error:  # a plugin may raise anything
+        return str(error) or repr(error)
 
 
-def _packages(name: str, stage_class: type[Stage[Any]], made: Stage[Any] | None) -> Iterator[str]:
-    """Yield what the stage needs beyond the base installation, and whether it is there."""
-    absent = [str(one) for one in absent_packages(name, made)] if made else []
-    if made is None:
-        try:
-            require_packages(name, stage_class)
-        except MissingPackage as error:
-            absent = [str(error)]
+def _packages(name: str, stage_class: type[Stage[Any]], found: Stage[Any] | None) -> Iterator[str]:
+    """Yield what the stage needs beyond the base installation, and what of that is missing."""
+    if found:
+        absent = [str(one) for one in absent_packages(name, found)]
+    else:
+        absent = list(_absent(name, stage_class))
     if stage_class.extra or stage_class.needs:
-        bundle = [f"extra `{stage_class.extra}`"] if stage_class.extra else []
+        bundle = f"extra `{stage_class.extra}`" if stage_class.extra else ""
+        packages = ", ".join(stage_class.needs)
         state = [] if absent else [INSTALLED]
-        yield ": ".join([*bundle, ", ".join([*stage_class.needs, *state])])
+        yield ": ".join(filter(None, [bundle, packages, *state]))
     yield from absent
     family = getattr(stage_class, "family", None)
     if family is not None and family.needs_torchvision:
         yield f"extra `torchvision` for models of type {', '.join(family.needs_torchvision)}"
+
+
+def _absent(name: str, stage_class: type[Stage[Any]]) -> Iterator[str]:
+    try:
+        require_packages(name, stage_class)
+    except MissingPackage as error:
+        yield str(error)
 
 
 def source(kind: str) -> Plugin:
@@ -224,13 +257,12 @@ def exporter(name: str) -> Plugin:
     )
 
 
-KINDS: Mapping[type, Kind] = {
-    Stage: Kind(what="stage", names=stage_names, describe=stage),
-    Source: Kind(what="source", names=source_names, describe=source),
-    Rule: Kind(what="merge rule", names=rule_names, describe=rule),
-    Exporter: Kind(what="export format", names=lambda: names_in(EXPORTERS), describe=exporter),
-}
-"""The kinds of plugins that have options, by the class that they derive from."""
+STAGES = Kind(what="stage", names=stage_names, describe=stage)
+SOURCES = Kind(what="source", names=source_names, describe=source)
+RULES = Kind(what="merge rule", names=rule_names, describe=rule)
+EXPORT_FORMATS = Kind(
+    what="export format", names=partial(installed_names, EXPORTERS), describe=exporter
+)
 
 
 def _name_of(use: str) -> str:
@@ -248,19 +280,14 @@ def _values(model: type[BaseModel], options: tuple[Option, ...]) -> Iterator[tup
             examples = model.model_fields[option.name].examples
             yield option.name, examples[0] if examples else option.name.upper()
         elif option.owner is model and option.default not in _EMPTY:
-            yield option.name, _Yaml(option.default)
+            yield option.name, yaml.safe_load(option.default)
 
 
-class _Yaml(str):
-    """A text that is YAML already."""
-
-
-def _nested(keys: list[str], values: Any) -> str:
+def _nested(keys: list[str], values: Iterable[tuple[str, Any]]) -> str:
     """Return YAML in which the values stand under keys within keys."""
     lines = [f"{_INDENT * depth}{key}:" for depth, key in enumerate(keys)]
     for key, value in values:
-        text = value if isinstance(value, _Yaml) else yaml_line(value)
-        lines.append(f"{_INDENT * len(keys)}{key}: {text}")
+        lines += (f"{_INDENT * len(keys)}{line}" for line in yaml_lines(key, value))
     return "".join(f"{line}\n" for line in lines)
 
 
