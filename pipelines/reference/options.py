@@ -25,14 +25,14 @@ ANY_NAME = "NAME"
 class Change(StrEnum):
     """What a new value of a stage's option costs."""
 
-    NOTHING = "nothing"
-    """No answer changes, nothing is asked again."""
-    VERDICTS = "verdicts"
-    """Verdicts are made again from stored measurements. Only stages that are asked about what
-    passes are asked, about what passes now and did not before."""
-    CONTENT = "by content"
-    """Nothing if the content is the same, wherever it lies; with other content, as `answers`."""
-    ANSWERS = "answers"
+    NOTHING = "free"
+    """No answer changes, and nothing is asked again."""
+    VERDICTS = "judged again"
+    """Verdicts are made again from stored measurements. Of other stages, only those that are asked
+    about what passes are asked, about what passes now and did not before."""
+    CONTENT = "asked again if the content differs"
+    """The same content elsewhere is free. Other content is asked again, as below."""
+    ANSWERS = "asked again"
     """The stage, and all stages that read it, are asked again about all samples."""
 
 
@@ -81,19 +81,22 @@ def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
     names, definitions = schemas_of([model])
     schema = definitions[names[model]]
     order = [*model.__mro__]
-    fields = sorted(model.model_fields, key=lambda name: order.index(_owner(model, name)))
+    fields = sorted(model.model_fields, key=lambda name: order.index(owner_of(model, name)))
     return tuple(
-        _option(name, schema, definitions, owner=_owner(model, name), change=_change(model, name))
+        _option(
+            name, schema, definitions, owner=owner_of(model, name), change=change_of(model, name)
+        )
         for name in fields
     )
 
 
-def _owner(model: type[BaseModel], name: str) -> type[BaseModel]:
+def owner_of(model: type[BaseModel], name: str) -> type[BaseModel]:
     """Return the class that declares a field, the one that is looked at first."""
     return next(one for one in model.__mro__ if name in vars(one).get("__annotations__", {}))
 
 
-def _change(model: type[BaseModel], name: str) -> Change | None:
+def change_of(model: type[BaseModel], name: str) -> Change | None:
+    """Return what a new value of an option costs; `None` where it is not one of a stage."""
     if not issubclass(model, StageConfig):
         return None
     marks = model.model_fields[name].metadata

@@ -44,7 +44,8 @@ def change_lines() -> Iterator[str]:
     """Yield what each cost of a change means."""
     docs = attribute_docs(Change)
     for change in Change:
-        yield _wrapped(joined(docs[change.name]), first=f"{_INDENT}{change:12}", left=14)
+        yield f"{_INDENT}{change}"
+        yield _wrapped(joined(docs[change.name]), first=_INDENT * 3, left=6)
 
 
 def _fact(name: str, lines: tuple[str, ...]) -> Iterator[str]:
