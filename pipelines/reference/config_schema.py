@@ -68,8 +68,9 @@ def _run() -> Schema:
     stages = {name: find_stage(name) for name in stage_names()}
     sources = {name: find_source(name).Config for name in source_names()}
     sections: list[type[BaseModel]] = [RefineOptions, RefreshOptions, TrainConfig]
-    chosen = [*(stage.Config for stage in stages.values()), *sources.values(), RunConfig]
-    names, definitions = schemas_of([*sections, *chosen])
+    entries: list[type[BaseModel]] = [RunConfig, *sources.values()]
+    entries += (stage.Config for stage in stages.values())
+    names, definitions = schemas_of([*sections, *entries])
     root = definitions[names[RunConfig]]
     ours = {
         **_stages(stages, {name: definitions[names[one.Config]] for name, one in stages.items()}),
@@ -86,7 +87,7 @@ def _run() -> Schema:
         keys[section] = {"description": keys[section]["description"], **_reference(section)}
     keys["refine"] = _reference(names[RefineOptions])
     keys["refresh"] = {"anyOf": [_reference(names[RefreshOptions]), {"type": "null"}]}
-    used = {names[model] for model in chosen}
+    used = {names[model] for model in entries}
     rest = {name: one for name, one in definitions.items() if name not in used}
     # Source and output may be given on the command line.
     rules = {"required": ["specialists"], "not": {"required": ["refine", "refresh"]}}

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from florilegium.engine.core.stage import CONTENT, RUNTIME, THRESHOLD, StageConfig
+from florilegium.engine.core.stage import CONTENT, RUNTIME, THRESHOLD, Marker, StageConfig
 from florilegium.pipelines.reference.model_schema import Schema, resolved, schemas_of
 
 _LONGEST = 72
@@ -100,7 +100,7 @@ def change_of(model: type[BaseModel], name: str) -> Change | None:
     if not issubclass(model, StageConfig):
         return None
     marks = model.model_fields[name].metadata
-    return next((_CHANGES[mark] for mark in marks if mark in _CHANGES), Change.ANSWERS)
+    return next((_CHANGES[one] for one in marks if isinstance(one, Marker)), Change.ANSWERS)
 
 
 def _option(
