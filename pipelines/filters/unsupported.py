@@ -48,7 +48,7 @@ class UnsupportedConfig(StageConfig):
     """Objects without a mention in a caption, at most."""
     specialists: tuple[str, ...] = ()
     """Specialists whose captions are judged though they were not merged."""
-    general_words: Annotated[str, CONTENT] = "configs/blacklist.txt"
+    general_words: Annotated[str, CONTENT] = "package://florilegium/configs/blacklist.txt"
     """Path of a list of nouns that name no object, and need no evidence."""
 
 

@@ -42,7 +42,7 @@ class OpenVocabularyConfig(PretrainedConfig):
     model: Annotated[str, CONTENT] = "google/owlv2-large-patch14-ensemble"
     """A folder, `package://NAME/FOLDER` or a hub id: an OWLv2, OWL-ViT, OmDet-Turbo, Grounding DINO
     or MM-Grounding-DINO."""
-    classes: Annotated[Names, CONTENT] = "configs/objects.txt"
+    classes: Annotated[Names, CONTENT] = "package://florilegium/configs/objects.txt"
     """Names to detect in every image: a list, names with their phrases (the best phrase counts), or
     a text file of either, one `name` or `name: phrase, phrase` per line. May be empty. The content
     counts, not the path."""

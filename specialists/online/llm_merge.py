@@ -29,6 +29,7 @@ from florilegium.specialists.online.annotator import (
 )
 from florilegium.specialists.online.chat import Message
 from florilegium.specialists.online.context import context_of
+from florilegium.specialists.online.prompts import SHIPPED
 from florilegium.specialists.words.english import english_revision
 from florilegium.specialists.words.evidence import (
     EVIDENCE_TASKS,
@@ -44,15 +45,15 @@ class LlmMergeConfig(AnnotatorConfig):
 
     prompts: Annotated[dict[str, str], CONTENT, NamesAmong(CAPTION_TASKS)] = Field(
         default={
-            "caption": "configs/prompts/merge_caption.txt",
-            "detailed_caption": "configs/prompts/merge_detailed_caption.txt",
-            "more_detailed_caption": "configs/prompts/merge_more_detailed_caption.txt",
+            "caption": f"{SHIPPED}/merge_caption.txt",
+            "detailed_caption": f"{SHIPPED}/merge_detailed_caption.txt",
+            "more_detailed_caption": f"{SHIPPED}/merge_more_detailed_caption.txt",
         },
         min_length=1,
     )
     """The tasks to produce, and for each the path of its template; the content counts, not the
     path."""
-    general_words: Annotated[str, CONTENT] = "configs/blacklist.txt"
+    general_words: Annotated[str, CONTENT] = "package://florilegium/configs/blacklist.txt"
     """Path of a list of abstract nouns, which need no evidence."""
 
 

@@ -25,7 +25,7 @@ from florilegium.specialists.words.vocabulary import Names, Vocabulary, vocabula
 class ImageTagsConfig(ImageTextConfig):
     """Options of `image_tags`."""
 
-    vocabulary: Annotated[Names, CONTENT] = "configs/objects.txt"
+    vocabulary: Annotated[Names, CONTENT] = "package://florilegium/configs/objects.txt"
     """The names: a list, names with their phrases, or a text file of either, one `name` or `name:
     phrase, phrase` per line. The content counts, not the path."""
     templates: tuple[str, ...] = Field(default=("This is a photo of {}.",), min_length=1)
