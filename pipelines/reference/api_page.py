@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import groupby
 from textwrap import dedent, indent
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,8 @@ from florilegium.pipelines.reference.model_schema import joined
 MODULES = ("florilegium", "florilegium.testing")
 """The modules of the public API; what their `__all__` does not have may change."""
 _OURS = "florilegium."
+_SECTIONS = ("Args:", "Returns:", "Yields:", "Raises:")
+_INDENTED = "    "
 _LONGEST = 90
 """Characters of a signature on one line."""
 
@@ -100,15 +103,20 @@ def _member(spelling: str, doc: str) -> str:
 def docstring(text: str) -> str:
     """Return a docstring as Markdown: sections such as `Raises:` become lists, and what is indented
     becomes code."""
-    return "\n\n".join(map(_paragraph, filter(None, text.strip("\n").split("\n\n"))))
+    paragraphs = text.strip("\n").split("\n\n")
+    parts: list[str] = []
+    for is_code, group in groupby(paragraphs, key=lambda one: one.startswith(_INDENTED)):
+        if is_code:
+            parts.append(block(dedent("\n\n".join(group)), "python").rstrip())
+        else:
+            parts += map(_paragraph, filter(None, group))
+    return "\n\n".join(parts)
 
 
 def _paragraph(text: str) -> str:
     head, _, rest = text.partition("\n")
-    if head.rstrip().endswith(":") and rest.startswith("    "):
+    if head in _SECTIONS:
         return "\n".join([f"{head}\n", *(f"* {prose(one)}" for one in _entries(dedent(rest)))])
-    if text.startswith("    "):
-        return block(dedent(text), "text").rstrip()
     return prose(text)
 
 
