@@ -109,9 +109,9 @@ def package_folder(url: str) -> str:
         raise ConfigError(f"{shown}: no package {cut(top)} is installed here; install it with pip")
     tops = [Path(base) for base in spec.submodule_search_locations or ()]
     bases = [one.joinpath(*below) for one in tops]
-    for one, base in zip(tops, bases, strict=True):
+    for base in bases:
         if os.path.exists(base / folder):
-            if not (base / folder).resolve().is_relative_to(one.resolve()):
+            if not (base / folder).resolve().is_relative_to(base.resolve()):
                 raise ConfigError(f"{cut(url)} is a link out of its package: give the path itself")
             return str(base / folder)
     fs, _ = file_system(str(bases[0] if bases else "."))

@@ -17,7 +17,7 @@ class Florence2Config(LoadingConfig):
     """Options of `florence2`: weights, tasks, search."""
 
     model: Annotated[str | tuple[str, ...], RUNTIME] = (
-        "package://florilegium/specialists/tiny_florence2"
+        "package://florilegium.specialists/tiny_florence2"
     )
     """A folder, `package://NAME/FOLDER` or a hub id, such as `florence-community/Florence-2-base`.
     A list is for cross-fitting: a sample of fold i (`fold_of`) is labelled by the i-th model, which
