@@ -26,7 +26,7 @@ extensions = ["myst_parser", "sphinx_copybutton"]
 exclude_patterns = ["examples/*/**"]
 nitpicky = True
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
