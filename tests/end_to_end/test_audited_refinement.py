@@ -15,7 +15,7 @@ from florilegium.pipelines.shape_world.score.measure import truth_of
 from tests.end_to_end.conftest import Command
 from tests.end_to_end.refinement import SCENES, write_refinement
 
-TINY = "package://specialists/tiny_florence2"
+TINY = "package://florilegium/specialists/tiny_florence2"
 TASKS = ["object_detection", "caption"]
 SPECIALISTS = {
     "shapes_colour": {},
