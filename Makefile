@@ -80,7 +80,8 @@ mutants: .venv/mutants.done
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/test.done
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs out/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet \
+		--fresh-env --write-all docs out/docs
 
 pictures: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
