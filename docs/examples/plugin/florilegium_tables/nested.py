@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from florilegium import THRESHOLD, Filter, Statements, StageConfig, Verdicts, one_of
+from florilegium import THRESHOLD, Filter, StageConfig, Statements, Verdicts, one_of
 
 INSIDE_ANOTHER = "inside_another"
 
