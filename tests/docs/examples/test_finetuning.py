@@ -27,11 +27,11 @@ def test_the_validation_loss_falls_and_the_result_is_a_checkpoint(
     finetune = script(NAME)
     options = [
         *("--model", str(ROOT / "specialists" / "tiny_florence2")),
-        *("--output", str(tmp_path / "tuned"), "--epochs", "2", "--learning-rate", "3e-4"),
+        *("--output", str(tmp_path / "tuned"), "--epochs", "1", "--learning-rate", "1e-3"),
     ]
     losses = finetune.finetune(finetune.arguments_of([str(tmp_path / "jsonl"), *options]))
-    assert losses[2] < losses[1] < 0.8 * losses[0]
-    assert "epoch 2: validation loss" in capsys.readouterr().out
+    assert losses[1] < 0.7 * losses[0]
+    assert "epoch 1: validation loss" in capsys.readouterr().out
     folders = [str(tmp_path / name) for name in ("jsonl", "tuned", "again")]
     words = [folders[0], "--model", folders[1], "--output", folders[2], "--epochs", "0"]
     assert finetune.finetune(finetune.arguments_of(words)) == pytest.approx(losses[-1:])
