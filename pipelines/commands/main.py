@@ -27,6 +27,7 @@ from florilegium.pipelines.commands.export import export
 from florilegium.pipelines.commands.options import err, out
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
+from florilegium.pipelines.commands.try_stage import try_stage
 
 if TYPE_CHECKING:
     from florilegium.pipelines.terminal.stopping import Stop
@@ -67,11 +68,13 @@ def program(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(build, refresh, plan, submit, refine, train, score, diff, export),
-    *(status, verify, sign, clean, why, report, stages),
+    *(status, verify, sign, clean, why, report, stages, try_stage),
 )
 """In the order of `--help`."""
+_NAMES = {try_stage: "try"}
+"""Names that a function of Python cannot have."""
 for _command in _COMMANDS:
-    app.command()(_command)
+    app.command(_NAMES.get(_command))(_command)
 app.add_typer(jobs, name="job")
 
 
