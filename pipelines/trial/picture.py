@@ -116,8 +116,7 @@ def _draw_outlines(pixels: np.ndarray, region: _Region) -> None:
     share = _FILL_OF_MASK if region.annotation.mask_rle else _FILL
     filled = pixels[inside == 1] * (1 - share) + np.array(rgb) * share
     pixels[inside == 1] = filled.astype(np.uint8)
-    thickness = 2 if region.is_kept else 1
-    cv2.polylines(pixels, region.outlines, True, rgb, thickness, cv2.LINE_AA)
+    cv2.polylines(pixels, region.outlines, True, rgb, 2, cv2.LINE_AA)
 
 
 def _draw_chips(picture: Image.Image, regions: Sequence[_Region], canvas: Canvas) -> None:
@@ -152,7 +151,7 @@ def _with_texts(
     if not lines:
         return picture
     if len(lines) > MAX_LINES:
-        lines[MAX_LINES:] = [("... the table has the others", GREY)]
+        lines[MAX_LINES - 1 :] = [("... the table has the others", GREY)]
     height = picture.height + len(lines) * _LINE + 2 * _MARGIN
     whole = Image.new("RGB", (picture.width, height), "white")
     whole.paste(picture)

@@ -14,6 +14,7 @@ from florilegium.engine.planning.draft import all_of, draft_of, revisions_of
 from florilegium.engine.planning.graph import Graph, Node, plan
 from florilegium.engine.planning.plugins import search_for_plugins
 from florilegium.engine.planning.registry import find_stage
+from florilegium.engine.untrusted.escaped import cut
 from florilegium.pipelines.trial.given import GIVEN
 
 Options = dict[str, Any]
@@ -69,6 +70,9 @@ def select(
 
 
 def _with_overrides(options: Options, overrides: Sequence[str]) -> Options:
+    for one in overrides:
+        if "=" not in one:
+            raise UsageError(f"--set {cut(one)}: write KEY=VALUE, an option of the stage")
     dotted = [f"{_STAGE}.{one}" for one in overrides]
     document = load_document(None, changes={_STAGE: deepcopy(options)}, overrides=dotted)
     return dict(document[_STAGE])

@@ -19,7 +19,10 @@ from florilegium.engine.execution import worker as worker_module
 from florilegium.engine.execution.worker import Ran, Worker
 from florilegium.engine.planning.config import RunConfig, RunnerConfig
 from florilegium.engine.planning.graph import Node
+from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.results import judging, publication
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard import Shard, ShardBytes
 from florilegium.engine.results.shard_files import read_rows
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.untrusted.traces import message_of, traceback_of
@@ -30,6 +33,9 @@ from florilegium.pipelines.trial.selection import Selection, select
 
 _PASS_ON = (__file__, worker_module.__file__, judging.__file__, publication.__file__)
 """Files that only pass a call on to a stage: tracebacks leave them out."""
+
+Calls = dict[str, list[Ran]]
+"""What each stage answered, by its name, one call for each image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,39 +155,22 @@ def run_trial(prepared: Prepared, *, on_step: Callable[[str], None]) -> Trial:
     base_mib = peak_mib()
     output = Folder(config.output)
     worker = Worker(config, selection.graph, layers=Folder(config.layers_url), output=output)
-    calls: dict[str, list[Ran]] = {node.name: [] for node in selection.graph.layered}
+    calls: Calls = {node.name: [] for node in selection.graph.layered}
     load_s: dict[str, float] = {}
-    for name in calls:
-        on_step(f"loading {name}")
-        with _timed(load_s, name), _explained(f"stage {name!r} cannot be loaded"):
+    images: list[TriedImage] = []
+    with _with_traceback():
+        for name in calls:
+            on_step(f"loading {name}")
+            began = perf_counter()
             worker.load([name])
-    tried: list[TriedImage] = []
-    for spec in prepared.images.specs:
-        work, images = worker.open(spec, previous_digest="", retry=False)
-        for name, earlier in calls.items():
-            on_step(f"asking {name}")
-            ran = [worker.run(work, images, [name], [one]) for one in work.todo.get(name, ())]
-            worker.store(work, [name], *(one.part for one in ran))
-            earlier += ran
-        on_step("judging")
-        with _explained("the filters cannot judge"):
-            stats = worker.publish(work, images, [])
-        data = {one.key: bytes(images[n]) for n, one in enumerate(work.shard.records)}
-        rows = _rows(read_rows(output, stats.name), selection.node)
-        letters = {letter.key: letter for letter in stats.dead_letters}
-        tried += [
-            TriedImage(
-                name=prepared.images.names[entry.key],
-                key=entry.key,
-                rows=tuple(rows.get(entry.key, ())),
-                data=data.get(entry.key),
-                failure=letters.get(entry.key),
-            )
-            for entry in spec.entries
-        ]
+            load_s[name] = perf_counter() - began
+        for spec in prepared.images.specs:
+            answered = _ask(worker, spec, calls, on_step)
+            rows = _rows(read_rows(output, answered.stats.name), selection.node)
+            images += _tried(spec, prepared.images, answered, rows)
     return Trial(
         node=selection.node,
-        images=tuple(tried),
+        images=tuple(images),
         costs=tuple(
             _cost(node, load_s[node.name], calls[node.name]) for node in selection.graph.layered
         ),
@@ -189,6 +178,47 @@ def run_trial(prepared: Prepared, *, on_step: Callable[[str], None]) -> Trial:
         peak_mib=peak_mib(),
         gpu_mib=gpu_memory().get("gpu_mib", 0.0),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answered:
+    """A shard that was annotated, with the bytes of its images."""
+
+    shard: Shard
+    images: ShardBytes
+    stats: ShardStats
+
+
+def _ask(
+    worker: Worker, spec: ShardSpec, calls: Calls, on_step: Callable[[str], None]
+) -> _Answered:
+    """Ask the stages about the images of a shard, one image a call, and publish it."""
+    work, images = worker.open(spec, previous_digest="", retry=False)
+    for name, samples in work.todo.items():
+        on_step(f"asking {name}")
+        ran = [worker.run(work, images, [name], [sample]) for sample in samples]
+        worker.store(work, [name], *(one.part for one in ran))
+        calls[name] += ran
+    on_step("judging")
+    return _Answered(shard=work.shard, images=images, stats=worker.publish(work, images, []))
+
+
+def _tried(
+    spec: ShardSpec,
+    given: Images,
+    answered: _Answered,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Iterator[TriedImage]:
+    data = {one.key: answered.images[n] for n, one in enumerate(answered.shard.records)}
+    letters = {letter.key: letter for letter in answered.stats.dead_letters}
+    for key in (entry.key for entry in spec.entries):
+        yield TriedImage(
+            name=given.names[key],
+            key=key,
+            rows=tuple(rows.get(key, ())),
+            data=bytes(data[key]) if key in data else None,
+            failure=letters.get(key),
+        )
 
 
 def _rows(table: pa.Table, node: Node[Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -213,14 +243,7 @@ def _cost(node: Node[Any], load_s: float, ran: Sequence[Ran]) -> StageCost:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    began = perf_counter()
-    yield
-    seconds[name] = perf_counter() - began
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _with_traceback() -> Iterator[None]:
     """Turn an unforeseen error of a stage into one with its traceback.
 
     Raises:
@@ -228,9 +251,13 @@ def _explained(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        cause = error.__cause__ if isinstance(error, FlorilegiumError) else error
-        if cause is None:
+    except RunError as error:
+        if error.__cause__ is None:
             raise
-        reason = f"{type(cause).__name__}: {message_of(cause)}"
-        raise RunError(f"{what}: {reason}\n{traceback_of(cause, above=_PASS_ON)}") from error
+        trace = traceback_of(error.__cause__, above=_PASS_ON)
+        raise RunError(f"{error}\n{trace}") from error
+    except FlorilegiumError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {message_of(error)}"
+        raise RunError(f"{reason}\n{traceback_of(error, above=_PASS_ON)}") from error
