@@ -7,6 +7,8 @@
 # make chaos         builds while nodes come and go, workers and drivers are killed (a quarter of an hour)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
+# make docs          the documentation, into out/docs/index.html
+# make pictures      the pictures in the documentation again (needs chromium)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
@@ -21,7 +23,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-security test-cluster test-storage chaos test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo test test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -39,7 +41,7 @@ test: .venv/test.done .venv/torchvision.done
 	$(BIN)/python -m tests.torchvision
 
 # Beside the quick attacks among the other tests, those that take minutes. With ATTACKS_TABLE=FILE
-# the table is written there, too, as README quotes it.
+# the table is written there, too, as docs/explanation/reliability.md quotes it.
 test-security: .venv/test.done
 	$(PYTEST) -p tests.security.table -m attack tests tests/security
 
@@ -62,6 +64,14 @@ test-extras:
 
 mutants: .venv/mutants.done
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only $(ONLY))
+
+docs: .venv/test.done
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs out/docs
+
+pictures: .venv/demo.done
+	$(BIN)/florilegium build configs/quickstart.yaml
+	$(BIN)/python docs/pictures/diagram.py
+	$(BIN)/python docs/pictures/screenshot.py
 
 bench: .venv/test.done
 	$(BIN)/python -m tests.benchmarks

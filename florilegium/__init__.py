@@ -12,6 +12,7 @@ links to those at the top; an installation has them as real folders.
 
 from __future__ import annotations
 
+import os.path
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -63,3 +64,11 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULE_OF[name]), name)
+
+
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "engine")):
+    raise ImportError(
+        "florilegium/engine is no folder: the checkout was made without symbolic links, as on "
+        "Windows. In it, run `git config core.symlinks true` and `git checkout -- florilegium`, "
+        "or install a wheel instead"
+    )

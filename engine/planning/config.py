@@ -212,7 +212,7 @@ def load_document(
     """
     document = read_yaml_file(path) if path else {}
     if not isinstance(document, dict):
-        raise ConfigError(f"{path} must hold a mapping; see the examples in configs/")
+        raise ConfigError(f"{path} must hold a mapping; `florilegium configs` lists examples")
     document.update(changes or {})
     if isinstance(document.get("runner"), str):
         document["runner"] = {"kind": document["runner"]}

@@ -22,8 +22,10 @@ from florilegium.engine.core.errors import FlorilegiumError, OutputInUse, UsageE
 from florilegium.engine.core.redaction import redacted
 from florilegium.pipelines.commands.build import build, plan
 from florilegium.pipelines.commands.cluster import jobs, submit
+from florilegium.pipelines.commands.configs import configs
 from florilegium.pipelines.commands.dataset import clean, report, sign, stages, status, verify, why
 from florilegium.pipelines.commands.export import export
+from florilegium.pipelines.commands.new import new
 from florilegium.pipelines.commands.options import err, out
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
@@ -68,7 +70,8 @@ def program(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(build, refresh, plan, submit, refine, train, score, diff, export),
-    *(status, verify, sign, clean, why, report, stages, try_stage),
+    *(status, verify, sign, clean, why, report),
+    *(stages, configs, new, try_stage),
 )
 """In the order of `--help`."""
 _NAMES = {try_stage: "try"}

@@ -13,6 +13,7 @@ from florilegium.engine.core.errors import UsageError
 from florilegium.pipelines.commands.build import prepared, print_summary
 from florilegium.pipelines.commands.options import (
     Check,
+    ConfigFile,
     DryRun,
     MaxDeadLetterShare,
     NoPlugins,
@@ -38,7 +39,7 @@ EXIT_HELD_BACK = 4
 
 
 def refresh(
-    config: Annotated[Path, typer.Argument(help="A YAML file, perhaps with a `refresh` section.")],
+    config: ConfigFile,
     source: SourceOption = None,
     output: OutputOption = None,
     runner: RunnerOption = None,

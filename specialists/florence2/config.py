@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.errors import nearest
-from florilegium.engine.core.stage import RUNTIME
+from florilegium.engine.core.stage import CONTENT
 from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
 from florilegium.specialists.florence2.mirror import MIRRORED_TASKS
 from florilegium.specialists.pretrained.config import LoadingConfig
@@ -16,7 +16,7 @@ from florilegium.specialists.pretrained.config import LoadingConfig
 class Florence2Config(LoadingConfig):
     """Options of `florence2`: weights, tasks, search."""
 
-    model: Annotated[str | tuple[str, ...], RUNTIME] = (
+    model: Annotated[str | tuple[str, ...], CONTENT] = (
         "package://florilegium/specialists/tiny_florence2"
     )
     """A folder, `package://NAME/FOLDER` or a hub id, such as `florence-community/Florence-2-base`.

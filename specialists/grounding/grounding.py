@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.engine.core.stage import CONTENT, Input, Specialist, StageConfig, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS, checked_captions
 from florilegium.specialists.detection.grounding_dino import (
     GroundedBoxes,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class GroundingConfig(PretrainedConfig):
     """Options of `grounding`."""
 
-    model: Annotated[str, RUNTIME] = "IDEA-Research/grounding-dino-base"
+    model: Annotated[str, CONTENT] = "IDEA-Research/grounding-dino-base"
     """A folder, `package://NAME/FOLDER` or a hub id: a Grounding DINO or MM-Grounding-DINO."""
     captions: Annotated[tuple[str, ...], AfterValidator(checked_captions)] = Field(
         default=CAPTION_TASKS, min_length=1
