@@ -30,6 +30,7 @@ from florilegium.pipelines.commands.reference import exporters, rules, schema, s
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
 from florilegium.pipelines.terminal.exit_codes import ExitCode
+from florilegium.pipelines.commands.try_stage import try_stage
 
 if TYPE_CHECKING:
     from florilegium.pipelines.terminal.stopping import Stop
@@ -69,11 +70,14 @@ def program(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(build, refresh, plan, submit, refine, train, score, diff, export),
     *(status, verify, sign, clean, why, report),
-    *(stages, sources, rules, exporters, schema, configs, new),
+    *(stages, sources, rules, exporters, schema, configs),
+    *(new, try_stage),
 )
 """In the order of `--help`."""
+_NAMES = {try_stage: "try"}
+"""Names that a function of Python cannot have."""
 for _command in _COMMANDS:
-    app.command()(_command)
+    app.command(_NAMES.get(_command))(_command)
 app.add_typer(jobs, name="job")
 
 
