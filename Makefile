@@ -18,10 +18,12 @@ BIN := .venv/bin
 # Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
 # order: those of the models, which are many and quick, come last and fill both processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt --editable
+# pip would compile one file after another; some are templates, which do not compile.
+COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 
-.PHONY: demo refine-demo test test-security test-cluster test-storage chaos test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo test suite types torchvision test-security test-cluster test-storage chaos test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -33,10 +35,18 @@ refine-demo: .venv/refine.done
 test: .venv/test.done .venv/torchvision.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs 2 suite types torchvision
+
+# Two at a time: the suite takes longest, the others run beside it one after another.
+suite: .venv/test.done
+	$(PYTEST)
+
+types: .venv/test.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST)
-	$(BIN)/python -m tests.torchvision
+
+torchvision: .venv/torchvision.done
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torchvision -q
 
 # Beside the quick attacks among the other tests, those that take minutes. With ATTACKS_TABLE=FILE
 # the table is written there, too, as README quotes it.
@@ -88,14 +98,17 @@ clean:
 
 .venv/demo.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,photographs]'
+	$(COMPILE)
 	touch $@
 
 .venv/refine.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,refine]'
+	$(COMPILE)
 	touch $@
 
 .venv/test.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,photographs,refine,online,azure,s3,metrics,tracing,lineage,dev,docs]'
+	$(COMPILE)
 	touch $@
 
 .venv/mutants.done: .venv/test.done
