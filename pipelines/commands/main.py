@@ -29,8 +29,8 @@ from florilegium.pipelines.commands.options import err, out
 from florilegium.pipelines.commands.reference import exporters, rules, schema, sources, stages
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
-from florilegium.pipelines.terminal.exit_codes import ExitCode
 from florilegium.pipelines.commands.try_stage import try_stage
+from florilegium.pipelines.terminal.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from florilegium.pipelines.terminal.stopping import Stop
