@@ -25,10 +25,12 @@ QUICK := tests/engine/core tests/engine/planning tests/engine/storage tests/engi
 	tests/pipelines/commands tests/pipelines/dataset tests/pipelines/diff tests/pipelines/export \
 	tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
 	tests/package/test_contributing.py tests/package/test_repository.py tests/test_florilegium.py
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt --editable
+# pip would compile one file after another; some are templates, which do not compile.
+COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 
-.PHONY: demo refine-demo check test test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -37,22 +39,27 @@ refine-demo: .venv/refine.done
 	$(BIN)/florilegium refine configs/known_truth.yaml
 	$(BIN)/florilegium score out/known_truth
 
-define CHECK
-$(BIN)/ruff check .
-$(BIN)/ruff format --check .
-$(BIN)/mypy
-$(BIN)/lint-imports
-endef
-
 # The first run is two minutes longer: mypy has no cache yet.
-check: .venv/test.done
-	$(CHECK)
+check: style types
 	$(PYTEST) $(QUICK)
 
-test: .venv/test.done .venv/torchvision.done
-	$(CHECK)
+test: .venv/torchvision.done style
+	@$(MAKE) --no-print-directory --jobs 2 suite types torchvision
+
+# Two at a time: the suite takes longest, the others run beside it one after another.
+suite: .venv/test.done
 	$(PYTEST)
-	$(BIN)/python -m tests.torchvision
+
+style: .venv/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/test.done
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+torchvision: .venv/torchvision.done
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torchvision -q
 
 # Beside the quick attacks among the other tests, those that take minutes. With ATTACKS_TABLE=FILE
 # the table is written there, too, as docs/explanation/reliability.md quotes it.
@@ -80,7 +87,8 @@ mutants: .venv/mutants.done
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/test.done
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs out/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet \
+		--fresh-env --write-all docs out/docs
 
 pictures: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -112,14 +120,17 @@ clean:
 
 .venv/demo.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,photographs]'
+	$(COMPILE)
 	touch $@
 
 .venv/refine.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,refine]'
+	$(COMPILE)
 	touch $@
 
 .venv/test.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,photographs,refine,online,azure,s3,metrics,tracing,lineage,dev,docs]'
+	$(COMPILE)
 	touch $@
 
 .venv/mutants.done: .venv/test.done
