@@ -29,6 +29,7 @@ from florilegium.pipelines.commands.options import err, out
 from florilegium.pipelines.commands.reference import exporters, rules, schema, sources, stages
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
+from florilegium.pipelines.commands.try_stage import try_stage
 from florilegium.pipelines.terminal.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -69,11 +70,14 @@ def program(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(build, refresh, plan, submit, refine, train, score, diff, export),
     *(status, verify, sign, clean, why, report),
-    *(stages, sources, rules, exporters, schema, configs, new),
+    *(stages, sources, rules, exporters, schema, configs),
+    *(new, try_stage),
 )
 """In the order of `--help`."""
+_NAMES = {try_stage: "try"}
+"""Names that a function of Python cannot have."""
 for _command in _COMMANDS:
-    app.command()(_command)
+    app.command(_NAMES.get(_command))(_command)
 app.add_typer(jobs, name="job")
 
 
@@ -134,13 +138,14 @@ def _outside_of_current_folder() -> Iterator[None]:
     """
     here, ours = os.getcwd(), str(Path(__file__).parents[3])
     chosen = map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    if here not in (ours, *chosen) and sys.path and sys.path[0] in ("", here):
-        del sys.path[0]
+    is_left_out = here not in (ours, *chosen) and sys.path[:1] in ([""], [here])
+    left_out = [sys.path.pop(0)] if is_left_out else []
     before = os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"
     try:
         yield
     finally:
+        sys.path[:0] = left_out
         os.environ.pop(_SAFE_PATH)
         if before is not None:
             os.environ[_SAFE_PATH] = before
