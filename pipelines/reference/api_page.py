@@ -38,14 +38,9 @@ def _module(module: ModuleType) -> str:
     names = list(module.__all__)
     text = heading(2, code(module.__name__), "api", module.__name__)
     text += f"{docstring(module.__doc__ or '')}\n\n"
-    rows = (
-        (
-            link(code(name), "api", module.__name__, name),
-            prose(_first_line(name, getattr(module, name))),
-        )
-        for name in names
-    )
-    text += table(("name", "what it is"), rows)
+    links = (link(code(name), "api", module.__name__, name) for name in names)
+    lines = (prose(_first_line(name, getattr(module, name))) for name in names)
+    text += table(("name", "what it is"), zip(links, lines, strict=True))
     return text + "".join(_entry(module, name) for name in names)
 
 
