@@ -20,7 +20,8 @@ from florilegium.engine.planning.config import load_document
 from tests.conftest import ROOT
 from tests.docs.page import Console, run_command
 
-PICTURES = ("cat", "motorcycle", "page")
+PICTURES = ("cat", "cup", "flower", "page")
+"""Photographs of which each gets a detailed caption, small as they are."""
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +33,7 @@ def first_build(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathF
     for name in PICTURES:
         with Image.open(photographs[name]) as photograph:
             small = photograph.convert("RGB")
-        small.thumbnail((240, 240))
+        small.thumbnail((160, 160))
         small.save(home / "Pictures" / f"{name}.jpg")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home / "work")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from florilegium.testing import check_stage, sample
 from florilegium_tables.nested import NestedTables, covered
 from florilegium_tables.tables import DocumentTables, DocumentTablesConfig
+
+from florilegium.testing import check_stage, sample
 
 
 def test_the_stages_keep_the_contract(checkpoint: Path) -> None:
