@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from florilegium.engine.untrusted.escaped import json_text
-from florilegium.pipelines.commands.options import out
+from florilegium.pipelines.commands.options import SourceOption, out
 
 _QUICKSTART = "quickstart"
 
@@ -17,6 +17,7 @@ def doctor(
     config: Annotated[
         Path | None, typer.Option(help="Check what this config needs; by default `quickstart`.")
     ] = None,
+    source: SourceOption = None,
     online: Annotated[
         bool, typer.Option("--online", help="Ask the hub for sizes, and clusters for an answer.")
     ] = False,
@@ -34,7 +35,7 @@ def doctor(
     from florilegium.pipelines.refine.stages import without_audit
 
     path = config or Path(_QUICKSTART)
-    loaded = load(path, overrides=None, no_plugins=False)
+    loaded = load(path, overrides=None, no_plugins=False, source=source)
     run = loaded.config
     if isinstance(run, RefineConfig):
         run = without_audit(run)

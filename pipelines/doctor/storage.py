@@ -41,7 +41,7 @@ def folder_finding(name: str, path: Path, cure: str, fullest: float = 1.0) -> Fi
         text += "; it cannot be written"
     elif usage.free < LEAST_BYTES:
         text += f", less than {decimal(LEAST_BYTES)}"
-    elif usage.free < (1 - fullest) * usage.total:
+    elif usage.total - usage.free > fullest * usage.total:
         text += f"; the disk is fuller than {fullest:.0%}, and Ray puts nothing on it"
     else:
         return Finding(topic=TOPIC, name=name, level=OK, text=text)
