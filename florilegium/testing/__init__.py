@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from florilegium.testing.faults import ContractBroken as ContractBroken
     from florilegium.testing.stage import StageReport as StageReport
     from florilegium.testing.stage import check_stage as check_stage
+    from florilegium.testing.verdicts import reasons as reasons
 
 _MODULES = {
     "florilegium.testing.faults": "ContractBroken",
     "florilegium.testing.drawn": "broken photo sample samples",
     "florilegium.testing.stage": "StageReport check_stage",
+    "florilegium.testing.verdicts": "reasons",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

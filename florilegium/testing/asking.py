@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError
@@ -38,71 +37,74 @@ def answers_nothing_about_nothing(subject: Subject) -> Iterator[str]:
 def answers_each_sample(subject: Subject) -> Iterator[str]:
     """Every sample gets a valid answer, or a `SampleError` that says why not."""
     answers = subject.together
-    faults: dict[str, None] = {}
+    faults: dict[str, list[str]] = {}
     for sample, answer in zip(subject.visible, answers, strict=True):
-        if not isinstance(answer, SampleError):
-            faults |= dict.fromkeys(_problems(sample, answer))
-        elif answer.reason == INVALID_OUTPUT:
-            faults[f"it gives an answer that is refused: {answer.message}"] = None
-        elif answer.reason == STAGE_FAILED:
-            faults[_failure(sample, answer)] = None
-    yield from faults
+        for kind, fault in _problems(sample, answer):
+            faults.setdefault(kind, []).append(fault)
+    for kind, alike in faults.items():
+        more = f" ({len(alike) - 1} more of this kind)" if len(alike) > 1 else ""
+        yield f"{kind}{more}: {alike[0]}"
     if not faults and answers and all(isinstance(one, SampleError) for one in answers):
         yield f"it answers no sample: {answers[0]}"
 
 
-def _failure(sample: Sample, error: SampleError) -> str:
-    size = f"{sample.width}x{sample.height}"
-    if _READ_ONLY in error.message:
-        return f"it writes into the pixels of an image, which others see: copy them first ({error})"
-    trace = "".join(f"\n      {line}" for line in error.traceback.splitlines()[:-1])
-    return (
-        f"it fails on sample {sample.key!r} of {size} pixels: {error}; raise SampleError for an "
-        f"image that it cannot handle{trace}"
-    )
-
-
-def _problems(sample: Sample, rows: list[Any]) -> Iterator[str]:
-    """Yield what is wrong with rows that the engine accepts."""
-    texts = {one.id: one.text for one in (*sample.annotations, *rows) if _is_annotation(one)}
-    known = {one.id for one in sample.annotations}
-    for row in rows:
+def _problems(sample: Sample, answer: Answer) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with an answer, by kind; what the engine accepts is looked at, too."""
+    if isinstance(answer, SampleError):
+        yield from _problems_of_error(sample, answer)
+        return
+    annotations = [one for one in (*sample.annotations, *answer) if isinstance(one, Annotation)]
+    texts = {one.id: one.text for one in annotations}
+    for row in answer:
         if isinstance(row, Measurement):
-            yield from _problems_of_measurement(row, known)
-        elif isinstance(row, Annotation):
+            yield from _problems_of_measurement(row, {one.id for one in sample.annotations})
+        else:
             yield from _problems_of_annotation(row, sample, texts)
 
 
-def _is_annotation(row: Any) -> bool:
-    return isinstance(row, Annotation)
+def _problems_of_error(sample: Sample, error: SampleError) -> Iterator[tuple[str, str]]:
+    if error.reason == INVALID_OUTPUT:
+        yield "it gives an answer that is refused", error.message
+    elif error.reason == STAGE_FAILED and _READ_ONLY in error.message:
+        cure = "copy them first, as others see them, too"
+        yield "it writes into the pixels of an image", f"{cure} ({error})"
+    elif error.reason == STAGE_FAILED:
+        trace = "".join(f"\n      {line}" for line in error.traceback.splitlines()[:-1])
+        yield (
+            "it raises an error that is no SampleError",
+            f"{error}, on sample {sample.key!r} of {sample.width}x{sample.height} pixels{trace}",
+        )
 
 
-def _problems_of_measurement(row: Measurement, known: set[str]) -> Iterator[str]:
+def _problems_of_measurement(row: Measurement, known: set[str]) -> Iterator[tuple[str, str]]:
     if row.annotation_id not in known:
-        yield f"it measures {row.annotation_id!r}, which is no annotation that it was shown"
+        yield "it measures what is no annotation that it was shown", repr(row.annotation_id)
     for name, value in row.values.items():
         if not math.isfinite(value):
-            yield f"its measurement {name} is {value}: leave out what cannot be measured"
+            cure = "leave out what cannot be measured"
+            yield "it measures a number that is not finite", f"{name} is {value}; {cure}"
 
 
 def _problems_of_annotation(
     row: Annotation, sample: Sample, texts: dict[str, str]
-) -> Iterator[str]:
-    if row.box_xyxy:
-        x1, y1, x2, y2 = row.box_xyxy
-        if min(x1, y1) < -_ONE_PIXEL or x2 > sample.width + _ONE_PIXEL or y2 > sample.height + 1:
-            yield (
-                f"it predicts a box {row.box_xyxy} that leaves the {sample.width}x{sample.height} "
-                f"image: clip it"
-            )
+) -> Iterator[tuple[str, str]]:
+    box, (width, height) = row.box_xyxy, (sample.width, sample.height)
+    if box and (min(box) < -_ONE_PIXEL or box[2] > width + _ONE_PIXEL or box[3] > height + 1):
+        yield (
+            "it predicts a box that leaves the image",
+            f"{box} in {width}x{height} pixels; clip it",
+        )
     text = texts.get(row.parent_id)
     if row.span and text is not None and row.span[1] > len(text):
-        yield f"it predicts a span {row.span} beyond the {len(text)} characters of its parent"
+        yield (
+            "it predicts a span beyond the text of its parent",
+            f"{row.span} of {len(text)} characters",
+        )
 
 
 def changes_nothing(subject: Subject) -> Iterator[str]:
     """Samples, annotations, pixels and config are the same after an answer."""
-    for changed in (*(one for one in subject.changes),):
+    for changed in subject.changes:
         yield f"it changes {changed}, which other stages see: make a copy"
 
 
@@ -119,9 +121,12 @@ def answers_the_same_again(subject: Subject) -> Iterator[str]:
         return
     if len(raw) != len(subject.visible):
         return  # `answers_each_sample` tells
-    pairs = zip(raw, subject.visible, strict=True)
-    again = [subject.stamped(answer, sample) for answer, sample in pairs]
-    if difference := first_difference(subject.visible, subject.together, again, within=0):
+    triples = [
+        (sample, answer, subject.stamped(again, sample))
+        for sample, answer, again in zip(subject.visible, subject.together, raw, strict=True)
+        if not isinstance(answer, SampleError)
+    ]
+    if difference := triples and first_difference(*zip(*triples, strict=True), within=0):
         yield (
             f"asked twice it gives two answers ({difference}): seed what is random from the image, "
             f"and keep nothing from one call to the next"
@@ -169,19 +174,14 @@ def survives_a_broken_image(subject: Subject) -> Iterator[str]:
 
 
 def reads_what_it_declares(subject: Subject) -> Iterator[str]:
-    """Annotations of tasks that it does not declare make no difference."""
-    if all(len(one.annotations) == len(all_.annotations) for one, all_ in _pairs(subject)):
-        return
-    answers = subject.answers([replace(one, upstream=subject.upstream) for one in subject.samples])
-    if difference := first_difference(subject.visible, subject.together, answers):
+    """Of samples, a stage wants annotations of the tasks only that it declares."""
+    assert subject.together is not None
+    declared = {task for wanted in subject.stage_class.reads for task in wanted.tasks}
+    for task in sorted(subject.asked_tasks - declared - subject.stage.read_tasks):
         yield (
-            f"it reads annotations of tasks that it does not declare ({difference}): name them in "
+            f"it asks for annotations of {task!r}, which it does not declare: name the task in "
             f"`reads`, or the engine never shows them"
         )
-
-
-def _pairs(subject: Subject) -> Iterator[tuple[Sample, Sample]]:
-    return zip(subject.visible, subject.samples, strict=True)
 
 
 def answers_about_each_alone(subject: Subject) -> Iterator[str]:

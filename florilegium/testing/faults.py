@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.untrusted.traces import message_of, traceback_of
@@ -23,4 +24,5 @@ def raised(error: BaseException) -> str:
     return "\n      ".join([f"{type(error).__name__}: {message_of(error)}", *lines[:-1]])
 
 
-_OURS: tuple[str, ...] = (__file__,)
+_OURS = frozenset(map(str, Path(__file__).parent.glob("*.py")))
+"""The files of the kit, which tracebacks leave out."""

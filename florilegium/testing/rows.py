@@ -1,9 +1,8 @@
-"""Comparing answers of a stage: the same statements, and the same numbers but for rounding."""
+"""Comparing answers of a stage: the same words, and the same numbers but for rounding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from florilegium.engine.core.annotation import Annotation
@@ -14,6 +13,13 @@ from florilegium.engine.execution.answer import Answer
 
 TOLERANCE = 1e-3
 """Sums of floats differ in their last digits with the size of a batch."""
+_WORDS = (
+    *("task", "kind", "text", "label", "language", "span", "parent_id", "merged_from"),
+    "mask_rle",
+)
+"""The fields of an annotation that must be equal."""
+_NUMBERS = ("score", "support", "confidence", "box_xyxy", "quad")
+"""The fields of an annotation that must be nearly equal."""
 
 
 def first_difference(
@@ -33,45 +39,44 @@ def first_difference(
 def difference_of(one: Answer, other: Answer, *, within: float = TOLERANCE) -> str:
     """Return how two answers to a sample differ, empty where they do not."""
     if isinstance(one, SampleError) or isinstance(other, SampleError):
-        named = [_named(answer) for answer in (one, other)]
-        return "" if named[0] == named[1] else f"{named[0]}, then {named[1]}"
+        first, second = _outcome(one), _outcome(other)
+        return "" if first == second else f"{first}, then {second}"
     if len(one) != len(other):
-        return f"{len(one)} rows, then {len(other)}"
+        return f"{_outcome(one)}, then {_outcome(other)}"
     for row, again in zip(one, other, strict=True):
-        if _words(row) != _words(again):
-            return f"{_words(row)}, then {_words(again)}"
-        for number, number_again in zip(_numbers(row), _numbers(again), strict=True):
-            if abs(number - number_again) > within:
-                return f"{number}, then {number_again}, in {_words(row)}"
+        for (name, value), (_, value_again) in zip(_fields(row), _fields(again), strict=True):
+            if not _is_same(value, value_again, within):
+                return f"{name} {value!r}, then {value_again!r}"
     return ""
 
 
-def _named(answer: Answer) -> str:
+def _outcome(answer: Answer) -> str:
     if isinstance(answer, SampleError):
         return f"the error {answer.reason}"
-    return f"{len(answer)} rows"
+    return f"{len(answer)} row{'' if len(answer) == 1 else 's'}"
 
 
-def _words(row: Any) -> Any:
-    """Return a row without its numbers."""
+def _fields(row: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a row by their names; numbers as tuples of floats."""
     if isinstance(row, Measurement):
-        return row.annotation_id, *sorted(row.values)
-    if isinstance(row, Annotation):
-        bare = replace(row, score=None, support=None, confidence=None)
-        return tuple(_fields(bare))
-    return row
+        yield "a measurement of", (row.annotation_id, *sorted(row.values))
+        yield "the numbers", tuple(float(row.values[name]) for name in sorted(row.values))
+    elif isinstance(row, Annotation):
+        for name in _WORDS:
+            yield f"{row.task}.{name}", getattr(row, name)
+        for name in _NUMBERS:
+            value = getattr(row, name)
+            numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+            yield f"{row.task}.{name}", tuple(map(float, numbers))
 
 
-def _fields(annotation: Annotation) -> Iterator[Any]:
-    """Yield what an annotation says, beside its numbers; of a box and a quad only that it is
-    there."""
-    yield from (annotation.task, annotation.kind, annotation.text, annotation.label)
-    yield from (annotation.language, annotation.span, annotation.parent_id, annotation.merged_from)
-    yield from (len(annotation.box_xyxy), len(annotation.quad), annotation.mask_rle)
+def _is_same(value: Any, again: Any, within: float) -> bool:
+    if value == again:
+        return True
+    if not (_is_numbers(value) and _is_numbers(again)) or len(value) != len(again):
+        return False
+    return all(abs(one - other) <= within for one, other in zip(value, again, strict=True))
 
 
-def _numbers(row: Any) -> list[float]:
-    if isinstance(row, Measurement):
-        return [row.values[name] for name in sorted(row.values)]
-    scores = [row.score, row.support, row.confidence]
-    return [*(score for score in scores if score is not None), *row.box_xyxy, *row.quad]
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, float) for one in value)

@@ -46,6 +46,15 @@ JUDGING: tuple[Check, ...] = (
 )
 """Checks of filters."""
 
+REQUIRED: Mapping[Check, tuple[Check, ...]] = {
+    **dict.fromkeys((*ASKING, *JUDGING), (declarations.can_be_loaded,)),
+    asking.does_not_depend_on_the_batch: (asking.answers_the_same_again,),
+    asking.survives_a_broken_image: (asking.answers_the_same_again,),
+    asking.works_in_a_worker: (declarations.found_by_its_name, asking.answers_the_same_again),
+    **dict.fromkeys(JUDGING[1:], JUDGING[:1]),
+}
+"""For checks that make no sense unless others have found nothing: which these are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageReport:
@@ -101,9 +110,21 @@ def checks_of(stage_class: type[Stage[Any]]) -> tuple[Check, ...]:
 
 
 def faults_of(check: Check, subject: Subject) -> list[str]:
-    """Return what a check finds; nothing where the stage cannot be loaded, which another tells."""
-    if check not in DECLARING and subject.problem:
-        return []
+    """Return what a check finds; nothing where it makes no sense."""
+    if check.__name__ not in subject.found:
+        is_made = not is_pointless(check, subject)
+        subject.found[check.__name__] = _found(check, subject) if is_made else []
+    return subject.found[check.__name__]
+
+
+def is_pointless(check: Check, subject: Subject) -> bool:
+    """Whether a check makes no sense, as another one found a fault."""
+    return any(
+        faults_of(one, subject) or is_pointless(one, subject) for one in REQUIRED.get(check, ())
+    )
+
+
+def _found(check: Check, subject: Subject) -> list[str]:
     try:
         return list(check(subject))
     except Exception as error:  # of any kind, from code of the plugin

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -38,6 +38,10 @@ class Subject:
     ) -> None:
         self.stage_class = stage_class
         self.options = dict(options or {})
+        self.found: dict[str, list[str]] = {}
+        """The faults that checks found so far, by the name of the check."""
+        self.asked_tasks: set[str] = set()
+        """The tasks that the stage has asked samples for, by `Sample.of`."""
         self._samples = samples
 
     @property
@@ -102,16 +106,25 @@ class Subject:
                     found[annotation.specialist] = own | {annotation.task}
         return {name: tasks for name, tasks in found.items() if tasks}
 
-    def shown(self, sample: Sample) -> Sample:
+    def _shown(self, sample: Sample) -> Sample:
         """Return a sample as the engine shows it: with annotations of the tasks that are read."""
         read = self.stage.read_tasks
-        seen = tuple(one for one in sample.annotations if one.task in read)
-        return replace(sample, annotations=seen, upstream=self.upstream)
+        return _Noting(
+            key=sample.key,
+            width=sample.width,
+            height=sample.height,
+            picture=sample.picture,
+            sha256=sample.sha256,
+            annotations=tuple(one for one in sample.annotations if one.task in read),
+            labels=sample.labels,
+            upstream=self.upstream,
+            noted=self.asked_tasks,
+        )
 
     @cached_property
     def visible(self) -> list[Sample]:
         """The samples as the engine shows them."""
-        return [self.shown(one) for one in self.samples]
+        return [self._shown(one) for one in self.samples]
 
     def answers(self, samples: Sequence[Sample]) -> list[Answer]:
         """Ask as the engine does, which refuses nonsense, asks again one by one, and keeps five
@@ -159,6 +172,17 @@ class Subject:
         if config != self.stage.config.model_dump_json():
             changed["its config"] = None
         return answers, list(changed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Noting(Sample):
+    """A sample that notes of which tasks it is asked for annotations."""
+
+    noted: set[str] = field(repr=False, compare=False)
+
+    def of(self, *tasks: str) -> Iterator[Annotation]:
+        self.noted.update(tasks)
+        return Sample.of(self, *tasks)
 
 
 def _state_of(sample: Sample) -> dict[str, object]:
