@@ -1,6 +1,7 @@
 # make demo          build a dataset from sample photographs into out/quickstart
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
-# make test          lint, types, import layering and tests
+# make check         lint, types, import layering and the quick tests (under a minute)
+# make test          lint, types, import layering and all tests
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
 # make test-storage  builds on object storage that fails, at random and anywhere (minutes)
@@ -20,10 +21,16 @@ BIN := .venv/bin
 # Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
 # order: those of the models, which are many and quick, come last and fill both processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+QUICK := tests/engine/core tests/engine/planning tests/engine/storage tests/engine/untrusted \
+	tests/pipelines/commands tests/pipelines/dataset tests/pipelines/diff tests/pipelines/export \
+	tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
+	tests/package/test_contributing.py tests/package/test_repository.py tests/test_florilegium.py
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt --editable
+# pip would compile one file after another; some are templates, which do not compile.
+COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 
-.PHONY: demo refine-demo test test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -32,13 +39,27 @@ refine-demo: .venv/refine.done
 	$(BIN)/florilegium refine configs/known_truth.yaml
 	$(BIN)/florilegium score out/known_truth
 
-test: .venv/test.done .venv/torchvision.done
+# The first run is two minutes longer: mypy has no cache yet.
+check: style types
+	$(PYTEST) $(QUICK)
+
+test: .venv/torchvision.done style
+	@$(MAKE) --no-print-directory --jobs 2 suite types torchvision
+
+# Two at a time: the suite takes longest, the others run beside it one after another.
+suite: .venv/test.done
+	$(PYTEST)
+
+style: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/test.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST)
-	$(BIN)/python -m tests.torchvision
+
+torchvision: .venv/torchvision.done
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torchvision -q
 
 # Beside the quick attacks among the other tests, those that take minutes. With ATTACKS_TABLE=FILE
 # the table is written there, too, as docs/explanation/reliability.md quotes it.
@@ -66,7 +87,8 @@ mutants: .venv/mutants.done
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/test.done
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs out/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet \
+		--fresh-env --write-all docs out/docs
 
 pictures: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -98,14 +120,17 @@ clean:
 
 .venv/demo.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,photographs]'
+	$(COMPILE)
 	touch $@
 
 .venv/refine.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,refine]'
+	$(COMPILE)
 	touch $@
 
 .venv/test.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,photographs,refine,online,azure,s3,metrics,tracing,lineage,dev,docs]'
+	$(COMPILE)
 	touch $@
 
 .venv/mutants.done: .venv/test.done

@@ -7,6 +7,8 @@ fixes only, until 2027.
 
 from __future__ import annotations
 
+import os
+import re
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -15,7 +17,19 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
+from florilegium.pipelines.reference.pages import write_reference
+
 HERE = Path(__file__).parent
+ROOT = HERE.parent
+INCLUDED = {
+    ROOT / "ARCHITECTURE.md": HERE / "project" / "architecture.md",
+    ROOT / "CHANGELOG.md": HERE / "project" / "changelog.md",
+    ROOT / "CONTRIBUTING.md": HERE / "project" / "contributing.md",
+    ROOT / "README.md": HERE / "index.md",
+    ROOT / "SECURITY.md": HERE / "project" / "security.md",
+}
+"""Files at the root, and the page that includes each one or stands in for it."""
+_LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 project = "Florilegium"
 author = "The authors of Florilegium"
@@ -26,7 +40,7 @@ extensions = ["myst_parser", "sphinx_copybutton"]
 exclude_patterns = ["examples/*/**"]
 nitpicky = True
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
@@ -38,8 +52,24 @@ html_show_sphinx = False
 
 
 def setup(app: Sphinx) -> None:
-    """Draw formulas as MathML, which browsers know; MathJax would be fetched by every reader."""
+    """Write the reference, mend links of included files, and draw formulas as MathML.
+
+    Browsers draw MathML themselves; MathJax would be fetched by every reader.
+    """
+    write_reference(HERE / "reference")
+    app.connect("include-read", _relink)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
+
+
+def _relink(app: Sphinx, included: Path, parent: str, content: list[str]) -> None:
+    """Make relative links of an included file relative to its page, which lies in a folder of
+    `docs`, and lead those to other included files to their pages."""
+
+    def relinked(link: re.Match[str]) -> str:
+        target = (HERE / included.parent / link[0]).resolve()
+        return os.path.relpath(INCLUDED.get(target, target), HERE / "project")
+
+    content[0] = _LINK.sub(relinked, content[0])
 
 
 def _inline(writer: HTML5Translator, node: nodes.math) -> None:

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from florilegium.engine.core.annotation import Annotation as Annotation
     from florilegium.engine.core.annotation import MaskRLE as MaskRLE
+    from florilegium.engine.core.errors import ConfigError as ConfigError
     from florilegium.engine.core.errors import SampleError as SampleError
+    from florilegium.engine.core.errors import UsageError as UsageError
     from florilegium.engine.core.judgement import Statements as Statements
     from florilegium.engine.core.judgement import Verdicts as Verdicts
     from florilegium.engine.core.rows import Measurement as Measurement
     from florilegium.engine.core.sample import DeadLetter as DeadLetter
     from florilegium.engine.core.sample import Sample as Sample
+    from florilegium.engine.core.stage import CONTENT as CONTENT
     from florilegium.engine.core.stage import RUNTIME as RUNTIME
     from florilegium.engine.core.stage import THRESHOLD as THRESHOLD
     from florilegium.engine.core.stage import Filter as Filter
@@ -40,20 +43,26 @@ if TYPE_CHECKING:
     from florilegium.engine.sources.source import Reading as Reading
     from florilegium.engine.sources.source import Source as Source
     from florilegium.engine.sources.source import SourceConfig as SourceConfig
+    from florilegium.engine.storage.folder import Folder as Folder
+    from florilegium.pipelines.export.exporter import ExportConfig as ExportConfig
+    from florilegium.pipelines.export.exporter import Exported as Exported
+    from florilegium.pipelines.export.exporter import Exporter as Exporter
 
 _MODULES = {
     "florilegium.engine.core.annotation": "Annotation MaskRLE",
-    "florilegium.engine.core.errors": "SampleError",
+    "florilegium.engine.core.errors": "ConfigError SampleError UsageError",
     "florilegium.engine.core.judgement": "Statements Verdicts",
     "florilegium.engine.core.rows": "Measurement",
     "florilegium.engine.core.sample": "DeadLetter Sample",
     "florilegium.engine.core.stage": (
-        "RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
+        "CONTENT RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
     ),
     "florilegium.engine.core.task": "Task",
     "florilegium.engine.results.dataset": "Dataset open_dataset",
     "florilegium.engine.results.dataset_sample": "DatasetSample",
     "florilegium.engine.sources.source": "Item Reading Source SourceConfig",
+    "florilegium.engine.storage.folder": "Folder",
+    "florilegium.pipelines.export.exporter": "ExportConfig Exported Exporter",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)
@@ -66,9 +75,14 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_MODULE_OF[name]), name)
 
 
-if not os.path.isdir(os.path.join(os.path.dirname(__file__), "engine")):
-    raise ImportError(
-        "florilegium/engine is no folder: the checkout was made without symbolic links, as on "
-        "Windows. In it, run `git config core.symlinks true` and `git checkout -- florilegium`, "
-        "or install a wheel instead"
-    )
+def _refuse_without_links() -> None:
+    """Say what to do where a checkout has files instead of links, or a wheel was built from it."""
+    if not os.path.isdir(os.path.join(os.path.dirname(__file__), "engine")):
+        raise ImportError(
+            "florilegium/engine is no folder: the checkout was made without symbolic links, as on "
+            "Windows. In it, run `git config core.symlinks true` and `git checkout -- florilegium`,"
+            " or install a wheel instead"
+        )
+
+
+_refuse_without_links()

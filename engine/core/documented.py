@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
+from types import ModuleType
 
 
 def attribute_docs(owner: type) -> dict[str, str]:
@@ -20,13 +21,17 @@ def attribute_docs(owner: type) -> dict[str, str]:
     attribute that is declared again without one keeps that of the base."""
     docs: dict[str, str] = {}
     for one in reversed(owner.__mro__):
-        docs |= _classes(_source_of(one)).get(one.__qualname__, {})
+        docs |= _classes(_source_of(sys.modules.get(one.__module__))).get(one.__qualname__, {})
     return docs
 
 
-def _source_of(owner: type) -> str:
-    """Return the source of a class's module; empty where there is none, as of a built-in."""
-    module = sys.modules.get(owner.__module__)
+def constant_docs(module: ModuleType) -> dict[str, str]:
+    """Return the docstrings of a module's constants by name."""
+    return dict(_attributes(ast.parse(_source_of(module)).body))
+
+
+def _source_of(module: ModuleType | None) -> str:
+    """Return the source of a module; empty where there is none, as of a built-in one."""
     try:
         return inspect.getsource(module) if module else ""
     except (OSError, TypeError):
@@ -53,9 +58,8 @@ def _attributes(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
     for field, text in pairwise(body):
         if not (isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)):
             continue
-        targets: list[ast.expr] = [field.target] if isinstance(field, ast.AnnAssign) else []
+        target: ast.expr | None = field.target if isinstance(field, ast.AnnAssign) else None
         if isinstance(field, ast.Assign):
-            targets = list(field.targets)
-        for target in targets:
-            if isinstance(target, ast.Name) and isinstance(text.value.value, str):
-                yield target.id, inspect.cleandoc(text.value.value)
+            target = field.targets[0]
+        if isinstance(target, ast.Name) and isinstance(text.value.value, str):
+            yield target.id, inspect.cleandoc(text.value.value)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from florilegium.testing.source import check_source as check_source
     from florilegium.testing.stage import StageReport as StageReport
     from florilegium.testing.stage import check_stage as check_stage
+    from florilegium.testing.verdicts import reasons as reasons
 
 _MODULES = {
     "florilegium.testing.dataset": "small_dataset",
@@ -36,6 +37,7 @@ _MODULES = {
     "florilegium.testing.faults": "ContractBroken",
     "florilegium.testing.source": "SourceReport check_source",
     "florilegium.testing.stage": "StageReport check_stage",
+    "florilegium.testing.verdicts": "reasons",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

@@ -70,16 +70,16 @@ def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
 
 def judges_each_sample_alone(subject: Subject) -> Iterator[str]:
     """A verdict does not depend on other samples or their order, and comes again."""
-    together = _judged(subject, subject.samples)
-    if difference := _first(together, _judged(subject, subject.samples[::-1])):
+    together = judged(subject, subject.samples)
+    if difference := _first(together, judged(subject, subject.samples[::-1])):
         yield f"its verdicts depend on the order of the samples, or change ({difference})"
         return
     alone: dict[str, tuple[Any, ...]] = {}
     for one in subject.samples:
-        alone |= _judged(subject, [one])
+        alone |= judged(subject, [one])
     if difference := _first(together, alone):
         yield f"its verdict on a sample depends on the samples beside it ({difference})"
-    if _judged(subject, []):
+    if judged(subject, []):
         yield "it judges where there is nothing"
 
 
@@ -88,9 +88,9 @@ def judges_by_what_it_declares(subject: Subject) -> Iterator[str]:
     judges_by = _filter(subject).judges_by
     if judges_by == "image":
         return
-    together = _judged(subject, subject.samples)
+    together = judged(subject, subject.samples)
     parts = list(_parts(subject, judges_by))
-    apart = _judged(subject, [part for part, _ in parts], [names for _, names in parts])
+    apart = judged(subject, [part for part, _ in parts], [names for _, names in parts])
     if difference := _first(together, apart):
         yield (
             f"it declares judges_by = {judges_by!r}, but its verdict depends on more "
@@ -124,7 +124,7 @@ def _groups(sample: Sample, judges_by: str) -> list[list[Annotation]]:
 def judges_by_what_it_reads(subject: Subject) -> Iterator[str]:
     """Annotations of tasks that it does not declare change no verdict."""
     difference = _first(
-        _judged(subject, subject.samples), _judged(subject, subject.visible), common=True
+        judged(subject, subject.samples), judged(subject, subject.visible), common=True
     )
     if difference:
         yield (
@@ -145,7 +145,7 @@ def _filter(subject: Subject) -> Filter[Any]:
     return new
 
 
-def _judged(
+def judged(
     subject: Subject, samples: Sequence[Sample], counted: Sequence[frozenset[str]] | None = None
 ) -> Judged:
     """Judge samples; return the verdicts by id, of those annotations that count."""

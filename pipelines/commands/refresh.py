@@ -30,12 +30,10 @@ from florilegium.pipelines.commands.options import (
     out,
     warn,
 )
+from florilegium.pipelines.terminal.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from florilegium.pipelines.dataset.refreshed import Refreshed
-
-EXIT_HELD_BACK = 4
-"""Exit code of a refresh whose version was held back."""
 
 
 def refresh(
@@ -105,7 +103,7 @@ def refresh(
         _print_held_back(record, config, run.output.url)
         if accept:
             err.say("this is another one than the version that was held back before: look again")
-        raise typer.Exit(EXIT_HELD_BACK)
+        raise typer.Exit(ExitCode.HELD_BACK)
     print_summary(finished.manifest, run.output.url)
     if record.outcome == "nothing":
         out.say("nothing is new: the dataset is as it was")

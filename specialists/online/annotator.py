@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, TypeVar
 from pydantic import Field, field_validator
 
 from florilegium.engine.core.errors import SampleError, nearest
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import CONTENT
 from florilegium.engine.core.tasks import CAPTION_TASKS
@@ -31,7 +32,7 @@ SYSTEM = Message("system", (RULES,))
 class AnnotatorConfig(ChatConfig):
     """Options of captions by a chat model."""
 
-    prompts: Annotated[dict[str, str], CONTENT] = Field(
+    prompts: Annotated[dict[str, str], CONTENT, NamesAmong(CAPTION_TASKS)] = Field(
         default={
             "detailed_caption": f"{SHIPPED}/detailed_caption.txt",
             "more_detailed_caption": f"{SHIPPED}/more_detailed_caption.txt",

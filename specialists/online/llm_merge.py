@@ -17,6 +17,7 @@ from pydantic import Field
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import CONTENT, Input, StageConfig, maybe, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS
@@ -42,7 +43,7 @@ from florilegium.specialists.words.word_list import WordList, read_word_list
 class LlmMergeConfig(AnnotatorConfig):
     """Options of `llm_merge`."""
 
-    prompts: Annotated[dict[str, str], CONTENT] = Field(
+    prompts: Annotated[dict[str, str], CONTENT, NamesAmong(CAPTION_TASKS)] = Field(
         default={
             "caption": f"{SHIPPED}/merge_caption.txt",
             "detailed_caption": f"{SHIPPED}/merge_detailed_caption.txt",

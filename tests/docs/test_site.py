@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
-MOST_LINES = 150
+MOST_LINES = 250
 """Of a page that is written by hand: longer ones have two jobs."""
 README_LINES = 150
 

@@ -43,7 +43,8 @@ def shards_of(dataset: Path) -> tuple[list[str], list[str]]:
 def labels_of(tars: Sequence[str], most: int) -> list[str]:
     """Return the labels of boxes that most samples have, at most so many, most frequent first."""
     counts: Counter[str] = Counter()
-    for sample in wds.WebDataset(list(tars), shardshuffle=False).decode():
+    samples = wds.WebDataset(list(tars), shardshuffle=False, nodesplitter=whole)
+    for sample in samples.decode():
         counts.update({one["label"] for one in boxes_of(sample["json"])})
     return [label for label, _ in counts.most_common(most)]
 
@@ -74,13 +75,18 @@ def pairs_of(tars: Sequence[str], labels: Sequence[str], *, is_training: bool) -
     samples = wds.WebDataset(
         list(tars),
         shardshuffle=len(tars) if is_training else False,
-        nodesplitter=wds.split_by_node if is_training else None,
+        nodesplitter=wds.split_by_node if is_training else whole,
         seed=0,
     ).decode("torchrgb")
     pairs = samples.to_tuple("jpg;png", "json").compose(
         lambda read: (pair for image, sample in read for pair in crops_of(image, sample, labels))
     )
     return pairs.shuffle(500).repeat() if is_training else pairs
+
+
+def whole(tars: Iterator[Any]) -> Iterator[Any]:
+    """Give every rank all shards: what is counted or validated is the same in each."""
+    return tars
 
 
 def network(classes: int) -> nn.Sequential:

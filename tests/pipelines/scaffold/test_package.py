@@ -79,14 +79,10 @@ def test_the_package_depends_on_the_api_that_it_is_made_for(names: Names) -> Non
 
 @pytest.mark.parametrize(
     ("installed", "wanted"),
-    [
-        ("0.1.0", "florilegium>=0.1,<0.2"),
-        ("0.9.3", "florilegium>=0.9,<0.10"),
-        ("1.4.2", "florilegium>=1.4,<2"),
-    ],
+    [("0.1.0", ">=0.1,<0.2"), ("0.9.3", ">=0.9,<0.10"), ("1.4.2", ">=1.4,<2")],
 )
 def test_a_later_api_is_not_accepted(installed: str, wanted: str) -> None:
-    assert requirement(installed) == wanted
+    assert requirement(installed) == f"florilegium{wanted}"
 
 
 def test_a_folder_with_files_is_never_written_to(names: Names, tmp_path: Path) -> None:
