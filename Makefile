@@ -1,12 +1,15 @@
 # make demo          build a dataset from sample photographs into out/quickstart
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
-# make test          lint, types, import layering and tests
+# make check         lint, types, import layering and the quick tests (under a minute)
+# make test          lint, types, import layering and all tests
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
 # make test-storage  builds on object storage that fails, at random and anywhere (minutes)
 # make chaos         Ray while nodes come and go, workers and drivers are killed (twenty minutes)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
+# make docs          the documentation, into out/docs/index.html
+# make pictures      the pictures in the documentation again (needs chromium)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
@@ -18,12 +21,16 @@ BIN := .venv/bin
 # Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
 # order: those of the models, which are many and quick, come last and fill both processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+QUICK := tests/engine/core tests/engine/planning tests/engine/storage tests/engine/untrusted \
+	tests/pipelines/commands tests/pipelines/dataset tests/pipelines/diff tests/pipelines/export \
+	tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
+	tests/package/test_contributing.py tests/package/test_repository.py tests/test_florilegium.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt --editable
 # pip would compile one file after another; some are templates, which do not compile.
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 
-.PHONY: demo refine-demo test suite types torchvision test-security test-cluster test-storage chaos test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -32,14 +39,20 @@ refine-demo: .venv/refine.done
 	$(BIN)/florilegium refine configs/known_truth.yaml
 	$(BIN)/florilegium score out/known_truth
 
-test: .venv/test.done .venv/torchvision.done
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+# The first run is two minutes longer: mypy has no cache yet.
+check: style types
+	$(PYTEST) $(QUICK)
+
+test: .venv/torchvision.done style
 	@$(MAKE) --no-print-directory --jobs 2 suite types torchvision
 
 # Two at a time: the suite takes longest, the others run beside it one after another.
 suite: .venv/test.done
 	$(PYTEST)
+
+style: .venv/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: .venv/test.done
 	$(BIN)/mypy
@@ -49,7 +62,7 @@ torchvision: .venv/torchvision.done
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torchvision -q
 
 # Beside the quick attacks among the other tests, those that take minutes. With ATTACKS_TABLE=FILE
-# the table is written there, too, as README quotes it.
+# the table is written there, too, as docs/explanation/reliability.md quotes it.
 test-security: .venv/test.done
 	$(PYTEST) -p tests.security.table -m attack tests tests/security
 
@@ -72,6 +85,15 @@ test-extras:
 
 mutants: .venv/mutants.done
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only $(ONLY))
+
+docs: .venv/test.done
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet \
+		--fresh-env --write-all docs out/docs
+
+pictures: .venv/demo.done
+	$(BIN)/florilegium build configs/quickstart.yaml
+	$(BIN)/python docs/pictures/diagram.py
+	$(BIN)/python docs/pictures/screenshot.py
 
 bench: .venv/test.done
 	$(BIN)/python -m tests.benchmarks

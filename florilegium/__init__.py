@@ -12,13 +12,16 @@ links to those at the top; an installation has them as real folders.
 
 from __future__ import annotations
 
+import os.path
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from florilegium.engine.core.annotation import Annotation as Annotation
     from florilegium.engine.core.annotation import MaskRLE as MaskRLE
+    from florilegium.engine.core.errors import ConfigError as ConfigError
     from florilegium.engine.core.errors import SampleError as SampleError
+    from florilegium.engine.core.errors import UsageError as UsageError
     from florilegium.engine.core.judgement import Statements as Statements
     from florilegium.engine.core.judgement import Verdicts as Verdicts
     from florilegium.engine.core.rows import Measurement as Measurement
@@ -39,10 +42,14 @@ if TYPE_CHECKING:
     from florilegium.engine.sources.source import Reading as Reading
     from florilegium.engine.sources.source import Source as Source
     from florilegium.engine.sources.source import SourceConfig as SourceConfig
+    from florilegium.engine.storage.folder import Folder as Folder
+    from florilegium.pipelines.export.exporter import ExportConfig as ExportConfig
+    from florilegium.pipelines.export.exporter import Exported as Exported
+    from florilegium.pipelines.export.exporter import Exporter as Exporter
 
 _MODULES = {
     "florilegium.engine.core.annotation": "Annotation MaskRLE",
-    "florilegium.engine.core.errors": "SampleError",
+    "florilegium.engine.core.errors": "ConfigError SampleError UsageError",
     "florilegium.engine.core.judgement": "Statements Verdicts",
     "florilegium.engine.core.rows": "Measurement",
     "florilegium.engine.core.sample": "DeadLetter Sample",
@@ -53,6 +60,8 @@ _MODULES = {
     "florilegium.engine.results.dataset": "Dataset open_dataset",
     "florilegium.engine.results.dataset_sample": "DatasetSample",
     "florilegium.engine.sources.source": "Item Reading Source SourceConfig",
+    "florilegium.engine.storage.folder": "Folder",
+    "florilegium.pipelines.export.exporter": "ExportConfig Exported Exporter",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)
@@ -63,3 +72,16 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def _refuse_without_links() -> None:
+    """Say what to do where a checkout has files instead of links, or a wheel was built from it."""
+    if not os.path.isdir(os.path.join(os.path.dirname(__file__), "engine")):
+        raise ImportError(
+            "florilegium/engine is no folder: the checkout was made without symbolic links, as on "
+            "Windows. In it, run `git config core.symlinks true` and `git checkout -- florilegium`,"
+            " or install a wheel instead"
+        )
+
+
+_refuse_without_links()

@@ -43,7 +43,7 @@ def tiny_refinement(name: str, folder: Path, *, share: float, **changes: Any) ->
     options = document["refine"] | {"rounds": 1, "folds": 1}
     for student in options["students"].values():
         student |= {"max_new_tokens": 32, "dtype": "float32"}
-    options["train"] |= _A_MOMENT | {"model": "package://specialists/tiny_florence2"}
+    options["train"] |= _A_MOMENT | {"model": "package://florilegium/specialists/tiny_florence2"}
     options["fine_tune"]["writer"] |= {"steps": 1}
     return validated(RefineConfig, {**run, "refine": options}, where=name)
 

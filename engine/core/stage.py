@@ -32,6 +32,9 @@ class Marker:
 
 RUNTIME = Marker("runtime")
 """The field changes how fast, never what: a new value costs nothing."""
+CONTENT = Marker("content")
+"""The field names what the stage's `revision` or `model` identifies, such as weights or a word
+list: another path to the same content costs nothing, other content is another stage."""
 THRESHOLD = Marker("threshold")
 """The field changes verdicts, not measurements: a new value costs no call but of stages that are
 asked about what passes now and did not before."""

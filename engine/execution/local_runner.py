@@ -7,17 +7,16 @@ image, as with Ray. The bytes of a shard stay in this process; a call gets those
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pickle import PickleError
 from typing import Any
 
 from florilegium.engine.core.errors import RunError, SampleError, WorkerDied
 from florilegium.engine.execution.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
+from florilegium.engine.execution.apart import started
 from florilegium.engine.execution.child import Request, receive, send, serve
 from florilegium.engine.execution.reply import Reply
 from florilegium.engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
@@ -30,7 +29,6 @@ from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import Spot
 from florilegium.engine.storage.folder import Folder
 
-_SAFE_PATH = "PYTHONSAFEPATH"
 _LOOK_S = 0.5
 """Seconds between looks at whether a process is still there."""
 _STOPPED = ("stopped", "tracing-stop")
@@ -180,38 +178,13 @@ class LocalRunner(Runner):
         self._loaded = set()
 
 
-@contextmanager
-def _apart() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C of the terminal, which is meant for this process, and that
-    do not import modules from the current folder."""
-    safe = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    resource_tracker.ensure_running()  # lets interrupts through when it is started
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if safe is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = safe
-
-
 class _Child:
     """The process of a worker, and the pipe to it."""
 
     def __init__(self, config: RunConfig, graph: Graph, layers: Folder, output: Folder) -> None:
-        context = multiprocessing.get_context(
-            "forkserver"
-        )  # starts from a process without threads or models
-        context.set_forkserver_preload(["florilegium.engine.execution.child"])
-        self._connection, theirs = context.Pipe()
-        arguments = (theirs, dict(os.environ), config, graph, layers, output)
-        self._process = context.Process(target=serve, args=arguments, name="worker")
+        arguments = (dict(os.environ), config, graph, layers, output)
         try:
-            with _apart():
-                self._process.start()
+            self._process, self._connection = started(serve, *arguments, name="worker")
         except (EOFError, OSError) as error:
             raise RunError(f"the process of the worker cannot be started: {error}") from error
         except (AttributeError, TypeError, ValueError, PickleError) as error:  # by pickle
@@ -219,7 +192,6 @@ class _Child:
                 f"the stages cannot be pickled for a worker process: {error}; run them in this "
                 f"process with runner.kind=in_process"
             ) from error
-        theirs.close()
 
     def ask(self, request: Request, noted: Callable[[Spot], None]) -> Reply:
         """Make a call and wait for its reply; notes come before."""

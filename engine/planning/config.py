@@ -46,6 +46,7 @@ LAYERS = "layers"
 
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+RunnerKind = Literal["ray", "local", "in_process"]
 LabelKey = Annotated[str, Field(pattern=rf"^([a-z0-9.-]+/)?{_LABEL}$")]
 LabelValue = Annotated[str, Field(pattern=rf"^!?({_LABEL}|in\({_LABEL}(, ?{_LABEL})*\))$")]
 
@@ -55,7 +56,7 @@ class RunnerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["ray", "local", "in_process"] = "ray"
+    kind: RunnerKind = "ray"
     """`ray` runs a worker process per CPU and GPU stage, `local` one in all; `in_process` runs the
     same code in this process, for a debugger, without limits of time and memory."""
     address: str = "local"
@@ -164,12 +165,16 @@ class RunConfig(BaseModel):
                 raise ValueError("the key 'allow_caveats' is now called 'allow_random_weights'")
         return values
 
-    @field_validator("runner", mode="before")
+    @field_validator("runner", mode="before", json_schema_input_type=RunnerKind | RunnerConfig)
     @classmethod
     def _runner(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value
 
-    @field_validator("source", mode="before")
+    @field_validator(
+        "source",
+        mode="before",
+        json_schema_input_type=str | SourceEntry | tuple[str | SourceEntry, ...],
+    )
     @classmethod
     def _sources(cls, value: Any) -> Any:
         entries = value if isinstance(value, list | tuple) else [value]
@@ -177,7 +182,7 @@ class RunConfig(BaseModel):
             raise ValueError("give a URL or a path, a mapping with `url`, or a list of those")
         return [{"url": entry} if isinstance(entry, str) else entry for entry in entries]
 
-    @field_validator("plugin_path", mode="before")
+    @field_validator("plugin_path", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
     def _folders(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -212,7 +217,7 @@ def load_document(
     """
     document = read_yaml_file(path) if path else {}
     if not isinstance(document, dict):
-        raise ConfigError(f"{path} must hold a mapping; see the examples in configs/")
+        raise ConfigError(f"{path} must hold a mapping; `florilegium configs` lists examples")
     document.update(changes or {})
     if isinstance(document.get("runner"), str):
         document["runner"] = {"kind": document["runner"]}

@@ -5,7 +5,7 @@ Names become classes, options configs, tasks edges. Nothing is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,20 +165,20 @@ def _produces(draft: Draft) -> frozenset[str]:
 
 
 def revisions_of(
-    drafts: Iterable[Draft],
+    stages: Mapping[str, Stage[Any]],
 ) -> tuple[dict[str, str], dict[str, MissingModel], list[MissingPackage]]:
-    """Return what names each stage's model, the stages whose models are not here, and packages
+    """Return what names the model of each stage, the stages whose models are not here, and packages
     that are not installed."""
     revisions: dict[str, str] = {}
     missing: dict[str, MissingModel] = {}
     absent: list[MissingPackage] = []
-    for draft in drafts:
-        revisions[draft.name] = ""
-        absent += (found := absent_packages(draft.name, draft.stage))
+    for name, stage in stages.items():
+        revisions[name] = ""
+        absent += (found := absent_packages(name, stage))
         try:
-            revisions[draft.name] = draft.stage.revision()
+            revisions[name] = stage.revision()
         except MissingModel as error:
-            missing[draft.name] = error
+            missing[name] = error
         except MissingPackage as error:
             absent.append(error)
         except ImportError:  # also what tells a version, of a package that is missing

@@ -1,6 +1,7 @@
 """The identity of a stage and of all stages together: digests of what decides their answers.
 
-An option marked `RUNTIME` is not part of it; one marked `THRESHOLD` is part of the recipe only.
+An option marked `RUNTIME` is not part of it, nor one marked `CONTENT`, whose content the stage's
+revision names; one marked `THRESHOLD` is part of the recipe only.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from florilegium.engine.core.sample import digest_of
-from florilegium.engine.core.stage import RUNTIME, THRESHOLD, Marker, Specialist, Stage, StageConfig
+from florilegium.engine.core.stage import (
+    CONTENT,
+    RUNTIME,
+    THRESHOLD,
+    Marker,
+    Specialist,
+    Stage,
+    StageConfig,
+)
 
 FORMAT_VERSION = 4
 """Raise it when the engine writes the same annotations differently."""
@@ -60,7 +69,7 @@ def configuration_of(
         "model": stage.model,
         "revision": revision,
         "reads": list(upstream),
-        "config": {**_options(stage.config, without=(RUNTIME,)), **share},
+        "config": {**_options(stage.config, without=(RUNTIME, CONTENT)), **share},
         "thresholds": sorted(_marked(stage.config, (THRESHOLD,))),
         **({"each": list(stage.each)} if is_divided else {}),
     }

@@ -197,7 +197,7 @@ def plan(
         for section, stages in sections
     )
     drafts = (*specialists.values(), *filters.values())
-    revisions, missing, absent = revisions_of(drafts)
+    revisions, missing, absent = revisions_of({draft.name: draft.stage for draft in drafts})
     awaited = [package for error in missing.values() for package in error.packages]
     if absent and not is_dry:
         raise MissingPackage.all_of([*absent, *awaited])

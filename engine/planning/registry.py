@@ -28,6 +28,11 @@ from florilegium.engine.untrusted.escaped import cut
 STAGES = "florilegium.stages"
 SOURCES = "florilegium.sources"
 
+_OWN_FOLDER = (
+    "does it lie in a folder of yours? Name that: `--plugin-path .`, or `plugin_path: .` in the "
+    "config"
+)
+
 PluginT = TypeVar("PluginT")
 
 
@@ -150,7 +155,7 @@ def _loaded(
         found = point.load()
     except Exception as error:  # a module may raise anything
         is_own = is_module(point.name)
-        cure = "; does it lie in a folder of yours? Name that: `plugin_path: .`" if is_own else ""
+        cure = f"; {_OWN_FOLDER}" if is_own else ""
         why = str(error) or repr(error)
         raise wrong(
             f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: {why}{cure}"

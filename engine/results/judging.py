@@ -45,7 +45,7 @@ def judge(
 ) -> Judged:
     """Judge all annotations of a shard, without those of the samples `without`."""
     numbers = [number for number in range(len(shard.records)) if number not in without]
-    statements = _statements(shard, graph.specialists, layers, numbers)
+    statements = statements_of(shard, graph.specialists, layers, numbers)
     every = [(node, None) for node in graph.filters]
     course = _judged(statements, every, layers, _region_ids(statements))
     return Judged(
@@ -67,7 +67,7 @@ def passing(
 
     Judged are those of the source and of `specialists`, by each filter those of its tasks.
     """
-    statements = _statements(shard, specialists, layers, numbers)
+    statements = statements_of(shard, specialists, layers, numbers)
     # A phrase may be of a region that another specialist found, which is not here: it is no orphan.
     no_regions = np.full(len(statements), -1)
     statements = _judged(statements, filters, layers, no_regions).statements
@@ -88,13 +88,13 @@ class _Course:
     merged: dict[int, list[int]]
 
 
-def _statements(
+def statements_of(
     shard: Shard,
     specialists: Sequence[Node[Any]],
     layers: Mapping[str, Layer],
     numbers: Sequence[int],
 ) -> Statements:
-    """Return the rows of some samples, all live."""
+    """Return the rows of some samples, all live: labels of the source, then those of stages."""
     table = _all_rows(shard, specialists, layers, numbers)
     sizes = [(record.width, record.height) for record in shard.records]
     sample = table.column("sample").to_numpy()
@@ -116,7 +116,7 @@ def _judged(
     judgements: list[tuple[str, Verdicts]] = []
     merged: dict[int, list[int]] = {}
     for node, tasks in filters:
-        measurements = _measurements(node, layers.get(node.name), statements)
+        measurements = measurements_of(node, layers.get(node.name), statements)
         statements = statements.with_measurements(measurements)
         verdicts = node.stage.judge(statements)
         verdicts.restrict(statements.is_live if tasks is None else statements.of_tasks(list(tasks)))
@@ -151,7 +151,7 @@ def _all_rows(
     return table.take(order[np.isin(sample[order], numbers)]).combine_chunks()
 
 
-def _measurements(
+def measurements_of(
     node: Node[Any], layer: Layer | None, statements: Statements
 ) -> dict[str, np.ndarray]:
     """Return a filter's stored measurements in the order of the rows, NaN where there is none."""

@@ -27,6 +27,7 @@ from florilegium.engine.untrusted.escaped import LONGEST, cut
 _PACKAGE = "package://"
 _PHOTOGRAPHS = ("skimage", "sklearn")
 """Packages with photographs, which an extra of this distribution installs."""
+_OURS = Path(__file__).parents[2]
 _MAGIC = re.compile(r"[*?\[{]")
 _GLOB = re.compile(r"[*?\[]")
 _RANGE = re.compile(r"\{(-?[0-9]+)\.\.(-?[0-9]+)")
@@ -109,14 +110,23 @@ def package_folder(url: str) -> str:
         raise ConfigError(f"{shown}: no package {cut(top)} is installed here; install it with pip")
     tops = [Path(base) for base in spec.submodule_search_locations or ()]
     bases = [one.joinpath(*below) for one in tops]
-    for base in bases:
+    for one, base in zip(tops, bases, strict=True):
         if os.path.exists(base / folder):
-            if not (base / folder).resolve().is_relative_to(base.resolve()):
+            if not _is_within(base / folder, one):
                 raise ConfigError(f"{cut(url)} is a link out of its package: give the path itself")
             return str(base / folder)
     fs, _ = file_system(str(bases[0] if bases else "."))
     hint = _hint(fs, str(bases[0] / folder)) if bases else "it is a single module"
     raise ConfigError(f"{shown}: package {cut(name)} has no {cut(folder)}; {hint}")
+
+
+def _is_within(path: Path, package: Path) -> bool:
+    """Whether a path stays in a package when links are followed. In a checkout, the folders of our
+    own package are links to those beside it, which belong to it."""
+    folders = [package]
+    if package.samefile(_OURS):
+        folders += [one for one in package.iterdir() if one.is_dir()]
+    return any(path.resolve().is_relative_to(one.resolve()) for one in folders)
 
 
 def _is_web(url: str) -> bool:

@@ -13,6 +13,7 @@ from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
 from florilegium.pipelines.commands.options import (
     Check,
+    ConfigFile,
     DryRun,
     MaxDeadLetterShare,
     NoPlugins,
@@ -45,7 +46,7 @@ NOT_REFINED = (
 
 
 def build(
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.")],
+    config: ConfigFile,
     source: SourceOption = None,
     output: OutputOption = None,
     runner: RunnerOption = None,
@@ -209,7 +210,7 @@ def _round_0(config: RefineConfig, path: Path) -> RunConfig:
 
 
 def plan(
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/fld5b.yaml.")],
+    config: ConfigFile,
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,

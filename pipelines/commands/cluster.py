@@ -15,6 +15,7 @@ from florilegium.engine.core.redaction import redacted
 from florilegium.engine.untrusted.escaped import json_text
 from florilegium.pipelines.commands.options import (
     Check,
+    ConfigFile,
     MaxDeadLetterShare,
     NoPlugins,
     OutputOption,
@@ -59,7 +60,7 @@ JobName = Annotated[
 
 
 def submit(
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/cluster.yaml.")],
+    config: ConfigFile,
     address: Address,
     wait: Wait = False,
     refresh: Annotated[

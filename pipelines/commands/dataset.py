@@ -14,6 +14,7 @@ from florilegium.pipelines.commands.options import (
     err,
     out,
 )
+from florilegium.pipelines.terminal.exit_codes import ExitCode
 
 
 def status(
@@ -61,7 +62,7 @@ def verify(
     for problem in problems:
         err.say(problem, label="wrong", style="red")
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     files = counted(len(checked), "file")
     out.say(f"{directory}: {files} read, every digest, count and field is right")
 
@@ -121,10 +122,3 @@ def report(directory: Directory) -> None:
     folder = Folder(directory)
     draw_again(folder)
     out.say(folder.path(REPORT))
-
-
-def stages() -> None:
-    """List the installed stages: name, input tasks, output tasks, packages they need."""
-    from florilegium.pipelines.commands.tables import print_table, stages_table
-
-    print_table(out, stages_table())

@@ -26,18 +26,20 @@ def export(
         Path, typer.Option(parser=local_folder, metavar="PATH", help="The folder to write.")
     ],
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file with options of the format.")
+        Path | None,
+        typer.Option(help="A YAML file with options of the format, or `train`, which is shipped."),
     ] = None,
     overrides: Overrides = None,
     no_plugins: NoPlugins = False,  # the config of an export names no class
 ) -> None:
     """Write a dataset for other programs: Florence-2 JSONL, COCO, few-shot examples."""
     from florilegium.engine.planning.config import load_document, validated
+    from florilegium.pipelines.commands.configs import config_path
     from florilegium.pipelines.export.exporter import export as export_dataset
     from florilegium.pipelines.export.exporter import find_exporter
 
     exporter = find_exporter(form)
-    document = load_document(config, overrides=overrides or [])
+    document = load_document(config and config_path(config), overrides=overrides or [])
     where = str(config or f"--format {form}")
     options = validated(exporter.Config, document, where=where)
     exported = export_dataset(directory, exporter(options), output)

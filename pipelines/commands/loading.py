@@ -10,6 +10,7 @@ from typing import Any
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.config import RunConfig, load_document, validated
 from florilegium.engine.planning.plugins import modules_of, refuse_plugins
+from florilegium.pipelines.commands.configs import config_path
 from florilegium.pipelines.commands.options import given
 from florilegium.pipelines.refresh.options import RefreshOptions, load_run
 
@@ -37,8 +38,9 @@ def load(
     runner: str | None = None,
     **options: str | float | list[str] | None,
 ) -> Loaded:
-    """Read a config. `options` are top-level keys that the command line may set, and `runner` is
-    the kind of runner; `None` sets none. With `is_refined`, the config must have `refine`.
+    """Read a config; `path` may be the name of a shipped one. `options` are top-level keys that the
+    command line may set, and `runner` is the kind of runner; `None` sets none. With `is_refined`,
+    the config must have `refine`.
 
     Raises:
         ConfigError: the config cannot be read or has mistakes, or names modules that `no_plugins`
@@ -48,7 +50,9 @@ def load(
 
     changes = given(**options)
     overrides = [*(overrides or []), *([f"runner.kind={runner}"] if runner else [])]
-    document = load_document(path, changes=changes, overrides=overrides, plan=plan_file)
+    document = load_document(
+        config_path(path), changes=changes, overrides=overrides, plan=plan_file
+    )
     if is_refined and "refine" not in document:
         raise ConfigError(f"{path}: the key 'refine' is missing; `florilegium build` needs none")
     config, refresh = (

@@ -1,7 +1,6 @@
 """The command line: `florilegium build | plan | submit | train | score | diff | status | ...`.
 
-Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config, 3 the output is being
-written by another command, 4 a refresh was held back. Everything heavy is imported inside a
+Parses, calls, prints and exits with a code of `ExitCode`. Everything heavy is imported inside a
 command, so that `--help` answers at once.
 """
 
@@ -22,11 +21,16 @@ from florilegium.engine.core.errors import FlorilegiumError, OutputInUse, UsageE
 from florilegium.engine.core.redaction import redacted
 from florilegium.pipelines.commands.build import build, plan
 from florilegium.pipelines.commands.cluster import jobs, submit
-from florilegium.pipelines.commands.dataset import clean, report, sign, stages, status, verify, why
+from florilegium.pipelines.commands.configs import configs
+from florilegium.pipelines.commands.dataset import clean, report, sign, status, verify, why
 from florilegium.pipelines.commands.export import export
+from florilegium.pipelines.commands.new import new
 from florilegium.pipelines.commands.options import err, out
+from florilegium.pipelines.commands.reference import exporters, rules, schema, sources, stages
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
+from florilegium.pipelines.commands.try_stage import try_stage
+from florilegium.pipelines.terminal.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from florilegium.pipelines.terminal.stopping import Stop
@@ -41,8 +45,6 @@ app = typer.Typer(
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
 """The base class of errors about arguments and options; typer bundles its own click."""
 _SAFE_PATH = "PYTHONSAFEPATH"
-INTERRUPTED = 130
-"""Exit code of shells after Ctrl-C: 128 + SIGINT."""
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -67,11 +69,15 @@ def program(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(build, refresh, plan, submit, refine, train, score, diff, export),
-    *(status, verify, sign, clean, why, report, stages),
+    *(status, verify, sign, clean, why, report),
+    *(stages, sources, rules, exporters, schema, configs),
+    *(new, try_stage),
 )
 """In the order of `--help`."""
+_NAMES = {try_stage: "try"}
+"""Names that a function of Python cannot have."""
 for _command in _COMMANDS:
-    app.command()(_command)
+    app.command(_NAMES.get(_command))(_command)
 app.add_typer(jobs, name="job")
 
 
@@ -81,7 +87,7 @@ def main() -> None:
 
     with _outside_of_current_folder(), stoppable() as stop:
         code = _run(stop)
-        if stop.is_asked or code == INTERRUPTED:
+        if stop.is_asked or code == ExitCode.INTERRUPTED:
             stop.end()
     sys.exit(code)
 
@@ -94,12 +100,12 @@ def _run(stop: Stop) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return code if isinstance(code, int) else ExitCode.DONE
     except (typer.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except Exception as error:
         if stop.is_asked:
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         if isinstance(error, FlorilegiumError):
             err.error(str(error))
             return _exit_code(error)
@@ -112,7 +118,7 @@ def _unexpected(error: Exception) -> int:
 
     if isinstance(error, _USAGE_ERROR):
         _show_usage(error)
-        return 2
+        return ExitCode.USAGE
     is_of_system = isinstance(error, OSError) and error.errno in CURES
     if is_of_system or is_of_client(error):
         # A file outside of a dataset, such as a plan or an export.
@@ -120,7 +126,7 @@ def _unexpected(error: Exception) -> int:
         err.error(str(storage_error("use", str(name), error)))
     else:
         err.say(redacted("".join(format_exception(error)).rstrip()))
-    return 1
+    return ExitCode.FAILED
 
 
 @contextmanager
@@ -132,13 +138,14 @@ def _outside_of_current_folder() -> Iterator[None]:
     """
     here, ours = os.getcwd(), str(Path(__file__).parents[3])
     chosen = map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    if here not in (ours, *chosen) and sys.path and sys.path[0] in ("", here):
-        del sys.path[0]
+    is_left_out = here not in (ours, *chosen) and sys.path[:1] in ([""], [here])
+    left_out = [sys.path.pop(0)] if is_left_out else []
     before = os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"
     try:
         yield
     finally:
+        sys.path[:0] = left_out
         os.environ.pop(_SAFE_PATH)
         if before is not None:
             os.environ[_SAFE_PATH] = before
@@ -154,5 +161,5 @@ def _show_usage(error: Any) -> None:
 
 def _exit_code(error: FlorilegiumError) -> int:
     if isinstance(error, UsageError):
-        return 2
-    return 3 if isinstance(error, OutputInUse) else 1
+        return ExitCode.USAGE
+    return ExitCode.IN_USE if isinstance(error, OutputInUse) else ExitCode.FAILED

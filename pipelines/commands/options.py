@@ -30,6 +30,12 @@ def local_folder(text: str) -> Path:
     return Path(text)
 
 
+ConfigFile = Annotated[
+    Path,
+    typer.Argument(
+        help="A YAML file, or the name of a shipped config: `florilegium configs` lists them."
+    ),
+]
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder of a dataset.")]
 
 

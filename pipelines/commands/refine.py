@@ -12,6 +12,7 @@ import typer
 from florilegium.engine.core.counted import counted
 from florilegium.engine.untrusted.escaped import json_text
 from florilegium.pipelines.commands.options import (
+    ConfigFile,
     Directory,
     DryRun,
     MaxDeadLetterShare,
@@ -35,7 +36,7 @@ class Until(StrEnum):
 
 
 def refine(
-    config: Annotated[Path, typer.Argument(help="A YAML file with `refine`.")],
+    config: ConfigFile,
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
@@ -101,7 +102,7 @@ def refine(
 
 def train(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished dataset.")],
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/train.yaml.")],
+    config: ConfigFile,
     output: Annotated[
         Path, typer.Option(parser=local_folder, metavar="PATH", help="Write the checkpoint here.")
     ],
@@ -111,12 +112,13 @@ def train(
     """Train Florence-2 on a finished dataset, its own tasks or one of yours."""
     from florilegium.engine.execution.progress import Progress
     from florilegium.engine.planning.config import load_document, validated
+    from florilegium.pipelines.commands.configs import config_path
     from florilegium.pipelines.terminal.progress import shown
     from florilegium.pipelines.training.config import TrainConfig
     from florilegium.pipelines.training.survey import untrained
     from florilegium.pipelines.training.trainer import train as run_training
 
-    document = load_document(config, overrides=overrides or [])
+    document = load_document(config_path(config), overrides=overrides or [])
     options = validated(TrainConfig, document, where=str(config))
     progress = Progress(current="starting")
     with shown(progress):

@@ -13,6 +13,7 @@ from florilegium.engine.core.errors import UsageError
 from florilegium.pipelines.commands.build import prepared, print_summary
 from florilegium.pipelines.commands.options import (
     Check,
+    ConfigFile,
     DryRun,
     MaxDeadLetterShare,
     NoPlugins,
@@ -29,16 +30,14 @@ from florilegium.pipelines.commands.options import (
     out,
     warn,
 )
+from florilegium.pipelines.terminal.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from florilegium.pipelines.dataset.refreshed import Refreshed
 
-EXIT_HELD_BACK = 4
-"""Exit code of a refresh whose version was held back."""
-
 
 def refresh(
-    config: Annotated[Path, typer.Argument(help="A YAML file, perhaps with a `refresh` section.")],
+    config: ConfigFile,
     source: SourceOption = None,
     output: OutputOption = None,
     runner: RunnerOption = None,
@@ -104,7 +103,7 @@ def refresh(
         _print_held_back(record, config, run.output.url)
         if accept:
             err.say("this is another one than the version that was held back before: look again")
-        raise typer.Exit(EXIT_HELD_BACK)
+        raise typer.Exit(ExitCode.HELD_BACK)
     print_summary(finished.manifest, run.output.url)
     if record.outcome == "nothing":
         out.say("nothing is new: the dataset is as it was")

@@ -20,6 +20,7 @@ from florilegium.engine.results.manifest import Totals
 from florilegium.engine.untrusted.escaped import LONGEST, cut
 from florilegium.pipelines.cluster.jobs import Job
 from florilegium.pipelines.dataset.status import Status
+from florilegium.pipelines.reference.plugins import Broken, Plugin, made
 from florilegium.pipelines.terminal.console import Terminal
 
 _MAX_LISTED_TASKS = 6
@@ -119,13 +120,14 @@ def stages_table() -> Table:
     for name in stage_names():
         try:
             stage_class = find_stage(name)
-            stage = stage_class(stage_class.Config())
         except UsageError as error:
             table.add_row(name, f"broken: {error}", "")
             continue
+        found = made(stage_class)
+        stage = stage_class if isinstance(found, str) else found
         produces = stage_class.produces or stage.produces or ("verdicts",)
         reads = "\n".join(map(_input_lines, stage_class.reads or stage.reads))
-        table.add_row("\n".join((name, *_needs(stage))), reads, "\n".join(produces))
+        table.add_row("\n".join((name, *_needs(stage_class))), reads, "\n".join(produces))
     return table
 
 
@@ -137,7 +139,17 @@ def _input_lines(wanted: Input) -> str:
     return "\n".join(f"{task}{mark}" for task in wanted.tasks)
 
 
-def _needs(stage: Stage[Any]) -> list[str]:
+def plugins_table(what: str, plugins: Iterable[Plugin | Broken]) -> Table:
+    """Return installed plugins of a kind, with what each one does."""
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column(what)
+    table.add_column("what it does")
+    for one in plugins:
+        table.add_row(one.name, one.title if isinstance(one, Plugin) else f"broken: {one.error}")
+    return table
+
+
+def _needs(stage: type[Stage[Any]]) -> list[str]:
     """Return the extras that a stage needs beyond the base installation."""
     needs = [f"  extra {stage.extra}"] if stage.extra else []
     family = getattr(stage, "family", None)

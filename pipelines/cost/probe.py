@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +18,7 @@ from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import ShardBytes
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.cost.cost import Cost
-
-_MIB = 1024 * 1024
-_PEAKS_PER_MIB = _MIB if sys.platform == "darwin" else 1024
-"""`ru_maxrss` is in bytes on macOS, in KiB on Linux."""
+from florilegium.pipelines.cost.memory import gpu_memory, peak_mib
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +35,7 @@ class Probe:
 
     def __init__(self, config: RunConfig, graph: Graph, scratch: Folder) -> None:
         hide_gpus()
-        self._base_mib = _peak_mib()
+        self._base_mib = peak_mib()
         self._nodes = {node.name: node for node in graph.nodes}
         self._watch = Watch(memory_mb=config.limits.worker_memory_mb)
         self._worker = Worker(config, graph, layers=scratch, output=scratch, watch=self._watch)
@@ -75,12 +70,12 @@ class Probe:
             seconds=seconds,
             load_s=loaded - begin,
             base_mib=self._base_mib,
-            memory_mib=max(0.0, _peak_mib() - self._base_mib),
+            memory_mib=max(0.0, peak_mib() - self._base_mib),
             layer_bytes=sum(layer.table.nbytes for layer in layers),
             requests=spent.requests,
             price=spent.cost,
             failures=tuple(error.message for layer in layers for error in layer.errors),
-            **_gpu_memory(),
+            **gpu_memory(),
         )
 
     def publish(self, opened: Opened) -> ShardStats:
@@ -98,18 +93,3 @@ class Probe:
 
         with ThreadPoolExecutor(node.stage.calls_at_once) as threads:
             return list(threads.map(run, calls))
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAKS_PER_MIB
-
-
-def _gpu_memory() -> dict[str, float]:
-    """Return the peak memory that torch reserved on the GPU, if the stage used one."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return {}
-    return {
-        "gpu_mib": torch.cuda.max_memory_reserved() / _MIB,
-        "gpu_total_mib": torch.cuda.get_device_properties(0).total_memory / _MIB,
-    }

@@ -26,8 +26,8 @@ OPENING_QUOTES = frozenset('"“«„')
 class BlacklistConfig(StageConfig):
     """Options of `Blacklist`."""
 
-    path: Annotated[str, THRESHOLD] = "configs/blacklist.txt"
-    """The list: a path from the current folder or, failing that, from the installation."""
+    path: Annotated[str, THRESHOLD] = "package://florilegium/configs/blacklist.txt"
+    """Path of the list, from the current folder; `package://NAME/FILE` is a file of a package."""
 
 
 class Blacklist(Filter[BlacklistConfig]):

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import AfterValidator
 
 from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS, checked_captions
 
@@ -23,9 +24,9 @@ NESTED = "nested"
 class GroundedConfig(StageConfig):
     """Options of `Grounded`."""
 
-    captions: Annotated[tuple[str, ...], THRESHOLD, AfterValidator(checked_captions)] = (
-        CAPTION_TASKS
-    )
+    captions: Annotated[
+        tuple[str, ...], THRESHOLD, NamesAmong(CAPTION_TASKS), AfterValidator(checked_captions)
+    ] = CAPTION_TASKS
     """Tasks whose captions are dropped without a grounded phrase; of none, if it is empty."""
     drop_nested: Annotated[bool, THRESHOLD] = False
     """Whether a phrase is dropped that lies in a longer grounded phrase of its caption: "a field"

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation
 from florilegium.engine.core.errors import nearest
 from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import THRESHOLD, Filter, Input, one_of
@@ -42,11 +43,13 @@ _WHOLE_IMAGE = ()
 class ImageTextFilterConfig(ImageTextConfig, CropConfig):
     """Options of `ImageTextFilter`."""
 
-    tasks: tuple[str, ...] = Field(
+    tasks: Annotated[tuple[str, ...], NamesAmong(DEFAULT_LEAST)] = Field(
         default=(*CAPTION_TASKS, "phrase_grounding", "region_description"), min_length=1
     )
     """Tasks whose texts are measured."""
-    least_similarity: Annotated[dict[str, Fraction | None], THRESHOLD] = DEFAULT_LEAST
+    least_similarity: Annotated[
+        dict[str, Fraction | None], THRESHOLD, NamesAmong(DEFAULT_LEAST)
+    ] = DEFAULT_LEAST
     """Lowest similarity per task, 0..1, on the scale of the model: probabilities for SigLIP,
     cosines for CLIP. Tasks that a config omits keep the default, which is meant for SigLIP; `null`
     sets no limit."""

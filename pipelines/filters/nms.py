@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.rank import order
 from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
 from florilegium.engine.core.tasks import PHRASE_TASKS, REGION_TASKS
@@ -77,7 +78,9 @@ DEFAULT_OPTIONS = {task: NmsOptions() for task in (*REGION_TASKS, *PHRASE_TASKS)
 class NmsConfig(StageConfig):
     """Options of `Nms`."""
 
-    tasks: Annotated[dict[str, NmsOptions], THRESHOLD] = DEFAULT_OPTIONS
+    tasks: Annotated[dict[str, NmsOptions], THRESHOLD, NamesAmong(DEFAULT_OPTIONS)] = (
+        DEFAULT_OPTIONS
+    )
     """Options per task; those that a config omits keep the task's default."""
     source_first: Annotated[bool, THRESHOLD] = True
     """Whether labels of the source stay whatever the scores of machine labels for the same thing;

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
 from florilegium.engine.core.tasks import PHRASE_TASKS, REGION_TASKS
 from florilegium.pipelines.filters.per_task import Fraction, over_defaults
@@ -57,7 +58,9 @@ DEFAULT_LIMITS = {task: RegionLimits() for task in (*REGION_TASKS, *PHRASE_TASKS
 class RegionScoreConfig(StageConfig):
     """Options of `RegionScore`."""
 
-    tasks: Annotated[dict[str, RegionLimits], THRESHOLD] = DEFAULT_LIMITS
+    tasks: Annotated[dict[str, RegionLimits], THRESHOLD, NamesAmong(DEFAULT_LIMITS)] = (
+        DEFAULT_LIMITS
+    )
     """Limits per task; those that a config omits keep the task's default."""
     specialists: Annotated[dict[str, Fraction], THRESHOLD] = Field(default={})
     """Lowest score per specialist, 0..1; it replaces `min_score` of the task."""

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 
 from florilegium.engine.core.errors import nearest
 from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
 from florilegium.engine.core.tasks import TASKS
 from florilegium.pipelines.filters.per_task import Fraction
@@ -30,7 +31,7 @@ UNSURE = "unsure"
 class SupersededConfig(StageConfig):
     """Options of `Superseded`."""
 
-    by: Annotated[dict[str, tuple[str, ...]], THRESHOLD] = Field(
+    by: Annotated[dict[str, Annotated[tuple[str, ...], NamesAmong(TASKS)]], THRESHOLD] = Field(
         default={"merge": ("object_detection",)}, min_length=1
     )
     """For each merge stage, by its name, the tasks that it merged."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, maybe, one_of
@@ -130,7 +131,9 @@ _RULES = (
 class TextFilterConfig(StageConfig):
     """Options of `TextFilter`."""
 
-    tasks: Annotated[dict[str, CaptionThresholds], THRESHOLD] = DEFAULT_THRESHOLDS
+    tasks: Annotated[dict[str, CaptionThresholds], THRESHOLD, NamesAmong(DEFAULT_THRESHOLDS)] = (
+        DEFAULT_THRESHOLDS
+    )
     """Thresholds per caption task; those that a config omits keep the task's default."""
 
     @field_validator("tasks", mode="before")

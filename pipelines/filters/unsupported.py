@@ -20,7 +20,7 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, THRESHOLD, Filter, StageConfig, maybe, one_of
+from florilegium.engine.core.stage import CONTENT, THRESHOLD, Filter, StageConfig, maybe, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.words.english import english_captions, english_revision
 from florilegium.specialists.words.evidence import (
@@ -48,7 +48,7 @@ class UnsupportedConfig(StageConfig):
     """Objects without a mention in a caption, at most."""
     specialists: tuple[str, ...] = ()
     """Specialists whose captions are judged though they were not merged."""
-    general_words: Annotated[str, RUNTIME] = "configs/blacklist.txt"
+    general_words: Annotated[str, CONTENT] = "package://florilegium/configs/blacklist.txt"
     """Path of a list of nouns that name no object, and need no evidence."""
 
 

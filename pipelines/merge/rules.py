@@ -77,6 +77,8 @@ class Rule(ABC):
     needs_calibration: ClassVar[bool] = False
     """Whether it needs a fitted fusion of all voters. Without one, for instance because the audit
     of a task was too small, `agreement` is used."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Options that the rule needs, and whose defaults are empty."""
 
     def __init__(self, options: RuleOptions) -> None:
         """Take the options of a merge.
@@ -84,6 +86,9 @@ class Rule(ABC):
         Raises:
             ValueError: an option that the rule needs is missing.
         """
+        for name in self.requires:
+            if not getattr(options, name):
+                raise ValueError(f"the merge rule {type(self).__name__} needs `{name}`: give it")
         self.options = options
 
     @abstractmethod
@@ -108,10 +113,7 @@ def rule_names() -> list[str]:
 class Replace(Rule):
     """Keeps the annotations of the student."""
 
-    def __init__(self, options: RuleOptions) -> None:
-        super().__init__(options)
-        if not options.student:
-            raise ValueError("the rule `replace` needs `student`, the name of a voter")
+    requires: ClassVar[tuple[str, ...]] = ("student",)
 
     def merge(self, case: Case) -> list[Annotation]:
         """Return the student's annotations."""

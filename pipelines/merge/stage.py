@@ -14,8 +14,17 @@ from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError, nearest
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
+from florilegium.engine.core.stage import (
+    CONTENT,
+    RUNTIME,
+    Input,
+    Specialist,
+    StageConfig,
+    maybe,
+    one_of,
+)
 from florilegium.engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS
 from florilegium.pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
 from florilegium.pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
@@ -53,9 +62,9 @@ class MergeConfig(RuleOptions, StageConfig):
     `agreement`.
     `agreement`: what `min_votes` voters agree on. `union`: the annotations of all voters.
     `replace`: those of the `student`. Plugins may add others."""
-    tasks: tuple[str, ...] = MERGED_TASKS
+    tasks: Annotated[tuple[str, ...], NamesAmong(MERGED_TASKS)] = MERGED_TASKS
     """Tasks that are merged."""
-    calibration: Annotated[str, RUNTIME] = ""
+    calibration: Annotated[str, CONTENT] = ""
     """Path of a calibration, JSON; empty: none. Its digest is the stage's revision, so only its
     content counts, not its path."""
     source_first: bool = True

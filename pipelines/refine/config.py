@@ -84,7 +84,7 @@ class RefineOptions(BaseModel):
         values = self.train.model_dump(exclude={"tasks", "custom"}) | self.fine_tune[student]
         return validated(TrainConfig, values, where=f"fine_tune.{student}")
 
-    @field_validator("audit", mode="before")
+    @field_validator("audit", mode="before", json_schema_input_type=str | None)
     @classmethod
     def _no_audit(cls, audit: Any) -> Any:
         return "" if audit is None else audit

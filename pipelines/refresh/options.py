@@ -94,9 +94,14 @@ class Hook(BaseModel):
     allow_private_addresses: bool = True
     """Whether the webhook may have an address of this machine or its network."""
 
-    @field_validator("command", "on", mode="before")
+    @field_validator("command", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
+    def _one_or_more_words(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("on", mode="before", json_schema_input_type=Outcome | tuple[Outcome, ...])
+    @classmethod
+    def _one_or_more_outcomes(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -124,7 +129,7 @@ class RefreshOptions(BaseModel):
     notify: tuple[Hook, ...] = ()
     """A hook, or a list of them."""
 
-    @field_validator("notify", mode="before")
+    @field_validator("notify", mode="before", json_schema_input_type=Hook | tuple[Hook, ...])
     @classmethod
     def _hooks(cls, value: Any) -> Any:
         return (value,) if isinstance(value, Mapping) else value
@@ -136,7 +141,7 @@ class RefreshConfig(RunConfig):
     refresh: RefreshOptions = RefreshOptions()
     """How it is refreshed."""
 
-    @field_validator("refresh", mode="before")
+    @field_validator("refresh", mode="before", json_schema_input_type=RefreshOptions | None)
     @classmethod
     def _empty(cls, value: Any) -> Any:
         return {} if value is None else value

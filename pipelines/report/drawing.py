@@ -62,6 +62,11 @@ def polygon_path(points: np.ndarray) -> str:
 
 def mask_path(mask: MaskRLE, canvas: Canvas) -> str:
     """Return the SVG path of a mask, for the even-odd fill rule; empty if too small to draw."""
+    return "".join(map(polygon_path, mask_outlines(mask, canvas)))
+
+
+def mask_outlines(mask: MaskRLE, canvas: Canvas) -> list[np.ndarray]:
+    """Return the outlines of a mask and of its holes, each int, shape (n, 2)."""
     import cv2
     from pycocotools import mask as coco
 
@@ -72,7 +77,7 @@ def mask_path(mask: MaskRLE, canvas: Canvas) -> str:
     units = cv2.resize(pixels * np.uint8(255), size_wh, interpolation=how) > 127
     contours, _ = cv2.findContours(units.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     outlines = (cv2.approxPolyDP(contour, _SMOOTHING, True)[:, 0] for contour in contours)
-    return "".join(polygon_path(outline) for outline in outlines if len(outline) > 2)
+    return [outline for outline in outlines if len(outline) > 2]
 
 
 def jpeg_uri(pixels: np.ndarray, long_side: int = LONG_SIDE) -> str:

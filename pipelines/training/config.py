@@ -75,7 +75,7 @@ class TrainConfig(BaseModel):
     """Custom tasks by name; weight 1 unless `tasks` has another."""
     absent_share: float = Field(default=0.1, ge=0, le=1)
     """Share of grounding and open-vocabulary prompts that ask for an absent object."""
-    kinds_and_parts: str = "configs/kinds_and_parts.txt"
+    kinds_and_parts: str = "package://florilegium/configs/kinds_and_parts.txt"
     """Path of a list of synonyms, kinds and parts: negative prompts do not ask for these of a
     labelled object."""
     mirrored_share: float = Field(default=0.0, ge=0, le=1)

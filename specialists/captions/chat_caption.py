@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError, nearest
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Specialist, StageConfig
 from florilegium.engine.core.tasks import CAPTION_TASKS
@@ -49,10 +50,14 @@ MAX_NEW_TOKENS: Mapping[str, int] = MappingProxyType(
 class ChatCaptionConfig(ImageChatConfig):
     """Options of `chat_caption`."""
 
-    prompts: dict[str, str] = Field(default_factory=lambda: dict(PROMPTS), min_length=1)
+    prompts: Annotated[dict[str, str], NamesAmong(CAPTION_TASKS)] = Field(
+        default_factory=lambda: dict(PROMPTS), min_length=1
+    )
     """The prompt of each task: `caption`, `detailed_caption`, `more_detailed_caption`; other tasks
     are not produced. BLIP-2 continues a text: give it {caption: "a photo of"}."""
-    max_new_tokens: dict[str, int] = Field(default_factory=dict)
+    max_new_tokens: Annotated[dict[str, int], NamesAmong(CAPTION_TASKS)] = Field(
+        default_factory=dict
+    )
     """Maximum tokens of an answer, by task; by default 48, 160 and 400. An answer that reaches the
     limit is cut after its last complete sentence."""
     language: str = "en"

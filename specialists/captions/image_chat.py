@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import numpy as np
 
 from florilegium.engine.core.errors import ConfigError, SampleError
-from florilegium.engine.core.stage import RUNTIME
+from florilegium.engine.core.stage import CONTENT
 from florilegium.specialists.captions.answer_text import cleaned, own_turn, whole_sentences
 from florilegium.specialists.pretrained.chat_template import rendered_chat
 from florilegium.specialists.pretrained.checkpoint import Family
@@ -58,7 +58,7 @@ _BATCHES_IN_MEMORY = 4
 class ImageChatConfig(PretrainedConfig):
     """Options of stages that prompt a model about images."""
 
-    model: Annotated[str, RUNTIME] = FAMILY.example
+    model: Annotated[str, CONTENT] = FAMILY.example
     """A folder, `package://NAME/FOLDER` or a hub id: BLIP, BLIP-2, or a chat model such as
     SmolVLM, Qwen-VL, LLaVA or Gemma 3."""
 

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.engine.core.stage import CONTENT, Specialist, StageConfig
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.network import preprocess, to_float32
@@ -42,7 +42,7 @@ DetectorTask = Literal["object_detection", "region_proposal"]
 class DetectorConfig(PretrainedConfig):
     """Options of `detector`."""
 
-    model: Annotated[str, RUNTIME] = "ustc-community/dfine-xlarge-obj365"
+    model: Annotated[str, CONTENT] = "ustc-community/dfine-xlarge-obj365"
     """A folder, `package://NAME/FOLDER` or a hub id. The default has the 365 classes of Objects365;
     most others have the 80 of COCO."""
     tasks: tuple[DetectorTask, ...] = Field(default=("object_detection",), min_length=1)

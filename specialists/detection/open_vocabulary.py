@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.engine.core.stage import CONTENT, Input, Specialist, StageConfig, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.detection.queries import PLACEHOLDER, NamedBoxes, NameQueries
 from florilegium.specialists.pretrained.checkpoint import Family
@@ -39,10 +39,10 @@ _SOURCES: dict[str, tuple[str, ...]] = {"captions": CAPTION_TASKS, "tags": ("tag
 class OpenVocabularyConfig(PretrainedConfig):
     """Options of `open_vocabulary`."""
 
-    model: Annotated[str, RUNTIME] = "google/owlv2-large-patch14-ensemble"
+    model: Annotated[str, CONTENT] = "google/owlv2-large-patch14-ensemble"
     """A folder, `package://NAME/FOLDER` or a hub id: an OWLv2, OWL-ViT, OmDet-Turbo, Grounding DINO
     or MM-Grounding-DINO."""
-    classes: Annotated[Names, RUNTIME] = "configs/objects.txt"
+    classes: Annotated[Names, CONTENT] = "package://florilegium/configs/objects.txt"
     """Names to detect in every image: a list, names with their phrases (the best phrase counts), or
     a text file of either, one `name` or `name: phrase, phrase` per line. May be empty. The content
     counts, not the path."""

@@ -7,7 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.errors import nearest
-from florilegium.engine.core.stage import RUNTIME
+from florilegium.engine.core.names_among import NamesAmong
+from florilegium.engine.core.stage import CONTENT
 from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
 from florilegium.specialists.florence2.mirror import MIRRORED_TASKS
 from florilegium.specialists.pretrained.config import LoadingConfig
@@ -16,13 +17,15 @@ from florilegium.specialists.pretrained.config import LoadingConfig
 class Florence2Config(LoadingConfig):
     """Options of `florence2`: weights, tasks, search."""
 
-    model: Annotated[str | tuple[str, ...], RUNTIME] = (
-        "package://florilegium.specialists/tiny_florence2"
+    model: Annotated[str | tuple[str, ...], CONTENT] = (
+        "package://florilegium/specialists/tiny_florence2"
     )
     """A folder, `package://NAME/FOLDER` or a hub id, such as `florence-community/Florence-2-base`.
     A list is for cross-fitting: a sample of fold i (`fold_of`) is labelled by the i-th model, which
     was trained on the other folds. The digest of the weights counts, not their path."""
-    tasks: tuple[str, ...] = Field(default=("object_detection",), min_length=1)
+    tasks: Annotated[tuple[str, ...], NamesAmong(FLORENCE2_TASKS)] = Field(
+        default=("object_detection",), min_length=1
+    )
     """Names of the tasks, from `caption` to `region_ocr`. Tasks about captions, phrases or boxes
     read them from other stages, or from this one if it produces them."""
     queries: tuple[str, ...] = ()

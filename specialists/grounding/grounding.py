@@ -14,8 +14,9 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.engine.core.stage import CONTENT, Input, Specialist, StageConfig, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS, checked_captions
 from florilegium.specialists.detection.grounding_dino import (
     GroundedBoxes,
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
 class GroundingConfig(PretrainedConfig):
     """Options of `grounding`."""
 
-    model: Annotated[str, RUNTIME] = "IDEA-Research/grounding-dino-base"
+    model: Annotated[str, CONTENT] = "IDEA-Research/grounding-dino-base"
     """A folder, `package://NAME/FOLDER` or a hub id: a Grounding DINO or MM-Grounding-DINO."""
-    captions: Annotated[tuple[str, ...], AfterValidator(checked_captions)] = Field(
-        default=CAPTION_TASKS, min_length=1
-    )
+    captions: Annotated[
+        tuple[str, ...], NamesAmong(CAPTION_TASKS), AfterValidator(checked_captions)
+    ] = Field(default=CAPTION_TASKS, min_length=1)
     """Tasks whose texts are grounded: `caption`, `detailed_caption`, `more_detailed_caption`."""
     least_score: float = Field(default=0.2, ge=0, lt=1)
     """Score that boxes must exceed, 0..1. Low by default: filters judge later."""

@@ -19,7 +19,7 @@ from pydantic import Field
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError, MissingModel
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.engine.core.stage import CONTENT, Specialist, StageConfig
 from florilegium.specialists.ocr.direction import Reading, View, read_lines, side_by_side
 from florilegium.specialists.ocr.text_lines import (
     hulls_of,
@@ -66,11 +66,11 @@ _LARGEST_SIDE = 2**15 - 1
 class PpOcrConfig(PretrainedConfig):
     """Options of `pp_ocr`."""
 
-    model: Annotated[str, RUNTIME] = "PaddlePaddle/PP-OCRv6_medium_det_safetensors"
+    model: Annotated[str, CONTENT] = "PaddlePaddle/PP-OCRv6_medium_det_safetensors"
     """The detector: a folder, `package://NAME/FOLDER` or a hub id."""
-    recogniser: Annotated[str, RUNTIME] = "PaddlePaddle/PP-OCRv6_medium_rec_safetensors"
+    recogniser: Annotated[str, CONTENT] = "PaddlePaddle/PP-OCRv6_medium_rec_safetensors"
     """The recogniser: a folder, `package://NAME/FOLDER` or a hub id."""
-    recogniser_revision: Annotated[str, RUNTIME] = ""
+    recogniser_revision: Annotated[str, CONTENT] = ""
     """Branch, tag or commit of a recogniser on the hub; `revision` is that of the detector."""
     image_size: int | None = Field(default=None, ge=32)
     """Maximum pixels of the long side of the image for the detector; by default that of the

@@ -15,7 +15,7 @@ from pydantic import Field
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.engine.core.stage import CONTENT, Input, Specialist, StageConfig, one_of
 from florilegium.specialists.ocr.text_lines import as_read, laid_flat
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
@@ -33,7 +33,7 @@ _DECODER = "trocr"
 class TrOcrConfig(PretrainedConfig):
     """Options of `trocr`."""
 
-    model: Annotated[str, RUNTIME] = "microsoft/trocr-large-printed"
+    model: Annotated[str, CONTENT] = "microsoft/trocr-large-printed"
     """A folder, `package://NAME/FOLDER` or a hub id; there are weights for printed, handwritten and
     scene text."""
     max_new_tokens: int = Field(default=96, ge=1)

@@ -14,12 +14,13 @@ from typing import Annotated, ClassVar, TypeVar
 from pydantic import Field, field_validator
 
 from florilegium.engine.core.errors import SampleError, nearest
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME
+from florilegium.engine.core.stage import CONTENT
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.online.chat import ChatConfig, ChatSpecialist, Message
 from florilegium.specialists.online.context import PromptLimits
-from florilegium.specialists.online.prompts import RULES, Prompt, read_prompt, revision_of
+from florilegium.specialists.online.prompts import RULES, SHIPPED, Prompt, read_prompt, revision_of
 from florilegium.specialists.online.reply import texts_in
 
 Conversation = Sequence[Message]
@@ -31,10 +32,10 @@ SYSTEM = Message("system", (RULES,))
 class AnnotatorConfig(ChatConfig):
     """Options of captions by a chat model."""
 
-    prompts: Annotated[dict[str, str], RUNTIME] = Field(
+    prompts: Annotated[dict[str, str], CONTENT, NamesAmong(CAPTION_TASKS)] = Field(
         default={
-            "detailed_caption": "configs/prompts/detailed_caption.txt",
-            "more_detailed_caption": "configs/prompts/more_detailed_caption.txt",
+            "detailed_caption": f"{SHIPPED}/detailed_caption.txt",
+            "more_detailed_caption": f"{SHIPPED}/more_detailed_caption.txt",
         },
         min_length=1,
     )

@@ -15,7 +15,7 @@ from pydantic import Field
 from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.core.image.reading import decode
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, StageConfig
+from florilegium.engine.core.stage import CONTENT, StageConfig
 from florilegium.specialists.online.chat import Image, Message
 from florilegium.specialists.online.context import PromptContext
 from florilegium.specialists.online.examples import Example, Examples, read_examples
@@ -26,7 +26,7 @@ from florilegium.specialists.online.photo import jpeg
 class FewShotCaptionConfig(LmmCaptionConfig):
     """Options of `few_shot_caption`."""
 
-    examples: Annotated[str, RUNTIME] = ""
+    examples: Annotated[str, CONTENT] = ""
     """Path of a JSONL file of examples beside its images, as `florilegium export --format few_shot`
     writes it; the content counts, not the path."""
     shots: int = Field(default=4, ge=1, le=32)

@@ -17,8 +17,9 @@ from pydantic import Field
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Input, StageConfig, maybe, one_of
+from florilegium.engine.core.stage import CONTENT, Input, StageConfig, maybe, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.online.annotator import (
     SYSTEM,
@@ -28,6 +29,7 @@ from florilegium.specialists.online.annotator import (
 )
 from florilegium.specialists.online.chat import Message
 from florilegium.specialists.online.context import context_of
+from florilegium.specialists.online.prompts import SHIPPED
 from florilegium.specialists.words.english import english_revision
 from florilegium.specialists.words.evidence import (
     EVIDENCE_TASKS,
@@ -41,17 +43,17 @@ from florilegium.specialists.words.word_list import WordList, read_word_list
 class LlmMergeConfig(AnnotatorConfig):
     """Options of `llm_merge`."""
 
-    prompts: Annotated[dict[str, str], RUNTIME] = Field(
+    prompts: Annotated[dict[str, str], CONTENT, NamesAmong(CAPTION_TASKS)] = Field(
         default={
-            "caption": "configs/prompts/merge_caption.txt",
-            "detailed_caption": "configs/prompts/merge_detailed_caption.txt",
-            "more_detailed_caption": "configs/prompts/merge_more_detailed_caption.txt",
+            "caption": f"{SHIPPED}/merge_caption.txt",
+            "detailed_caption": f"{SHIPPED}/merge_detailed_caption.txt",
+            "more_detailed_caption": f"{SHIPPED}/merge_more_detailed_caption.txt",
         },
         min_length=1,
     )
     """The tasks to produce, and for each the path of its template; the content counts, not the
     path."""
-    general_words: Annotated[str, RUNTIME] = "configs/blacklist.txt"
+    general_words: Annotated[str, CONTENT] = "package://florilegium/configs/blacklist.txt"
     """Path of a list of abstract nouns, which need no evidence."""
 
 

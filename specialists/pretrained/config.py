@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from florilegium.engine.core.stage import RUNTIME, StageConfig
+from florilegium.engine.core.stage import CONTENT, RUNTIME, StageConfig
 
 RANDOM_WEIGHTS = "random weights"
 
@@ -14,11 +14,11 @@ RANDOM_WEIGHTS = "random weights"
 class LoadingConfig(StageConfig):
     """Options of loading and inference."""
 
-    revision: Annotated[str, RUNTIME] = ""
+    revision: Annotated[str, CONTENT] = ""
     """Branch, tag or commit of a model on the hub; by default the main branch in the cache."""
     weights: Literal["trained", "random"] = "trained"
     """`random` builds the architecture of the config, untrained, to measure time and memory; a
-    build refuses it unless `allow_caveats` is set."""
+    build refuses it unless `allow_random_weights` is set."""
     image_size: int | None = Field(default=None, ge=16)
     """Side in pixels of the model's input image, the shorter one if the aspect ratio is kept; for
     families with a number of pixels (Qwen-VL) the square of it. By default the checkpoint's."""
@@ -50,6 +50,6 @@ class LoadingConfig(StageConfig):
 class PretrainedConfig(LoadingConfig):
     """Options of weights and inference. A subclass gives `model` a default."""
 
-    model: Annotated[str, RUNTIME]
+    model: Annotated[str, CONTENT]
     """A folder, `package://NAME/FOLDER` or a hub id. The digest of the weights counts, not their
     path."""

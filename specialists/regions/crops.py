@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from florilegium.engine.core.errors import nearest
+from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.stage import StageConfig
 from florilegium.engine.core.tasks import REGION_TASKS, names_of
 from florilegium.specialists.regions.window import Window, around
 
 WORDS_OF_BOXES = names_of(lambda task: task.is_of_region and task.words in ("name", "sentence"))
 """Tasks whose annotations are texts for existing boxes."""
+_BOX_TASKS = tuple(task for task in REGION_TASKS if task not in WORDS_OF_BOXES)
 
 
 class CropConfig(StageConfig):
@@ -28,7 +31,7 @@ class CropConfig(StageConfig):
 class BoxesConfig(CropConfig):
     """Options of stages that process boxes."""
 
-    tasks: tuple[str, ...] = Field(
+    tasks: Annotated[tuple[str, ...], NamesAmong(_BOX_TASKS)] = Field(
         default=("object_detection", "region_proposal", "open_vocabulary_detection"), min_length=1
     )
     """Tasks whose boxes are processed; of those that mark one place, one is."""
@@ -38,10 +41,9 @@ class BoxesConfig(CropConfig):
     @field_validator("tasks")
     @classmethod
     def _has_boxes(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        boxes = [task for task in REGION_TASKS if task not in WORDS_OF_BOXES]
         for task in tasks:
-            if task not in boxes:
-                raise ValueError(f"{task!r} has no boxes, {nearest(task, boxes)}")
+            if task not in _BOX_TASKS:
+                raise ValueError(f"{task!r} has no boxes, {nearest(task, _BOX_TASKS)}")
         return tuple(dict.fromkeys(tasks))
 
 

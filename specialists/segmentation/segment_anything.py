@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation, MaskRLE
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from florilegium.engine.core.stage import CONTENT, RUNTIME, Input, Specialist, StageConfig, one_of
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.network import Network, preprocess, to_float32
@@ -57,7 +57,7 @@ BoxTask = Literal[
 class SegmentAnythingConfig(PretrainedConfig):
     """Options of `segment_anything`."""
 
-    model: Annotated[str, RUNTIME] = "facebook/sam-vit-huge"
+    model: Annotated[str, CONTENT] = "facebook/sam-vit-huge"
     """A folder, `package://NAME/FOLDER` or a hub id of a SAM, SAM-HQ or SAM 2, or of the
     tracker of a SAM 3."""
     tasks: tuple[BoxTask, ...] = Field(

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import RUNTIME, Specialist, StageConfig
+from florilegium.engine.core.stage import CONTENT, Specialist, StageConfig
 from florilegium.specialists.pretrained.checkpoint import Family
 from florilegium.specialists.pretrained.stage import Pretrained
 from florilegium.specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig
@@ -25,7 +25,7 @@ from florilegium.specialists.words.vocabulary import Names, Vocabulary, vocabula
 class ImageTagsConfig(ImageTextConfig):
     """Options of `image_tags`."""
 
-    vocabulary: Annotated[Names, RUNTIME] = "configs/objects.txt"
+    vocabulary: Annotated[Names, CONTENT] = "package://florilegium/configs/objects.txt"
     """The names: a list, names with their phrases, or a text file of either, one `name` or `name:
     phrase, phrase` per line. The content counts, not the path."""
     templates: tuple[str, ...] = Field(default=("This is a photo of {}.",), min_length=1)

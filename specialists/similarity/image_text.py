@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from florilegium.engine.core.errors import ConfigError
-from florilegium.engine.core.stage import RUNTIME
+from florilegium.engine.core.stage import CONTENT
 from florilegium.specialists.pretrained.checkpoint import Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.loading import scalar_weight
@@ -41,7 +41,7 @@ _SENTENCE_END = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')]))\s+""")
 class ImageTextConfig(PretrainedConfig):
     """Options of an image-text model."""
 
-    model: Annotated[str, RUNTIME] = FAMILY.example
+    model: Annotated[str, CONTENT] = FAMILY.example
     """A folder, `package://NAME/FOLDER` or a hub id: CLIP, MetaCLIP 2, SigLIP or SigLIP 2."""
 
 

@@ -1,7 +1,7 @@
 """Reading text files that options name: word lists, vocabularies, prompts.
 
-A path is relative to the current folder, or else to the installation, where `configs` lies beside
-`specialists`.
+A path is relative to the current folder. `package://NAME/FILE` is a file of an installed package;
+`package://florilegium/configs/objects.txt` is one of ours, wherever it is installed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from florilegium.engine.core.errors import ConfigError, nearest
+from florilegium.engine.sources.url import package_folder
 
+_PACKAGE = "package://"
+_OURS = "package://florilegium"
 _INSTALLED = Path(__file__).parents[2]
 
 
@@ -19,18 +22,17 @@ def read_text(path: str, what: str) -> tuple[str, str]:
     Raises:
         ConfigError: it does not exist, or cannot be read.
     """
-    for location in (Path(path).expanduser(), _INSTALLED / path):
-        if location.is_file():
-            try:
-                return location.read_text(encoding="utf-8"), str(location)
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"cannot read the {what} {location}: {error}") from error
-    raise ConfigError(f"there is no {what} {path!r}, {_hint(path)}")
+    is_packed = path.startswith(_PACKAGE)
+    location = Path(package_folder(path)) if is_packed else Path(path).expanduser()
+    if not location.is_file():
+        raise ConfigError(f"there is no {what} {path!r}, {_hint(path)}")
+    try:
+        return location.read_text(encoding="utf-8"), str(location)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the {what} {location}: {error}") from error
 
 
 def _hint(path: str) -> str:
-    if Path(path).is_absolute():
-        return "check the path"
-    shipped = sorted((_INSTALLED / path).parent.glob("*.txt"))
-    names = [str(one.relative_to(_INSTALLED)) for one in shipped]
-    return nearest(path, names) if names else "check the path"
+    shipped = () if Path(path).is_absolute() else (_INSTALLED / path).parent.glob("*.txt")
+    names = [f"{_OURS}/{one.relative_to(_INSTALLED)}" for one in shipped]
+    return nearest(f"{_OURS}/{path}", names) if names else "check the path"

@@ -1,4 +1,4 @@
-"""The table of what disturbances cost, in Markdown, as README has it."""
+"""The table of what disturbances cost, in Markdown, as `docs/explanation/reliability.md` has it."""
 
 from __future__ import annotations
 

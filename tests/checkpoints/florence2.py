@@ -8,4 +8,4 @@ from typing import Any
 
 def options(folder: Path) -> dict[str, Any]:
     """Return the options of a `florence2` stage; nothing is written into the folder."""
-    return {"model": "package://florilegium.specialists/tiny_florence2"}
+    return {"model": "package://florilegium/specialists/tiny_florence2"}

@@ -168,7 +168,7 @@ def test_a_refinement_runs_all_its_rounds_on_the_cluster(
 ) -> None:
     boxes = {"use": "merge", "tasks": ["object_detection"], "reads": ["shapes_colour"]}
     train = {
-        "model": "package://specialists/tiny_florence2",
+        "model": "package://florilegium/specialists/tiny_florence2",
         "tasks": {"object_detection": 1},
         "steps": 2,
         "workers": 1,

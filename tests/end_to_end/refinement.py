@@ -39,7 +39,7 @@ def write_refinement(
             "audit": "truth",
             "audit_samples": 6,
             "train": {
-                "model": "package://specialists/tiny_florence2",
+                "model": "package://florilegium/specialists/tiny_florence2",
                 "tasks": {"object_detection": 1},
                 "steps": 2,
                 "batch_size": 4,

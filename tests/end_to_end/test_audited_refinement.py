@@ -1,4 +1,4 @@
-"""From nothing to a refined dataset by way of an audit, command by command as README has it."""
+"""From nothing to a refined dataset by way of an audit, as `docs/how-to/refine.md` has it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from florilegium.pipelines.shape_world.score.measure import truth_of
 from tests.end_to_end.conftest import Command
 from tests.end_to_end.refinement import SCENES, write_refinement
 
-TINY = "package://specialists/tiny_florence2"
+TINY = "package://florilegium/specialists/tiny_florence2"
 TASKS = ["object_detection", "caption"]
 SPECIALISTS = {
     "shapes_colour": {},

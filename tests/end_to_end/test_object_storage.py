@@ -130,7 +130,7 @@ def test_an_outage_of_the_source_ends_the_run_and_costs_no_image(
 def test_what_a_build_asks_of_a_storage_is_bounded(
     watched: Proxy, photos: str, output: str, album: Path
 ) -> None:
-    """README states these numbers: fixed ones, and for each shard and image."""
+    """`docs/how-to/object-storage.md` has these numbers: fixed ones, for each shard and image."""
     new = IMAGES + (NEW_SHARD_REQUESTS + REPORT_REQUESTS) * SHARDS
     watched.clear()
     build(photos, output, **KEYS)  # type: ignore[arg-type]

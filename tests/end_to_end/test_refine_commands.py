@@ -55,7 +55,7 @@ def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
         "audit      by truth, 6 samples",
         "rounds     1 round with students at most; fewer when one gains less than 0.005",
         "students   1 a round",
-        "trained from package://specialists/tiny_florence2 on object_detection: 2 steps of 4 exam",
+        "trained from package://florilegium/specialists/tiny_florence2 on object_detection: 2 step",
         "student produces object_detection, merged by boxes",
     ):
         assert line in told.out
@@ -145,7 +145,7 @@ def test_a_task_of_ones_own_is_trained_and_exported(
     config = tmp_path / "train.yaml"
     what = {"each": "object_detection", "prompt": "What is at {box}?", "target": "a {label}"}
     document = {
-        "model": "package://specialists/tiny_florence2",
+        "model": "package://florilegium/specialists/tiny_florence2",
         "tasks": {"object_detection": 1},
         "custom": {"what_is_at": what},
         "steps": 2,
@@ -172,7 +172,7 @@ def test_tasks_without_an_example_are_reported(
 ) -> None:
     config = tmp_path / "train.yaml"
     document = {
-        "model": "package://specialists/tiny_florence2",
+        "model": "package://florilegium/specialists/tiny_florence2",
         "tasks": {"object_detection": 1, "region_description": 1},
         "steps": 1,
         "batch_size": 2,

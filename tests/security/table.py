@@ -88,7 +88,7 @@ def rows(
 
 
 def markdown(tried: Mapping[str, int], failed: Mapping[str, int]) -> str:
-    """Return the table as README quotes it."""
+    """Return the table as `docs/explanation/reliability.md` quotes it."""
     lines = (
         f"| {kind} | {what} | {count} | {held} |" for kind, what, count, held in rows(tried, failed)
     )

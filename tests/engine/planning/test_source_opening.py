@@ -221,6 +221,15 @@ def test_paths_within_a_package_are_found(package: Path) -> None:
         assert package_folder(f"package://acme_photos{path}").startswith(str(package))
 
 
+def test_what_florilegium_ships_is_found_in_its_own_package() -> None:
+    found = package_folder("package://florilegium/specialists/tiny_florence2")
+    assert Path(found, "model.safetensors").is_file()
+    with pytest.raises(ConfigError, match="leads out of its package"):
+        package_folder("package://florilegium/specialists/../../pyproject.toml")
+    with pytest.raises(ConfigError, match="has no 'tests'"):
+        package_folder("package://florilegium/tests")
+
+
 class NumbersConfig(SourceConfig):
     """Options of a source without files."""
 

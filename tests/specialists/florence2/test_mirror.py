@@ -16,7 +16,7 @@ from florilegium.specialists.florence2.mirror import mirrored, mirrored_pixels
 from florilegium.specialists.florence2.specialist import Florence2
 from tests.specialists.conftest import SampleOf
 
-SHIPPED = "package://specialists/tiny_florence2"
+SHIPPED = "package://florilegium/specialists/tiny_florence2"
 
 
 def boxes(specialist: Florence2, sample: Sample) -> list[tuple[str, tuple[float, ...]]]:

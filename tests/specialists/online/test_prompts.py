@@ -52,7 +52,9 @@ def test_a_template_that_fails_only_on_an_empty_sample_is_refused_too(tmp_path: 
 
 
 def test_a_template_that_is_not_there_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"did you mean 'configs/prompts/detailed_caption.txt'"):
+    with pytest.raises(
+        ConfigError, match=r"'package://florilegium/configs/prompts/detailed_caption.txt'"
+    ):
         read_prompt("configs/prompts/detailed_captions.txt")
 
 
@@ -61,7 +63,7 @@ def test_the_templates_that_are_shipped_work_from_any_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    prompt = read_prompt(f"configs/prompts/{name}")
+    prompt = read_prompt(f"package://florilegium/configs/prompts/{name}")
     bare = prompt.filled(PromptContext(width=1, height=1))
     full = prompt.filled(
         PromptContext(

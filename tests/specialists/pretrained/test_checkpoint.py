@@ -36,7 +36,10 @@ def test_the_digest_names_the_weights_and_not_the_place(tiny_florence2: Tiny, co
 def test_a_model_is_named_without_the_path_to_it(copy: Path) -> None:
     assert resolve_florence2(str(copy)).name == "student"
     assert model_name("florence-community/Florence-2-base") == "florence-community/Florence-2-base"
-    assert model_name("package://specialists/tiny") == "package://specialists/tiny"
+    assert (
+        model_name("package://florilegium/specialists/tiny")
+        == "package://florilegium/specialists/tiny"
+    )
 
 
 def test_a_folder_of_an_installed_package_is_found(
@@ -76,9 +79,11 @@ def test_a_missing_model_ends_with_the_command_that_fetches_it() -> None:
         resolve_florence2("nobody/has-this")
 
 
-@pytest.mark.parametrize("model", ["/no/such/folder", "./nor/this/one", "package://specialists/no"])
+@pytest.mark.parametrize(
+    "model", ["/no/such/folder", "./nor/this/one", "package://florilegium/specialists/no"]
+)
 def test_a_missing_folder_is_an_error(model: str) -> None:
-    with pytest.raises(ConfigError, match=r"no such folder|has no 'no'"):
+    with pytest.raises(ConfigError, match=r"no such folder|has no 'specialists/no'"):
         resolve_florence2(model)
 
 

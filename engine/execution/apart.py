@@ -1,0 +1,59 @@
+"""Starting a process that stands apart from this one: from its terminal, its folder, its script."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from types import ModuleType
+from typing import Any
+
+_SAFE_PATH = "PYTHONSAFEPATH"
+_MAIN = "__main__"
+
+
+def started(
+    target: Callable[..., object], *arguments: Any, name: str
+) -> tuple[ForkServerProcess, Connection]:
+    """Start a process that calls `target` with one end of a pipe and the arguments, and return it
+    with the other end. It begins without threads or models.
+
+    Raises:
+        OSError, EOFError: it cannot be started.
+        AttributeError, TypeError, ValueError, PickleError: an argument cannot be pickled.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["florilegium.engine.execution.child"])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *arguments), name=name)
+    with _apart():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C of the terminal, which is meant for this process, that do
+    not import modules from the current folder, and do not run the script of this process again."""
+    safe = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    resource_tracker.ensure_running()  # lets interrupts through when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    main = sys.modules[_MAIN]
+    sys.modules[_MAIN] = ModuleType(_MAIN)
+    try:
+        yield
+    finally:
+        sys.modules[_MAIN] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if safe is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = safe

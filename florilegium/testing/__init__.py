@@ -1,0 +1,41 @@
+"""The contract kit: tests of plugins as functions. It needs no pytest.
+
+    from florilegium.testing import check_stage
+
+    def test_contract() -> None:
+        check_stage(MyDetector, options={"model": "tests/tiny"})
+
+`check_stage` is for specialists and filters. What is wrong is raised as one `ContractBroken`, an
+AssertionError. `photo`, `sample` and `samples` draw what stages are asked about.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from florilegium.testing.drawn import broken as broken
+    from florilegium.testing.drawn import photo as photo
+    from florilegium.testing.drawn import sample as sample
+    from florilegium.testing.drawn import samples as samples
+    from florilegium.testing.faults import ContractBroken as ContractBroken
+    from florilegium.testing.stage import StageReport as StageReport
+    from florilegium.testing.stage import check_stage as check_stage
+    from florilegium.testing.verdicts import reasons as reasons
+
+_MODULES = {
+    "florilegium.testing.faults": "ContractBroken",
+    "florilegium.testing.drawn": "broken photo sample samples",
+    "florilegium.testing.stage": "StageReport check_stage",
+    "florilegium.testing.verdicts": "reasons",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a name that is asked for the first time."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)

@@ -1,0 +1,147 @@
+"""The contract of stages: all checks of a specialist or a filter, and what one image costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.stage import Filter, Specialist, Stage
+from florilegium.testing import asking, declarations, judging
+from florilegium.testing.faults import ContractBroken, raised
+from florilegium.testing.subject import Subject
+
+Check = Callable[[Subject], Iterator[str]]
+"""Yields a sentence for each fault that it finds; its docstring tells what it wants."""
+
+DECLARING: tuple[Check, ...] = (
+    declarations.found_by_its_name,
+    declarations.describes_itself,
+    declarations.options_are_sound,
+    declarations.declares_known_tasks,
+    declarations.can_be_loaded,
+)
+"""Checks of every stage; the last one tells whether others make sense."""
+ASKING: tuple[Check, ...] = (
+    asking.names_its_model_before_loading,
+    asking.answers_nothing_about_nothing,
+    asking.answers_each_sample,
+    asking.changes_nothing,
+    asking.answers_the_same_again,
+    asking.does_not_depend_on_the_batch,
+    asking.survives_a_broken_image,
+    asking.reads_what_it_declares,
+    asking.answers_about_each_alone,
+    asking.works_in_a_worker,
+)
+"""Checks of specialists, and of filters that measure."""
+JUDGING: tuple[Check, ...] = (
+    judging.judges_validly,
+    judging.judges_without_changes,
+    judging.judges_each_sample_alone,
+    judging.judges_by_what_it_declares,
+    judging.judges_by_what_it_reads,
+)
+"""Checks of filters."""
+
+REQUIRED: Mapping[Check, tuple[Check, ...]] = {
+    **dict.fromkeys((*ASKING, *JUDGING), (declarations.can_be_loaded,)),
+    asking.does_not_depend_on_the_batch: (asking.answers_the_same_again,),
+    asking.survives_a_broken_image: (asking.answers_the_same_again,),
+    asking.works_in_a_worker: (declarations.found_by_its_name, asking.answers_the_same_again),
+    **dict.fromkeys(JUDGING[1:], JUDGING[:1]),
+}
+"""For checks that make no sense unless others have found nothing: which these are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageReport:
+    """What `check_stage` did and what it measured.
+
+    `rows` counts the annotations or measurements that the stage answered with: a test that wants
+    the stage to find something asserts it. `load_s` are the seconds of loading, `image_s` those of
+    one image, in a batch, when everything is warm; `peak_mb` is the most memory of a process with
+    this stage alone, in MiB. They are 0 for a filter that measures nothing.
+    """
+
+    checks: tuple[str, ...]
+    samples: int
+    rows: int = 0
+    load_s: float = 0.0
+    image_s: float = 0.0
+    peak_mb: float = 0.0
+
+
+def check_stage(
+    stage_class: type[Stage[Any]],
+    *,
+    options: Mapping[str, Any] | None = None,
+    samples: Sequence[Sample] | None = None,
+) -> StageReport:
+    """Check that a specialist or a filter keeps its contract, and return what it costs.
+
+    Args:
+        stage_class: a subclass of `Specialist` or `Filter`.
+        options: of its `Config`, as in a config file: a tiny checkpoint, for instance.
+        samples: what it is asked about, with annotations of any task; by default `samples()`.
+
+    Raises:
+        ContractBroken: an AssertionError with one sentence for each fault, and its cure.
+    """
+    if not (isinstance(stage_class, type) and issubclass(stage_class, Specialist | Filter)):
+        raise ContractBroken(
+            f"{stage_class!r}", ["it is no stage: derive a class from Specialist or Filter"]
+        )
+    subject = Subject(stage_class, options=options, samples=samples)
+    checks = checks_of(stage_class)
+    faults = [fault for check in checks for fault in faults_of(check, subject)]
+    if faults:
+        raise ContractBroken(subject.name, faults)
+    return _report(subject, checks)
+
+
+def checks_of(stage_class: type[Stage[Any]]) -> tuple[Check, ...]:
+    """Return the checks that make sense for a class of stages, in their order."""
+    is_asked = Subject(stage_class).is_asked
+    is_filter = issubclass(stage_class, Filter)
+    return (*DECLARING, *(ASKING if is_asked else ()), *(JUDGING if is_filter else ()))
+
+
+def faults_of(check: Check, subject: Subject) -> list[str]:
+    """Return what a check finds; nothing where it makes no sense."""
+    if check.__name__ not in subject.found:
+        is_made = not is_pointless(check, subject)
+        subject.found[check.__name__] = _found(check, subject) if is_made else []
+    return subject.found[check.__name__]
+
+
+def is_pointless(check: Check, subject: Subject) -> bool:
+    """Whether a check makes no sense, as another one found a fault."""
+    return any(
+        faults_of(one, subject) or is_pointless(one, subject) for one in REQUIRED.get(check, ())
+    )
+
+
+def _found(check: Check, subject: Subject) -> list[str]:
+    try:
+        return list(check(subject))
+    except Exception as error:  # of any kind, from code of the plugin
+        return [f"{check.__name__}: it raises {raised(error)}"]
+
+
+def _report(subject: Subject, checks: Sequence[Check]) -> StageReport:
+    names = tuple(check.__name__ for check in checks)
+    count = len(subject.samples)
+    if not subject.is_asked:
+        return StageReport(checks=names, samples=count)
+    reply, asked = subject.in_worker
+    return StageReport(
+        checks=names,
+        samples=count,
+        rows=sum(len(one) for one in subject.together if not isinstance(one, SampleError)),
+        load_s=reply.load_s,
+        image_s=reply.call_s / max(len(asked), 1),
+        peak_mb=reply.peak_mb,
+    )

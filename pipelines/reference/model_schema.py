@@ -1,0 +1,58 @@
+"""JSON schemas of configs, with the docstrings of their fields as descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic_core import to_jsonable_python
+
+from florilegium.engine.core.documented import attribute_docs
+
+Schema = dict[str, Any]
+"""A JSON schema of draft 2020-12, or a part of one."""
+REFERENCE = "#/$defs/"
+"""How a reference to a definition begins."""
+
+
+class _Documented(GenerateJsonSchema):
+    """Describes fields by their docstrings, has the defaults that a function makes, and leaves out
+    titles made of names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def model_schema(self, schema: Any) -> Schema:
+        described = super().model_schema(schema)
+        described.pop("title", None)
+        model = schema["cls"]
+        docs = attribute_docs(model)
+        for name, field in described.get("properties", {}).items():
+            if name in docs:
+                field.setdefault("description", joined(docs[name]))
+            if make := model.model_fields[name].default_factory:
+                field.setdefault("default", to_jsonable_python(make()))
+        return described
+
+
+def schemas_of(models: Iterable[type[BaseModel]]) -> tuple[dict[type[BaseModel], str], Schema]:
+    """Return the names of models among the definitions, and the definitions by name, those of
+    nested models included."""
+    given = [(model, "validation") for model in dict.fromkeys(models)]
+    found, whole = models_json_schema(given, schema_generator=_Documented)  # type: ignore[arg-type]
+    names = {model: one["$ref"].removeprefix(REFERENCE) for (model, _), one in found.items()}
+    return names, whole["$defs"]  # type: ignore[return-value]
+
+
+def resolved(schema: Schema, definitions: Schema) -> Schema:
+    """Return what a schema refers to, or itself."""
+    name = str(schema.get("$ref", "")).removeprefix(REFERENCE)
+    return definitions[name] if name else schema
+
+
+def joined(text: str) -> str:
+    """Return a text with each paragraph on one line."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -1,0 +1,238 @@
+"""The options of a config, as people read them: type and range, default, meaning, cost of a change.
+
+All of it comes from the model's JSON schema and from the marks on its fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from florilegium.engine.core.stage import CONTENT, RUNTIME, THRESHOLD, Marker, StageConfig
+from florilegium.pipelines.reference.model_schema import Schema, resolved, schemas_of
+
+_LONGEST = 72
+"""Characters of a key with its value on one line."""
+ANY_NAME = "NAME"
+"""Stands for a key that the user chooses, in the names of nested options."""
+
+
+class Change(StrEnum):
+    """What a new value of a stage's option costs."""
+
+    NOTHING = "free"
+    """No answer changes, and nothing is asked again."""
+    VERDICTS = "judged again"
+    """Verdicts are made again from stored measurements. Of other stages, only those that are asked
+    about what passes are asked, about what passes now and did not before."""
+    CONTENT = "asked again if the content differs"
+    """The same content elsewhere is free. Other content is asked again, as below."""
+    ANSWERS = "asked again"
+    """The stage, and all stages that read it, are asked again about all samples."""
+
+
+_CHANGES = {RUNTIME: Change.NOTHING, THRESHOLD: Change.VERDICTS, CONTENT: Change.CONTENT}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """A key of a config.
+
+    `name` is dotted for a key within another. `value` is its type and range. `default` is YAML,
+    `None` where the key must be given. `owner` is the class that declares it. `change` is of stages
+    only.
+    """
+
+    name: str
+    value: str
+    default: str | None
+    doc: str
+    owner: type[BaseModel]
+    change: Change | None = None
+    nested: tuple[Option, ...] = ()
+
+    @property
+    def all(self) -> Iterator[Option]:
+        """Yield the option and those in it, depth first."""
+        yield self
+        for option in self.nested:
+            yield from option.all
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the option as JSON values; what it has not is left out."""
+        values: dict[str, Any] = {"name": self.name, "value": self.value}
+        if self.default is not None:
+            values["default"] = yaml.safe_load(self.default)
+        values |= {"is_required": self.default is None, "doc": self.doc}
+        if self.change:
+            values["change"] = str(self.change)
+        if self.nested:
+            values["options"] = [option.to_json() for option in self.nested]
+        return values
+
+
+def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
+    """Return the options of a config, those that its own class declares first."""
+    names, definitions = schemas_of([model])
+    schema = definitions[names[model]]
+    order = [*model.__mro__]
+    fields = sorted(model.model_fields, key=lambda name: order.index(owner_of(model, name)))
+    return tuple(
+        _option(
+            name, schema, definitions, owner=owner_of(model, name), change=change_of(model, name)
+        )
+        for name in fields
+    )
+
+
+def owner_of(model: type[BaseModel], name: str) -> type[BaseModel]:
+    """Return the class that declares a field, the one that is looked at first."""
+    return next(one for one in model.__mro__ if name in vars(one).get("__annotations__", {}))
+
+
+def change_of(model: type[BaseModel], name: str) -> Change | None:
+    """Return what a new value of an option costs; `None` where it is not one of a stage."""
+    if not issubclass(model, StageConfig):
+        return None
+    marks = model.model_fields[name].metadata
+    return next((_CHANGES[one] for one in marks if isinstance(one, Marker)), Change.ANSWERS)
+
+
+def _option(
+    name: str,
+    schema: Schema,
+    definitions: Schema,
+    *,
+    owner: type[BaseModel],
+    change: Change | None,
+    above: str = "",
+) -> Option:
+    field = schema["properties"][name]
+    dotted = f"{above}{name}"
+    nested = tuple(
+        _option(one, inner, definitions, owner=owner, change=change, above=f"{dotted}{between}")
+        for between, inner in _mappings(field, definitions)
+        for one in inner["properties"]
+    )
+    return Option(
+        name=dotted,
+        value=value_text(field, definitions),
+        default=None if name in schema.get("required", ()) else _default(field, definitions),
+        doc=field.get("description", ""),
+        owner=owner,
+        change=change,
+        nested=nested,
+    )
+
+
+def _mappings(schema: Schema, definitions: Schema) -> Iterator[tuple[str, Schema]]:
+    """Yield the mappings of known keys in a value, each with what stands between the names."""
+    found = resolved(schema, definitions)
+    if "properties" in found:
+        yield ".", found
+    elif "items" in found:
+        yield from _mappings(found["items"], definitions)
+    elif isinstance(found.get("additionalProperties"), dict):
+        for between, inner in _mappings(found["additionalProperties"], definitions):
+            yield f".{ANY_NAME}{between}", inner
+    else:
+        distinct: dict[int, tuple[str, Schema]] = {}
+        for one in found.get("anyOf", ()):
+            distinct |= {id(inner): (b, inner) for b, inner in _mappings(one, definitions)}
+        yield from distinct.values()
+
+
+def _default(field: Schema, definitions: Schema) -> str:
+    """Return a default as YAML on one line, without what its own parts have by default."""
+    value = _without_defaults(field.get("default"), field, definitions)
+    return yaml_line(value)
+
+
+def _without_defaults(value: Any, schema: Schema, definitions: Schema) -> Any:
+    if not isinstance(value, dict):
+        return value
+    found = resolved(schema, definitions)
+    if "properties" in found:
+        inner = found["properties"]
+        return {
+            key: _without_defaults(one, inner[key], definitions)
+            for key, one in value.items()
+            if inner[key].get("default") != one
+        }
+    of_each = found.get("additionalProperties")
+    if isinstance(of_each, dict):
+        return {key: _without_defaults(one, of_each, definitions) for key, one in value.items()}
+    return value
+
+
+def yaml_line(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def yaml_lines(key: str, value: Any) -> list[str]:
+    """Return a key with its value as YAML: on one line, or where that is long, an entry on each."""
+    line = f"{key}: {yaml_line(value)}"
+    if len(line) <= _LONGEST or not isinstance(value, dict):
+        return [line]
+    inner = (one for name, entry in value.items() for one in yaml_lines(name, entry))
+    return [f"{key}:", *(f"  {one}" for one in inner)]
+
+
+def value_text(schema: Schema, definitions: Schema) -> str:
+    """Return the type and the range of a value in words."""
+    found = resolved(schema, definitions)
+    if "anyOf" in found:
+        texts = dict.fromkeys(value_text(one, definitions) for one in found["anyOf"])
+        return " or ".join(sorted(texts, key="null".__eq__))
+    if "enum" in found or "const" in found:
+        *most, last = (f"`{yaml_line(one)}`" for one in found.get("enum", [found.get("const")]))
+        return f"{', '.join(most)} or {last}" if most else last
+    return _TYPES[found.get("type", "any")](found, definitions)
+
+
+def _number(kind: str, schema: Schema) -> str:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if least is not None and most is not None:
+        return f"{kind} {least}..{most}"
+    limits = (("at least", least), ("above", above), ("at most", most), ("below", below))
+    words = [f"{word} {limit}" for word, limit in limits if limit is not None]
+    return " ".join((kind, " and ".join(words))).rstrip()
+
+
+def _list(schema: Schema, definitions: Schema) -> str:
+    if "prefixItems" in schema:
+        of_each = {value_text(one, definitions): None for one in schema["prefixItems"]}
+        return f"list of {len(schema['prefixItems'])}: {', '.join(of_each)}"
+    text = f"list of: {value_text(schema['items'], definitions)}"
+    return f"{text}, at least {schema['minItems']}" if schema.get("minItems") else text
+
+
+def _mapping(schema: Schema, definitions: Schema) -> str:
+    of_each = schema.get("additionalProperties")
+    for one in schema.get("patternProperties", {}).values():
+        of_each = one
+    if "properties" in schema or not isinstance(of_each, dict) or not of_each:
+        return "mapping"
+    return f"mapping of names to: {value_text(of_each, definitions)}"
+
+
+_TYPES = {
+    "any": lambda schema, definitions: "anything",
+    "null": lambda schema, definitions: "null",
+    "string": lambda schema, definitions: "text",
+    "boolean": lambda schema, definitions: "`true` or `false`",
+    "integer": lambda schema, definitions: _number("whole number", schema),
+    "number": lambda schema, definitions: _number("number", schema),
+    "array": _list,
+    "object": _mapping,
+}

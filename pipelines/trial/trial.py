@@ -1,0 +1,263 @@
+"""Asking a stage about a few images with the worker of a build, in this process, and timing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pyarrow as pa
+
+from florilegium.engine.core.errors import FlorilegiumError, RunError
+from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.core.spent import Spent
+from florilegium.engine.core.stage import Filter
+from florilegium.engine.execution import worker as worker_module
+from florilegium.engine.execution.worker import Ran, Worker
+from florilegium.engine.planning.config import RunConfig, RunnerConfig
+from florilegium.engine.planning.graph import Node
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results import judging, publication
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard import Shard, ShardBytes
+from florilegium.engine.results.shard_files import read_rows
+from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.traces import message_of, traceback_of
+from florilegium.pipelines.cost.memory import gpu_memory, peak_mib
+from florilegium.pipelines.trial.given import given_stage, read_given
+from florilegium.pipelines.trial.images import Images, look_at
+from florilegium.pipelines.trial.selection import Selection, select
+
+_PASS_ON = (__file__, worker_module.__file__, judging.__file__, publication.__file__)
+"""Files that only pass a call on to a stage: tracebacks leave them out."""
+
+Calls = dict[str, list[Ran]]
+"""What each stage answered, by its name, one call for each image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """What one stage cost: seconds for loading, and for each image that it was asked about, one
+    call each, in their order."""
+
+    name: str
+    load_s: float
+    image_s: tuple[float, ...]
+    failures: int
+    spent: Spent
+
+    @property
+    def first_s(self) -> float | None:
+        """Seconds of the first call, which may load and compile what later ones find ready."""
+        return self.image_s[0] if self.image_s else None
+
+    @property
+    def later_s(self) -> float | None:
+        """Mean seconds of the later calls."""
+        later = self.image_s[1:]
+        return sum(later) / len(later) if later else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedImage:
+    """An image that a stage was asked about.
+
+    `rows` are those of the finished shard, one for each annotation that the stage predicted, or
+    of a filter for each that it may judge. `failure` is the dead letter of an image that failed.
+    """
+
+    name: str
+    key: str
+    rows: tuple[Mapping[str, Any], ...]
+    data: bytes | None
+    """The bytes of the image, if it can be read."""
+    failure: DeadLetter | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A stage that was tried: the images in the order in which they were given, and the costs of
+    the stages in their order, the one that was tried last.
+
+    `base_mib` is the peak memory of this process before the first stage, `peak_mib` that at the
+    end; memory is in MiB. `gpu_mib` is what torch reserved on the GPU.
+    """
+
+    node: Node[Any]
+    images: tuple[TriedImage, ...]
+    costs: tuple[StageCost, ...]
+    base_mib: float
+    peak_mib: float
+    gpu_mib: float = 0.0
+
+    @property
+    def failures(self) -> list[TriedImage]:
+        """The images that failed."""
+        return [image for image in self.images if image.failure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A trial that was checked: no model is loaded yet."""
+
+    selection: Selection
+    images: Images
+
+
+def prepare_trial(
+    use: str,
+    images: Sequence[str],
+    *,
+    scratch: Path,
+    config: RunConfig | None = None,
+    overrides: Sequence[str] = (),
+    annotations: Path | None = None,
+    plugin_path: Sequence[str] = (),
+) -> Prepared:
+    """Check what is to be tried; `scratch` is an empty folder for the layers and the shards.
+
+    Options and earlier stages come from a `config`, where there is one; `annotations` are a file of
+    those that the stage reads.
+
+    Raises:
+        UsageError: the stage, its options or its inputs are wrong, or an image is not there.
+    """
+    base = config or RunConfig.model_construct(source=(), output="", specialists={})
+    found = look_at(images, base.limits)
+    base = base.model_copy(
+        update={
+            "source": found.sources,
+            "output": str(scratch / "output"),
+            "layers": str(scratch / "layers"),
+            "runner": RunnerConfig(kind="in_process"),
+            "images": "original",
+            "takedown": None,
+            "plugin_path": (*base.plugin_path, *plugin_path),
+        }
+    )
+    given = None
+    if annotations is not None:
+        rows = read_given(annotations, list(found.digests), base.limits)
+        given = given_stage({found.digests[image]: rows[image] for image in rows})
+    return Prepared(selection=select(base, use, overrides, given), images=found)
+
+
+def run_trial(prepared: Prepared, *, on_step: Callable[[str], None]) -> Trial:
+    """Ask the stages about all images, and judge; `on_step` gets what is being done.
+
+    Raises:
+        RunError: a stage cannot be loaded, or a filter cannot judge; with the traceback.
+    """
+    selection, config = prepared.selection, prepared.selection.config
+    base_mib = peak_mib()
+    output = Folder(config.output)
+    worker = Worker(config, selection.graph, layers=Folder(config.layers_url), output=output)
+    calls: Calls = {node.name: [] for node in selection.graph.layered}
+    load_s: dict[str, float] = {}
+    images: list[TriedImage] = []
+    with _with_traceback():
+        for name in calls:
+            on_step(f"loading {name}")
+            began = perf_counter()
+            worker.load([name])
+            load_s[name] = perf_counter() - began
+        for spec in prepared.images.specs:
+            answered = _ask(worker, spec, calls, on_step)
+            rows = _rows(read_rows(output, answered.stats.name), selection.node)
+            images += _tried(spec, prepared.images, answered, rows)
+    return Trial(
+        node=selection.node,
+        images=tuple(images),
+        costs=tuple(
+            _cost(node, load_s[node.name], calls[node.name]) for node in selection.graph.layered
+        ),
+        base_mib=base_mib,
+        peak_mib=peak_mib(),
+        gpu_mib=gpu_memory().get("gpu_mib", 0.0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answered:
+    """A shard that was annotated, with the bytes of its images."""
+
+    shard: Shard
+    images: ShardBytes
+    stats: ShardStats
+
+
+def _ask(
+    worker: Worker, spec: ShardSpec, calls: Calls, on_step: Callable[[str], None]
+) -> _Answered:
+    """Ask the stages about the images of a shard, one image a call, and publish it."""
+    work, images = worker.open(spec, previous_digest="", retry=False)
+    for name, samples in work.todo.items():
+        on_step(f"asking {name}")
+        ran = [worker.run(work, images, [name], [sample]) for sample in samples]
+        worker.store(work, [name], *(one.part for one in ran))
+        calls[name] += ran
+    on_step("judging")
+    return _Answered(shard=work.shard, images=images, stats=worker.publish(work, images, []))
+
+
+def _tried(
+    spec: ShardSpec,
+    given: Images,
+    answered: _Answered,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Iterator[TriedImage]:
+    data = {one.key: answered.images[n] for n, one in enumerate(answered.shard.records)}
+    letters = {letter.key: letter for letter in answered.stats.dead_letters}
+    for key in (entry.key for entry in spec.entries):
+        yield TriedImage(
+            name=given.names[key],
+            key=key,
+            rows=tuple(rows.get(key, ())),
+            data=bytes(data[key]) if key in data else None,
+            failure=letters.get(key),
+        )
+
+
+def _rows(table: pa.Table, node: Node[Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of a stage's annotations by key, or of those that a filter is to judge."""
+    judged = node.stage.judged_tasks if isinstance(node.stage, Filter) else ()
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in table.to_pylist():
+        if row["specialist"] == node.name or row["task"] in judged:
+            rows.setdefault(row["key"], []).append(row)
+    return rows
+
+
+def _cost(node: Node[Any], load_s: float, ran: Sequence[Ran]) -> StageCost:
+    timings = [timing for one in ran for timing in one.timings]
+    return StageCost(
+        name=node.name,
+        load_s=load_s,
+        image_s=tuple(timing.seconds for timing in timings if timing.samples),
+        failures=sum(timing.failures for timing in timings),
+        spent=node.stage.spent(),
+    )
+
+
+@contextmanager
+def _with_traceback() -> Iterator[None]:
+    """Turn an unforeseen error of a stage into one with its traceback.
+
+    Raises:
+        RunError: with what happened, and where.
+    """
+    try:
+        yield
+    except RunError as error:
+        if error.__cause__ is None:
+            raise
+        trace = traceback_of(error.__cause__, above=_PASS_ON)
+        raise RunError(f"{error}\n{trace}") from error
+    except FlorilegiumError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {message_of(error)}"
+        raise RunError(f"{reason}\n{traceback_of(error, above=_PASS_ON)}") from error

@@ -1,0 +1,1 @@
+"""README and the documentation are run: each command, each block of Python, each link."""

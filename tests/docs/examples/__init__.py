@@ -1,0 +1,1 @@
+"""Each folder of `docs/examples` does what its README says."""

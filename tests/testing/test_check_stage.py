@@ -1,0 +1,105 @@
+"""The contract kit finds nothing in sound stages, and names what is wrong with broken ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from florilegium.testing import ContractBroken, check_stage
+from tests.stages import BrightEnough, Brightest, Describe
+from tests.testing import broken_stages
+from tests.testing.broken_stages import Sound, SoundFilter, SoundMeasure
+
+FAULTS = {
+    "NotFrozen": "Open is not frozen",
+    "UnknownKeys": "Lax accepts unknown keys",
+    "UndocumentedOption": "the option Undocumented.limit is not documented",
+    "NoDocstring": "it has no docstring",
+    "TextVersion": "its version is '1.0': give an integer",
+    "UnknownTask": "`produces` has 'objct_detection', which is no task: did you mean",
+    "Unlisted": "it declares no task in `produces`",
+    "Unloadable": "it cannot be loaded: the weights are not there: fetch them first",
+    "FailsToLoad": "self.scale = 1 / len(self.produces[1:])",
+    "StacksNothing": "asked about no sample it raises ValueError: need at least one array",
+    "StacksPixels": "asked about 8 samples at once it raises ValueError: all input arrays must",
+    "FewAnswers": "0 answers to 1 sample",
+    "ThinImages": "modulo by zero, on sample 'one_pixel_wide' of 1x40 pixels\n",
+    "Outside": "(7 more of this kind): (0.0, 0.0, 146.0, 64.0) in 96x64 pixels; clip it",
+    "NoBox": "an object_detection needs `box_xyxy`; it has only `label`",
+    "BadScore": "object_detection: a score of",
+    "OtherTask": "caption: the stage declares only tag",
+    "NoParent": "tag: a parent 'caption' that it neither read nor predicted",
+    "LongSpan": "of its parent (6 more of this kind): (0, 60) of 56 characters",
+    "Refuses": "it answers no sample: an image of tone",
+    "WritesPixels": "it writes into the pixels of an image (7 more of this kind): copy them first",
+    "UnlocksPixels": "it changes the pixels of an image",
+    "ChangesConfig": "it changes its config",
+    "ChangesAnnotations": "it changes the annotations of a sample",
+    "Counts": "asked twice it gives two answers",
+    "OfTheProcess": "it answers otherwise in another process",
+    "Batchwise": "its answer depends on the other samples of the batch",
+    "SwallowsErrors": "it answers a broken image as if it saw one",
+    "HidesErrors": "the error of a broken image does not come through: ValueError: no pixels",
+    "ReadsMore": "it asks for annotations of 'caption', which it does not declare",
+    "ReadsNeighbours": "it declares `each`, but its answer about one annotation depends on others",
+    "KeepsLambda": "it cannot be pickled for a worker",
+    "KeepsLock": "it cannot be pickled for a worker (TypeError: cannot pickle '_thread.lock'",
+    "EndsItsProcess": "its worker process ended with exit code 7",
+    "LateRevision": "its model and revision are ('', '') before `load` and ('', 'abc') after it",
+    "ReadsNothing": "it reads no task, so it judges nothing",
+    "UnusedMeasure": "it has a `measure` that is never called",
+    "UndeclaredNumber": "undeclared measurement 'height'",
+    "InfiniteNumber": "width is inf; leave out what cannot be measured",
+    "StrangeNumber": "what is no annotation that it was shown (13 more of this kind): 'circle'",
+    "NeedsLoading": "AttributeError: 'NeedsLoading' object has no attribute 'limit'",
+    "JudgesOthers": "it judges 'dense_region_caption', which is not among its tasks",
+    "LongReason": "it drops for the reason 'The score is low!'",
+    "NoVerdicts": "`judge` must return Verdicts(len(statements))",
+    "WritesScores": "`judge` writes into `statements.score`",
+    "ComparesSamples": "its verdict on a sample depends on the samples beside it",
+    "ComparesRows": "it declares judges_by = 'annotation', but its verdict depends on more",
+    "ComparesTasks": "its verdict depends on annotations of tasks that it does not declare",
+    "Hidden": "does not lead to the class",
+}
+
+
+@pytest.mark.parametrize(
+    "stage_class", [Brightest, Describe, BrightEnough, Sound, SoundFilter, SoundMeasure]
+)
+def test_a_sound_stage_passes(stage_class: Any) -> None:
+    check_stage(stage_class)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_broken_stage_is_told_what_is_wrong_with_it_and_nothing_else(name: str) -> None:
+    with pytest.raises(ContractBroken) as raised:
+        check_stage(getattr(broken_stages, name))
+    assert len(raised.value.faults) == 1, str(raised.value)
+    assert FAULTS[name] in raised.value.faults[0]
+
+
+def test_a_stage_with_many_faults_is_told_all_of_them() -> None:
+    class Many(broken_stages.UndocumentedOption):
+        version = 0
+
+    with pytest.raises(ContractBroken) as raised:
+        check_stage(Many)
+    text = str(raised.value)
+    assert text.startswith("tests.testing.test_check_stage:test_a_stage_with_many_faults")
+    assert "breaks its contract in 4 ways" in text.splitlines()[0]
+    for fault in raised.value.faults:
+        assert f"\n  - {fault}" in text
+
+
+def test_the_cost_of_a_stage_is_measured() -> None:
+    report = check_stage(Brightest)
+    assert (report.samples, report.rows) == (8, 8)
+    assert report.image_s > 0
+    assert 10 < report.peak_mb < 1000
+    assert "works_in_a_worker" in report.checks
+
+
+def test_what_is_no_stage_is_refused() -> None:
+    with pytest.raises(ContractBroken, match="derive a class from Specialist or Filter"):
+        check_stage(dict)  # type: ignore[arg-type]
