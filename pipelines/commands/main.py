@@ -23,6 +23,7 @@ from florilegium.pipelines.commands.build import build, plan
 from florilegium.pipelines.commands.cluster import jobs, submit
 from florilegium.pipelines.commands.configs import configs
 from florilegium.pipelines.commands.dataset import clean, report, sign, status, verify, why
+from florilegium.pipelines.commands.doctor import doctor
 from florilegium.pipelines.commands.export import export
 from florilegium.pipelines.commands.new import new
 from florilegium.pipelines.commands.options import err, out
@@ -71,7 +72,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     *(build, refresh, plan, submit, refine, train, score, diff, export),
     *(status, verify, sign, clean, why, report),
     *(stages, sources, rules, exporters, schema, configs),
-    *(new, try_stage),
+    *(new, try_stage, doctor),
 )
 """In the order of `--help`."""
 _NAMES = {try_stage: "try"}

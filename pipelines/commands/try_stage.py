@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def try_stage(
     stage: Annotated[
-        str, typer.Argument(help="An installed stage, one of the config, or `module:Class`.")
+        str,
+        typer.Argument(
+            metavar="STAGE", help="An installed stage, one of the config, or `module:Class`."
+        ),
     ],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="A few image files.")],
     overrides: Annotated[

@@ -273,12 +273,13 @@ def _name_of(use: str) -> str:
 
 
 def _values(model: type[BaseModel], options: tuple[Option, ...]) -> Iterator[tuple[str, Any]]:
-    """Yield the options that a stanza has: those that must be given, and those that the class
-    itself declares, with their defaults, unless these are empty."""
+    """Yield the options that a stanza has: those with an example, those that must be given, and
+    those that the class itself declares, with their defaults unless these are empty."""
     for option in options:
-        if option.default is None:
-            examples = model.model_fields[option.name].examples
-            yield option.name, examples[0] if examples else option.name.upper()
+        if examples := model.model_fields[option.name].examples:
+            yield option.name, examples[0]
+        elif option.default is None:
+            yield option.name, option.name.upper()
         elif option.owner is model and option.default not in _EMPTY:
             yield option.name, yaml.safe_load(option.default)
 

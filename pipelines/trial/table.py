@@ -21,19 +21,18 @@ _OF_SAMPLE = ("key", "width", "height")
 
 def image_table(image: TriedImage, node: Node[Any]) -> Table:
     """Return what a stage found in an image, or how it judged what others had found."""
-    is_filter = isinstance(node.stage, Filter)
+    is_judged = isinstance(node.stage, Filter) or not all(row["kept"] for row in image.rows)
     table = Table(title=image.name, title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("", justify="right")
     for name in ("task", "text", "box", "score"):
         table.add_column(name, justify="right" if name == "score" else "left")
-    if is_filter:
+    if is_judged:
         table.add_column("verdict")
     for number, row in enumerate(image.rows, 1):
         score = "" if row["score"] is None else f"{row['score']:.3g}"
-        verdict = _verdict(row, node.name)
-        words = "\n".join(filter(None, (_words(row), _numbers(verdict))))
+        words = "\n".join(filter(None, (_words(row), _numbers(_verdict(row, node.name)))))
         cells = [str(number), row["task"], words, _box(row), score]
-        table.add_row(*cells, *([_judgement(verdict)] if is_filter else []))
+        table.add_row(*cells, *([_judgement(row, node)] if is_judged else []))
     return table
 
 
@@ -58,10 +57,14 @@ def _numbers(verdict: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{one['name']} {one['value']:.3g}" for one in measured)
 
 
-def _judgement(verdict: Mapping[str, Any] | None) -> str:
-    if verdict is None:
-        return "not judged"
-    return "kept" if verdict["keep"] else str(verdict["reason"])
+def _judgement(row: Mapping[str, Any], node: Node[Any]) -> str:
+    """Return the verdict of a filter; of a specialist's annotation which filter before it dropped
+    it, if one did."""
+    if isinstance(node.stage, Filter):
+        verdict = _verdict(row, node.name)
+        return "not judged" if verdict is None else str(verdict["reason"] or "kept")
+    drops = (one for one in row["verdicts"] if not one["keep"])
+    return next((f"{one['filter']}: {one['reason']}" for one in drops), "kept")
 
 
 def failure_lines(letter: DeadLetter) -> Iterator[str]:
@@ -90,7 +93,10 @@ def _seconds(seconds: float | None) -> str:
 
 
 def cost_lines(trial: Trial) -> Iterator[str]:
-    """Yield the memory that the trial took, and what services were asked and paid."""
+    """Yield what judging took, the memory of the trial, and what services were asked and paid."""
+    if isinstance(trial.node.stage, Filter):
+        judging = _seconds(trial.judging_s / max(len(trial.images), 1))
+        yield f"judging  {judging} for each image, with writing it"
     gpu = f", {trial.gpu_mib:.0f} MiB of the GPU" if trial.gpu_mib else ""
     yield (
         f"memory   {trial.peak_mib:.0f} MiB at the peak{gpu}; "
@@ -115,6 +121,7 @@ def to_json(trial: Trial, pictures: Mapping[str, Path]) -> dict[str, Any]:
         "kind": "filter" if isinstance(node.stage, Filter) else "specialist",
         "images": [_image_json(image, pictures) for image in trial.images],
         "costs": [asdict(cost) for cost in trial.costs],
+        "judging_s": trial.judging_s,
         "base_mib": trial.base_mib,
         "peak_mib": trial.peak_mib,
         "gpu_mib": trial.gpu_mib,

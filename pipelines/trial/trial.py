@@ -82,6 +82,7 @@ class Trial:
     """A stage that was tried: the images in the order in which they were given, and the costs of
     the stages in their order, the one that was tried last.
 
+    `judging_s` are the seconds that all filters took in the end, with the writing of the samples.
     `base_mib` is the peak memory of this process before the first stage, `peak_mib` that at the
     end; memory is in MiB. `gpu_mib` is what torch reserved on the GPU.
     """
@@ -89,6 +90,7 @@ class Trial:
     node: Node[Any]
     images: tuple[TriedImage, ...]
     costs: tuple[StageCost, ...]
+    judging_s: float
     base_mib: float
     peak_mib: float
     gpu_mib: float = 0.0
@@ -158,6 +160,7 @@ def run_trial(prepared: Prepared, *, on_step: Callable[[str], None]) -> Trial:
     calls: Calls = {node.name: [] for node in selection.graph.layered}
     load_s: dict[str, float] = {}
     images: list[TriedImage] = []
+    judging_s = 0.0
     with _with_traceback():
         for name in calls:
             on_step(f"loading {name}")
@@ -166,6 +169,7 @@ def run_trial(prepared: Prepared, *, on_step: Callable[[str], None]) -> Trial:
             load_s[name] = perf_counter() - began
         for spec in prepared.images.specs:
             answered = _ask(worker, spec, calls, on_step)
+            judging_s += answered.judging_s
             rows = _rows(read_rows(output, answered.stats.name), selection.node)
             images += _tried(spec, prepared.images, answered, rows)
     return Trial(
@@ -174,6 +178,7 @@ def run_trial(prepared: Prepared, *, on_step: Callable[[str], None]) -> Trial:
         costs=tuple(
             _cost(node, load_s[node.name], calls[node.name]) for node in selection.graph.layered
         ),
+        judging_s=judging_s,
         base_mib=base_mib,
         peak_mib=peak_mib(),
         gpu_mib=gpu_memory().get("gpu_mib", 0.0),
@@ -187,6 +192,7 @@ class _Answered:
     shard: Shard
     images: ShardBytes
     stats: ShardStats
+    judging_s: float
 
 
 def _ask(
@@ -200,7 +206,9 @@ def _ask(
         worker.store(work, [name], *(one.part for one in ran))
         calls[name] += ran
     on_step("judging")
-    return _Answered(shard=work.shard, images=images, stats=worker.publish(work, images, []))
+    began = perf_counter()
+    stats = worker.publish(work, images, [])
+    return _Answered(shard=work.shard, images=images, stats=stats, judging_s=perf_counter() - began)
 
 
 def _tried(

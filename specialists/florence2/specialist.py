@@ -56,7 +56,7 @@ class Florence2(Specialist[Florence2Config]):
 
     def revision(self) -> str:
         """Name the commits on the hub or the digests of the files."""
-        return ", ".join(checkpoint.digest for checkpoint in self._checkpoints())
+        return ", ".join(checkpoint.digest for checkpoint in self.checkpoints())
 
     def caveat(self) -> str:
         """Return a caveat for random weights."""
@@ -68,7 +68,7 @@ class Florence2(Specialist[Florence2Config]):
         from florilegium.specialists.florence2.generation import Florence2Network
 
         self._networks: list[Florence2Network] = [
-            Florence2Network(checkpoint, self.config) for checkpoint in self._checkpoints()
+            Florence2Network(checkpoint, self.config) for checkpoint in self.checkpoints()
         ]
         self._parsers: list[AnswerParser] = [
             AnswerParser(network.processor, network.tokens, language=self.config.language)
@@ -122,7 +122,13 @@ class Florence2(Specialist[Florence2Config]):
         size = self.config.queries_at_once
         return [queries[start : start + size] for start in range(0, len(queries), size)]
 
-    def _checkpoints(self) -> list[Checkpoint]:
+    def checkpoints(self) -> list[Checkpoint]:
+        """Find the checkpoint of every fold.
+
+        Raises:
+            MissingModel: one is not in the local cache of the hub.
+            ConfigError: one cannot be used.
+        """
         is_random = bool(self.config.caveat)
         return [
             resolve_florence2(model, self.config.revision, is_random=is_random)

@@ -235,6 +235,10 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         rows = zip(probabilities.cpu().numpy(), classes.cpu().numpy(), strict=True)
         return [greedy_ctc(*row, self._letters) for row in rows]
 
+    def checkpoints(self) -> list[Checkpoint]:
+        """Find detector and recogniser."""
+        return [self.checkpoint(), self._recogniser()]
+
     def _recogniser(self) -> Checkpoint:
         return resolve(
             self.config.recogniser,

@@ -29,6 +29,12 @@ def download_lines(commands: Sequence[str]) -> list[str]:
     return lines
 
 
+def size_text(command: str) -> str:
+    """Return the download size of an `hf download` command, or why it is unknown."""
+    size = _size(command)
+    return f"size unknown: {size}" if isinstance(size, str) else _text(size)
+
+
 def _size(command: str) -> int | str:
     """Return the bytes that a command downloads, or why they are unknown."""
     from huggingface_hub import HfApi

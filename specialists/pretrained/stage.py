@@ -6,12 +6,26 @@ preprocesses inputs, and interprets the outputs of the network.
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from florilegium.engine.core.stage import Stage
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.network import Network
+
+
+@runtime_checkable
+class HasCheckpoints(Protocol):
+    """A stage that loads checkpoints of this machine, also where it is no `Pretrained`."""
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Find all checkpoints that it loads.
+
+        Raises:
+            MissingModel: one is not in the local cache of the hub.
+            ConfigError: one cannot be used.
+        """
+
 
 PretrainedT = TypeVar("PretrainedT", bound=PretrainedConfig)
 
@@ -49,6 +63,10 @@ class Pretrained(Stage[PretrainedT]):
             self.config.revision,
             is_random=bool(self.config.caveat),
         )
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Find all checkpoints that it loads."""
+        return [self.checkpoint()]
 
     def load(self) -> None:
         """Load the weights onto the device."""

@@ -20,7 +20,8 @@ from florilegium.engine.planning.config import load_document
 from tests.conftest import ROOT
 from tests.docs.page import Console, run_command
 
-PICTURES = ("cat", "motorcycle", "page")
+PICTURES = {"cat": 160, "cup": 160, "page": 160, "rocket": 240}
+"""Photographs, with the longer side in pixels at which each gets captions of every length."""
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +30,10 @@ def first_build(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathF
     home = tmp_path_factory.mktemp("home")
     (home / "Pictures").mkdir()
     (home / "work").mkdir()
-    for name in PICTURES:
+    for name, side in PICTURES.items():
         with Image.open(photographs[name]) as photograph:
             small = photograph.convert("RGB")
-        small.thumbnail((240, 240))
+        small.thumbnail((side, side))
         small.save(home / "Pictures" / f"{name}.jpg")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home / "work")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from florilegium.pipelines.trial.table import image_table
 from tests.building import DESCRIBED
+from tests.pipelines.commands.test_tables import printed
 from tests.pipelines.trial.conftest import (
     BRIGHT_ENOUGH,
     BRIGHTEST,
     DESCRIBE,
     TROUBLE,
     Command,
+    Try,
     config_file,
 )
 
@@ -58,6 +62,23 @@ def test_a_filter_has_its_verdicts_and_numbers_in_the_table(
     assert "verdict" in done.stdout
     assert "too_dark" in done.stdout
     assert "brightness 0." in done.stdout
+    [judging] = [line for line in done.stdout.splitlines() if line.startswith("judging ")]
+    assert judging.endswith("s for each image, with writing it")
+
+
+def test_annotations_that_a_filter_of_the_config_dropped_name_it(
+    tried: Try, images: list[str]
+) -> None:
+    trial = tried(BRIGHTEST, images[:1])
+    [image], stage = trial.images, trial.node
+    assert "verdict" not in printed(image_table(image, stage))
+    verdicts = [
+        {"filter": "region_score", "keep": True, "reason": "", "measurement": []},
+        {"filter": "nms", "keep": False, "reason": "nms_overlap", "measurement": []},
+    ]
+    rows = (*image.rows, {**image.rows[0], "kept": False, "verdicts": verdicts})
+    lines = printed(image_table(replace(image, rows=rows), stage)).splitlines()
+    assert [line.split("│")[-1].strip() for line in lines[-2:]] == ["kept", "nms: nms_overlap"]
 
 
 def test_exit_code_1_and_the_traceback_where_an_image_failed(
