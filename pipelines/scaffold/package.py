@@ -47,12 +47,17 @@ def write_package(names: Names, folder: Path) -> None:
     """Write the package of a plugin into a new folder, which appears when it is complete.
 
     Raises:
-        UsageError: the folder exists and is not empty.
+        UsageError: the folder exists and is not empty, or there cannot be one.
     """
     folder = folder.absolute()
     if os.path.lexists(folder) and not _is_empty_folder(folder):
         raise UsageError(f"{folder} exists: choose another --output, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder.parent} cannot be made ({error.strerror}): choose another --output"
+        ) from error
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
         package = Path(beside) / folder.name
         for path, content in files_of(names):
