@@ -109,7 +109,7 @@ def test_what_is_no_folder_is_not_replaced(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["file/new", "file/folder/new"])
 def test_below_a_file_there_is_no_folder(path: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine", "utf-8")
-    with pytest.raises(UsageError, match="cannot be made .*: choose another --output"):
+    with pytest.raises(UsageError, match=r"cannot be made .*: choose another --output"):
         write_package(names_of(Kind.FILTER, "try-it-out"), tmp_path / path)
     assert (tmp_path / "file").read_text("utf-8") == "mine"
 
