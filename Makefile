@@ -21,9 +21,8 @@ BIN := .venv/bin
 # Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
 # order: those of the models, which are many and quick, come last and fill both processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
-QUICK := tests/engine/core tests/engine/planning tests/engine/storage tests/engine/untrusted \
-	tests/pipelines/commands tests/pipelines/dataset tests/pipelines/diff tests/pipelines/export \
-	tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
+QUICK := tests/engine/core tests/engine/planning tests/engine/untrusted tests/pipelines/commands \
+	tests/pipelines/export tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
 	tests/package/test_contributing.py tests/package/test_repository.py tests/test_florilegium.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt --editable
