@@ -44,8 +44,8 @@ class Option:
     """A key of a config.
 
     `name` is dotted for a key within another. `value` is its type and range. `default` is YAML,
-    `None` where the key must be given. `owner` is the class that declares it. `change` is of stages
-    only.
+    `None` where the key must be given, and empty where code makes it. `owner` is the class that
+    declares it. `change` is of stages only.
     """
 
     name: str
@@ -57,6 +57,13 @@ class Option:
     nested: tuple[Option, ...] = ()
 
     @property
+    def default_text(self) -> str:
+        """The default in words."""
+        if self.default is None:
+            return "required"
+        return f"default {self.default}" if self.default else "a default that code makes"
+
+    @property
     def all(self) -> Iterator[Option]:
         """Yield the option and those in it, depth first."""
         yield self
@@ -66,7 +73,7 @@ class Option:
     def to_json(self) -> dict[str, Any]:
         """Return the option as JSON values; what it has not is left out."""
         values: dict[str, Any] = {"name": self.name, "value": self.value}
-        if self.default is not None:
+        if self.default:
             values["default"] = yaml.safe_load(self.default)
         values |= {"is_required": self.default is None, "doc": self.doc}
         if self.change:
@@ -155,7 +162,10 @@ def _mappings(schema: Schema, definitions: Schema) -> Iterator[tuple[str, Schema
 
 
 def _default(field: Schema, definitions: Schema) -> str:
-    """Return a default as YAML on one line, without what its own parts have by default."""
+    """Return a default as YAML on one line, without what its own parts have by default; empty where
+    it is no JSON, or made from other options."""
+    if "default" not in field:
+        return ""
     value = _without_defaults(field.get("default"), field, definitions)
     return yaml_line(value)
 

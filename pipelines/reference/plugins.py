@@ -31,7 +31,7 @@ from florilegium.pipelines.reference.options import Option, options_of, yaml_lin
 
 INSTALLED = "installed"
 _INDENT = "  "
-_EMPTY = ("null", "''", "[]", "{}")
+_EMPTY = ("", "null", "''", "[]", "{}")
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
