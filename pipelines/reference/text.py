@@ -8,7 +8,7 @@ from textwrap import fill, indent
 from florilegium.engine.core.documented import attribute_docs
 from florilegium.pipelines.reference.model_schema import joined
 from florilegium.pipelines.reference.options import Change, Option
-from florilegium.pipelines.reference.plugins import Plugin
+from florilegium.pipelines.reference.plugin import Plugin
 
 WIDTH = 80
 _INDENT = "  "

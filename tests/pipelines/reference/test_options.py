@@ -12,8 +12,9 @@ from florilegium.engine.core.stage import CONTENT, RUNTIME, THRESHOLD, StageConf
 from florilegium.engine.planning.config import RunConfig
 from florilegium.engine.planning.registry import find_source, find_stage, source_names, stage_names
 from florilegium.pipelines.merge.rules import RuleOptions
-from florilegium.pipelines.reference.options import Change, Option, options_of, yaml_lines
+from florilegium.pipelines.reference.options import Change, Option, options_of
 from florilegium.pipelines.reference.plugins import EXPORT_FORMATS
+from florilegium.pipelines.reference.values import yaml_lines
 from florilegium.pipelines.refine.config import RefineConfig
 from florilegium.pipelines.refresh.options import RefreshConfig
 from florilegium.pipelines.training.config import TrainConfig
