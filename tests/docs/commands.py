@@ -47,11 +47,9 @@ _TARGET = re.compile(r"^([\w-]+):", re.MULTILINE)
 _OF_OTHERS = (
     *("aws", "az", "cd", "cp", "crontab", "curl", "docker", "export", "gcloud", "git", "gsutil"),
     *("head", "hf", "jq", "kubectl", "ls", "mkdir", "openssl", "pre-commit", "pytest", "ray"),
-    *("sbatch", "source", "tee", "touch", "unzip"),
+    *("sbatch", "source", "tee", "torchrun", "touch", "unzip"),
 )
 """Programs of which a page may write what it likes."""
-_SCRIPTS = (Path(), ROOT, *(ROOT / "docs" / "examples").iterdir())
-"""Folders in which a page may stand that calls a script."""
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
@@ -132,6 +130,8 @@ def check(command: Command) -> None:
         _check_targets(arguments)
     elif program in ("python", "python3"):
         _check_python(arguments)
+    elif program.startswith("./"):
+        _check_script(program)
     elif program not in ("pip", *_OF_OTHERS) and not _ASSIGNMENT.fullmatch(program):
         raise ValueError(
             f"{program!r} is no program that pages may name: give the block another language, "
@@ -170,9 +170,13 @@ def _check_targets(arguments: Sequence[str]) -> None:
 def _check_python(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["-m"] and find_spec(arguments[1].partition(".")[0]) is None:
         raise ValueError(f"there is no module {arguments[1]!r}")
-    for word in arguments[:1]:
-        if word.endswith(".py") and not any((at / word).is_file() for at in _SCRIPTS):
-            raise ValueError(f"there is no file {word!r}")
+    if arguments and arguments[0].endswith(".py"):
+        _check_script(arguments[0])
+
+
+def _check_script(name: str) -> None:
+    if not any((folder / name).is_file() for folder in (Path(), ROOT)):
+        raise ValueError(f"there is no file {name!r}")
 
 
 def _check_extras(words: Sequence[str]) -> None:
