@@ -6,7 +6,7 @@
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
 # make test-examples the programs of docs/examples as a user runs them (a minute)
 # make test-storage  builds on object storage that fails, at random and anywhere (minutes)
-# make chaos         builds while nodes come and go, workers and drivers are killed (a quarter of an hour)
+# make chaos         Ray while nodes come and go, workers and drivers are killed (a quarter of an hour)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
 # make docs          the documentation, into out/docs/index.html
@@ -98,6 +98,7 @@ docs: .venv/test.done
 pictures: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
 	$(BIN)/python docs/pictures/diagram.py
+	$(BIN)/python docs/pictures/trial.py
 	$(BIN)/python docs/pictures/screenshot.py
 
 bench: .venv/test.done
