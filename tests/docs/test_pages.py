@@ -15,6 +15,7 @@ PAGES = [page for page in pages() if blocks_of(page.read_text("utf-8"), page)]
 
 REASONS = {
     "CONFIG stands for a config of yours",
+    "it asks the network, and starts Ray",
     "minutes of training",
     "my_tables is a package of the reader",
     "needs a GPU and the weights of a model hub",
@@ -23,10 +24,10 @@ REASONS = {
     "needs a build that runs elsewhere",
     "needs a list of yours",
     "needs a package index",
-    "needs four examples of each kind of caption",
     "needs node_exporter",
     "needs the checkpoint of a training",
     "needs the weights of a model hub",
+    "the models of three stages are loaded",
 }
 """All reasons why a block is not run. Commands of such a block are parsed all the same."""
 
