@@ -55,10 +55,9 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command: its words, the file that its output goes to, if any, and where it stands."""
+    """A command: its words, and the file that its output goes to, if any."""
 
     words: tuple[str, ...]
-    place: str
     writes: str = ""
 
     @property
@@ -75,7 +74,7 @@ class Command:
         """Whether it can be run here, in a second or two, with what every page has."""
         arguments = self.words[1:]
         is_small = arguments[:1] != () and arguments[0] not in EXPENSIVE
-        is_remote = any("://" in word for word in arguments)
+        is_remote = any("://" in word.replace("package://", "") for word in arguments)
         is_long = any(word in EXPENSIVE_OPTIONS for word in arguments)
         is_large = "--dry-run" not in arguments and any(map(EXPENSIVE_CONFIGS.search, arguments))
         return is_small and not (is_remote or is_long or is_large)
@@ -102,19 +101,19 @@ def _commands(block: Block) -> Iterator[Command]:
             if word.strip("|&;"):
                 words.append(word)
             elif words:
-                yield _command(words, block.place)
+                yield _command(words)
                 words = []
 
 
-def _command(words: Sequence[str], place: str) -> Command:
-    *_, first = [*(n for n, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), 0][:1]
+def _command(words: Sequence[str]) -> Command:
+    first = next((n for n, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), 0)
     words, writes = words[first:], ""
     if ">" in words:
         at = words.index(">")
         words, writes = words[:at], words[at + 1]
     if tuple(words[:3]) == ("python", "-m", OURS):
         words = words[2:]
-    return Command(words=tuple(words), place=place, writes=writes)
+    return Command(words=tuple(words), writes=writes)
 
 
 def check(command: Command) -> None:
