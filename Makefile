@@ -4,6 +4,7 @@
 # make test          lint, types, import layering and all tests
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
+# make test-examples the programs of docs/examples as a user runs them (a minute)
 # make test-storage  builds on object storage that fails, at random and anywhere (minutes)
 # make chaos         Ray while nodes come and go, workers and drivers are killed (a quarter of an hour)
 # make test-extras   every extra in an environment that has only it (minutes)
@@ -29,7 +30,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 # pip would compile one file after another; some are templates, which do not compile.
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 
-.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-examples test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -68,6 +69,10 @@ test-security: .venv/test.done
 # Beside the environment: the dashboard that takes jobs makes every start of Ray twice as long.
 test-cluster: .venv/test.done
 	$(BIN)/python -m tests.cluster
+
+# Beside the quick tests of the examples: what starts processes.
+test-examples: .venv/test.done
+	$(PYTEST) tests/docs/examples tests/examples
 
 test-storage: .venv/test.done
 	$(PYTEST) tests/storage
