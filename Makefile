@@ -5,7 +5,7 @@
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
 # make test-storage  builds on object storage that fails, at random and anywhere (minutes)
-# make chaos         builds while nodes come and go, workers and drivers are killed (a quarter of an hour)
+# make chaos         Ray while nodes come and go, workers and drivers are killed (a quarter of an hour)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
 # make docs          the documentation, into out/docs/index.html

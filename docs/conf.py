@@ -17,6 +17,8 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
+from florilegium.pipelines.reference.pages import write_reference
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 INCLUDED = {
@@ -50,10 +52,11 @@ html_show_sphinx = False
 
 
 def setup(app: Sphinx) -> None:
-    """Mend links of included files, and draw formulas as MathML.
+    """Write the reference, mend links of included files, and draw formulas as MathML.
 
     Browsers draw MathML themselves; MathJax would be fetched by every reader.
     """
+    write_reference(HERE / "reference")
     app.connect("include-read", _relink)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from florilegium.engine.core.rows import Measurement as Measurement
     from florilegium.engine.core.sample import DeadLetter as DeadLetter
     from florilegium.engine.core.sample import Sample as Sample
+    from florilegium.engine.core.stage import CONTENT as CONTENT
     from florilegium.engine.core.stage import RUNTIME as RUNTIME
     from florilegium.engine.core.stage import THRESHOLD as THRESHOLD
     from florilegium.engine.core.stage import Filter as Filter
@@ -54,7 +55,7 @@ _MODULES = {
     "florilegium.engine.core.rows": "Measurement",
     "florilegium.engine.core.sample": "DeadLetter Sample",
     "florilegium.engine.core.stage": (
-        "RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
+        "CONTENT RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
     ),
     "florilegium.engine.core.task": "Task",
     "florilegium.engine.results.dataset": "Dataset open_dataset",

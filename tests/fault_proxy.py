@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.serving import serving
 
 SLOW_S = 0.02
 _ERROR = (
@@ -174,12 +176,5 @@ def proxy_of(upstream: str) -> Iterator[Proxy]:
     """Run a proxy in front of a server while the block runs."""
     proxy = Proxy(upstream=upstream)
     handler = type("Handler", (_Handler,), {"proxy": proxy})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    proxy.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield proxy
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(handler) as proxy.address:
+        yield proxy

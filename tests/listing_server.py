@@ -5,13 +5,14 @@ Each object is `FOLDER/NUMBER.jpg`. It has no other answers; moto sorts all keys
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.serving import serving
 
 _HEAD = "<?xml version='1.0'?><ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
 _OBJECT = (
@@ -65,12 +66,5 @@ def listing_of(objects: int, *, page: int) -> Iterator[Listing]:
     """Run a server that lists so many objects, so many a page, while the block runs."""
     listing = Listing(objects=objects, page=page)
     handler = type("Handler", (_Handler,), {"listing": listing})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    listing.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield listing
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(handler) as listing.address:
+        yield listing

@@ -16,6 +16,7 @@ from florilegium.engine.execution.nesting import refuse_links
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.execution.scheduler import Job
 from florilegium.engine.planning.partition import (
+    INDEX_NAME,
     Index,
     ShardSpec,
     partition,
@@ -77,7 +78,8 @@ def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
     previous = list(index.entries) if index.shard_size == size else []
     specs = partition(run.sources, previous)
     refuse_links(run.sources, specs, run.output, run.layers)
-    if [entry for spec in specs for entry in spec.entries] != previous:
+    is_new = [entry for spec in specs for entry in spec.entries] != previous
+    if is_new or not run.output.exists(INDEX_NAME):
         run.output.publish(RECIPE, run.graph.recipe.encode())  # marks that a build is under way
         write_index(run.output, specs, shard_size=size)
     return specs

@@ -33,11 +33,7 @@ from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.runner import InProcessRunner, Runner
 from florilegium.engine.execution.scheduler import Job, Scheduler
 from florilegium.engine.execution.worker import Worker
-from florilegium.engine.planning.partition import (
-    INDEX_NAME,
-    ShardSpec,
-    write_index,
-)
+from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.results.manifest import RECIPE, Manifest
 from florilegium.engine.results.publication import (
     ShardStats,
@@ -78,8 +74,6 @@ def execute(
     specs = divide(run, replace=replace)
     remarks = remarks_of(run)
     stats = make(run, specs, progress, log=run.output, retry=retry, check=check, observer=observer)
-    if not run.output.exists(INDEX_NAME):
-        write_index(run.output, specs, shard_size=run.config.shard_size)
     return manifest_of(run, stats, remarks=remarks)
 
 

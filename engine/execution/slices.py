@@ -28,7 +28,6 @@ from florilegium.engine.planning.partition import (
     places,
     read_index,
     remembered,
-    write_index,
 )
 from florilegium.engine.planning.slices import Division, Slice, inputs_digest, read_division
 from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
@@ -131,8 +130,6 @@ def _shared(
                 specs = divide(run, replace=replace)
                 if not (retry or check) and _has_all(run, specs):
                     return None
-                if not run.output.exists(INDEX_NAME):
-                    write_index(run.output, specs, shard_size=run.config.shard_size)
                 run.output.publish(RECIPE, run.graph.recipe.encode())
                 lease.check()
                 run.output.create(DIVISION, _division(run, specs, part.of).to_json())

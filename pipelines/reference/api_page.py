@@ -38,27 +38,23 @@ def _module(module: ModuleType) -> str:
     names = list(module.__all__)
     text = heading(2, code(module.__name__), "api", module.__name__)
     text += f"{docstring(module.__doc__ or '')}\n\n"
-    rows = (
-        (link(code(name), "api", module.__name__, name), prose(_first_line(getattr(module, name))))
-        for name in names
-    )
-    text += table(("name", "what it is"), rows)
+    links = (link(code(name), "api", module.__name__, name) for name in names)
+    lines = (prose(_first_line(name, getattr(module, name))) for name in names)
+    text += table(("name", "what it is"), zip(links, lines, strict=True))
     return text + "".join(_entry(module, name) for name in names)
 
 
-def _first_line(found: Any) -> str:
-    return joined(_documentation(found)).split("\n\n")[0]
+def _first_line(name: str, found: Any) -> str:
+    return joined(_documentation(name, found)).split("\n\n")[0]
 
 
-def _documentation(found: Any) -> str:
+def _documentation(name: str, found: Any) -> str:
     """Return the docstring of a class or a function, or that below a constant."""
     if inspect.isclass(found) or inspect.isroutine(found):
         return inspect.getdoc(found) or ""
-    for module in [one for name, one in sys.modules.items() if name.startswith(_OURS)]:
-        for name, doc in constant_docs(module).items():
-            if vars(module).get(name) is found:
-                return doc
-    return ""
+    modules = [one for where, one in sys.modules.items() if where.startswith(_OURS)]
+    own = (constant_docs(one) for one in modules if vars(one).get(name) is found)
+    return next((docs[name] for docs in own if name in docs), "")
 
 
 def _entry(module: ModuleType, name: str) -> str:
@@ -70,7 +66,7 @@ def _entry(module: ModuleType, name: str) -> str:
         text += block(f"def {name}{_signature(found)}", "python")
     else:
         text += block(f"{name} = {found!r}", "python")
-    text += f"{docstring(_documentation(found))}\n\n"
+    text += f"{docstring(_documentation(name, found))}\n\n"
     return text + ("".join(_members(found)) if inspect.isclass(found) else "")
 
 

@@ -31,9 +31,7 @@ def link(text: str, *words: str) -> str:
 
 def code(text: str) -> str:
     """Return a text as code within a line."""
-    fence = "``" if "`" in text else "`"
-    pad = " " if fence == "``" or not text.strip() else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def block(text: str, language: str) -> str:

@@ -12,7 +12,7 @@ from florilegium.pipelines.reference.plugins import Plugin
 
 WIDTH = 80
 _INDENT = "  "
-_LABEL = 12
+_LABEL = 10
 
 
 def lines_of(plugin: Plugin) -> Iterator[str]:

@@ -50,7 +50,9 @@ class AzureOcrConfig(ServiceConfig):
     """Options of `azure_ocr`."""
 
     address_option: ClassVar[str] = "endpoint"
-    endpoint: Annotated[str, RUNTIME] = ""
+    endpoint: Annotated[str, RUNTIME] = Field(
+        default="", examples=["https://NAME.cognitiveservices.azure.com"]
+    )
     """Address of the resource, `https://NAME.cognitiveservices.azure.com`."""
     api_key_env: Annotated[str, RUNTIME] = "VISION_KEY"
     """Name of the environment variable with a key of the resource."""

@@ -26,7 +26,7 @@ from florilegium.specialists.online.photo import jpeg
 class FewShotCaptionConfig(LmmCaptionConfig):
     """Options of `few_shot_caption`."""
 
-    examples: Annotated[str, CONTENT] = ""
+    examples: Annotated[str, CONTENT] = Field(default="", examples=["examples/examples.jsonl"])
     """Path of a JSONL file of examples beside its images, as `florilegium export --format few_shot`
     writes it; the content counts, not the path."""
     shots: int = Field(default=4, ge=1, le=32)

@@ -42,7 +42,7 @@ EXPENSIVE_OPTIONS = ("--watch", "--slice", "--finish", "--drop-slices", "--accep
 _PLACEHOLDER = re.compile(r"(^|[/=:])([A-Z][A-Z_]+)(\.\w+)?($|[/:])|\.\.\.|<\w+>")
 _OPTIONAL = re.compile(r"\[(-[^\]]*)\]")
 _ASSIGNMENT = re.compile(r"\w+=\S*")
-_EXTRAS = re.compile(r"(?:florilegium|\.|\.whl)\[([\w,-]+)\]")
+_EXTRAS = re.compile(r"(florilegium|\.|\.whl)\[([\w,-]+)\]")
 _TARGET = re.compile(r"^([\w-]+):", re.MULTILINE)
 _OF_OTHERS = (
     *("aws", "az", "cd", "cp", "crontab", "curl", "docker", "export", "gcloud", "git", "gsutil"),
@@ -50,6 +50,8 @@ _OF_OTHERS = (
     *("sbatch", "source", "tee", "touch", "unzip"),
 )
 """Programs of which a page may write what it likes."""
+_SCRIPTS = (Path(), ROOT, *(ROOT / "docs" / "examples").iterdir())
+"""Folders in which a page may stand that calls a script."""
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
@@ -117,8 +119,8 @@ def _command(words: Sequence[str], place: str) -> Command:
     return Command(words=tuple(words), place=place, writes=writes)
 
 
-def check(command: Command, folder: Path) -> None:
-    """Check a command without running it; `folder` is the one it is called in.
+def check(command: Command) -> None:
+    """Check a command without running it.
 
     Raises:
         ValueError: with what is wrong.
@@ -129,7 +131,7 @@ def check(command: Command, folder: Path) -> None:
     elif program == "make":
         _check_targets(arguments)
     elif program in ("python", "python3"):
-        _check_python(arguments, folder)
+        _check_python(arguments)
     elif program not in ("pip", *_OF_OTHERS) and not _ASSIGNMENT.fullmatch(program):
         raise ValueError(
             f"{program!r} is no program that pages may name: give the block another language, "
@@ -165,17 +167,19 @@ def _check_targets(arguments: Sequence[str]) -> None:
             raise ValueError(f"the Makefile has no target {word!r}")
 
 
-def _check_python(arguments: Sequence[str], folder: Path) -> None:
+def _check_python(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["-m"] and find_spec(arguments[1].partition(".")[0]) is None:
         raise ValueError(f"there is no module {arguments[1]!r}")
     for word in arguments[:1]:
-        if word.endswith(".py") and not any((at / word).is_file() for at in (folder, ROOT)):
+        if word.endswith(".py") and not any((at / word).is_file() for at in _SCRIPTS):
             raise ValueError(f"there is no file {word!r}")
 
 
 def _check_extras(words: Sequence[str]) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for word in words:
-        for names in _EXTRAS.findall(word):
+        for package, names in _EXTRAS.findall(word):
+            is_own = package == "." and Path("pyproject.toml").is_file()
+            path = (Path() if is_own else ROOT) / "pyproject.toml"
+            project = tomllib.loads(path.read_text("utf-8"))["project"]
             if unknown := set(names.split(",")) - set(project["optional-dependencies"]):
                 raise ValueError(f"pyproject.toml has no extra {min(unknown)!r}")

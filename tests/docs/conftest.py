@@ -20,7 +20,8 @@ from florilegium.engine.planning.config import load_document
 from tests.conftest import ROOT
 from tests.docs.page import Console, run_command
 
-PICTURES = ("cat", "motorcycle", "page")
+PICTURES = {"cat": 160, "cup": 160, "page": 160, "rocket": 240}
+"""Photographs, with the longer side in pixels at which each gets captions of every length."""
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +30,10 @@ def first_build(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathF
     home = tmp_path_factory.mktemp("home")
     (home / "Pictures").mkdir()
     (home / "work").mkdir()
-    for name in PICTURES:
+    for name, side in PICTURES.items():
         with Image.open(photographs[name]) as photograph:
             small = photograph.convert("RGB")
-        small.thumbnail((240, 240))
+        small.thumbnail((side, side))
         small.save(home / "Pictures" / f"{name}.jpg")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home / "work")
@@ -70,14 +71,18 @@ def _write_keys(folder: Path) -> None:
 
 
 @pytest.fixture
-def console(first_build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
+def console(
+    first_build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Console]:
     """A folder in which a page is run, with what pages name: `configs/`, a finished `out/mine`,
     an audit of it, keys, and `mine.yaml`, a config whose output is finished, too."""
     shutil.copytree(first_build / "work", tmp_path, dirs_exist_ok=True)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.setenv("HOME", str(first_build))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return Console(tmp_path)
+    yield Console(tmp_path)
+    for name, module in list(sys.modules.items()):  # of the page
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]

@@ -1,12 +1,14 @@
 """A page is run: its blocks in their order, in one folder, with one set of names.
 
 A block of Python or YAML whose first line is a comment with a file name is also written to that
-file, so that later blocks find it. Functions `test_...` in a block of Python are called.
+file, so that later blocks find it. Functions `test_...` in a block of Python are called. Commands
+follow `cd`, and a package that the page has made can be installed by `pip install`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tomllib
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from tests.docs.blocks import Block
 from tests.docs.commands import Command, check, commands_of
 from tests.docs.stanzas import check_yaml
 
-IN_PROCESS = ("build", "refresh")
-"""Commands that get `--runner in_process` where they name no runner: a process costs a second."""
+DEFAULTS = {"--runner": "in_process", "--source": "~/Pictures"}
+"""What `build` gets where a page gives nothing else: processes cost seconds, as do the photographs
+of the quickstart. A config of the page's own has its source."""
 MEANT = {"CONFIG": "mine.yaml", "IMAGE": "cat"}
 """What a word that the reader replaces means here."""
 FREE = ("", "text", "mermaid", "html", "markdown", "md", "dockerfile", "csv", "diff")
@@ -90,13 +93,35 @@ class Console:
                 yield f"`{' '.join(command.words)}`: {what}"
 
     def _command(self, command: Command, *, is_run: bool) -> None:
-        words = [word.replace("~", str(Path.home())) for word in command.words]
-        if not command.is_ours or not is_run or not command.is_quick or command.is_template:
-            check(replace(command, words=tuple(words)), self.folder)
+        command = replace(command, words=tuple(map(_at_home, command.words)))
+        if command.is_ours and is_run and command.is_quick and not command.is_template:
+            out = run_command(*command.words)
+            if command.writes:
+                Path(command.writes).write_text(out, "utf-8")
             return
-        out = run_command(*words)
-        if command.writes:
-            Path(command.writes).write_text(out, "utf-8")
+        check(command)
+        if is_run and command.words[0] == "cd":
+            os.chdir(command.words[1])
+        if is_run and command.words[:2] == ("pip", "install"):
+            folder = Path(command.words[-1].partition("[")[0])
+            if (folder / "pyproject.toml").is_file():
+                self._install(folder.resolve())
+
+    def _install(self, folder: Path) -> None:
+        """Let Python find a package and its entry points, as an installation does."""
+        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+        info = self.folder / "site" / f"{project['name'].replace('-', '_')}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 1\n", "utf-8"
+        )
+        lines = [
+            line
+            for group, names in project.get("entry-points", {}).items()
+            for line in (f"[{group}]", *(f"{name} = {value}" for name, value in names.items()))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines), "utf-8")
+        sys.path[:0] = [str(info.parent), str(folder / "src"), str(folder)]
 
     def _python(self, block: Block) -> None:
         self._write(block)
@@ -114,7 +139,7 @@ class Console:
 
     def _write(self, block: Block) -> None:
         if named := _FILE.match(block.text):
-            path = self.folder / named[1]
+            path = Path(named[1])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, "utf-8")
 
@@ -133,19 +158,31 @@ def _caught(run: Callable[..., None], *arguments: Any, **options: Any) -> Iterat
         yield f"{at}{type(error).__name__}: {error}"
 
 
+def _at_home(word: str) -> str:
+    return str(Path(word).expanduser()) if word.startswith("~") else word
+
+
 def run_command(*words: str) -> str:
     """Call the command line in this process, and return what it printed on standard output.
 
     Raises:
         RuntimeError: it did not end with 0.
     """
-    if words[1] in IN_PROCESS and "--runner" not in words:
-        words = (*words, "--runner", "in_process")
-    out, err = StringIO(), StringIO()
+    out, err = (TextIOWrapper(BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", list(words))
+        patch.setattr(sys, "argv", [*words, *_defaults(words)])
         with pytest.raises(SystemExit) as ended:
             main()
+    told, wrong = (one.buffer.getvalue().decode() for one in (out, err))  # type: ignore[attr-defined]
     if ended.value.code:
-        raise RuntimeError(f"ended with {ended.value.code}: {err.getvalue() or out.getvalue()}")
-    return out.getvalue()
+        raise RuntimeError(f"ended with {ended.value.code}: {wrong or told}")
+    return str(told)
+
+
+def _defaults(words: Sequence[str]) -> Iterator[str]:
+    """Yield the options that a command of a page lacks to be quick."""
+    if words[1] in ("build", "refresh"):
+        is_shipped = words[2].removeprefix("configs/").removesuffix(".yaml") == "quickstart"
+        for name, value in DEFAULTS.items():
+            if name not in words and (is_shipped or name != "--source"):
+                yield from (name, _at_home(value))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from florilegium.pipelines.reference.pages import write_reference
 from tests.conftest import ROOT
 from tests.docs.links import anchors_of, links_of, problem_of
 
@@ -20,10 +21,19 @@ PAGES = sorted(
 )
 
 
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
+    """The pages that are made from the code, by the paths that they have in the documentation."""
+    folder = tmp_path_factory.mktemp("reference")
+    write_reference(folder)
+    place = ROOT / "docs" / "reference"
+    return {place / page.name: page.read_text("utf-8") for page in folder.glob("*.md")}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_every_link_of_a_page_leads_somewhere(page: Path, reference: dict[Path, str]) -> None:
     links = sorted(set(links_of(page.read_text("utf-8"), page)))
-    problems = {link: problem_of(link, page, {}) for link in links}
+    problems = {link: problem_of(link, page, reference) for link in links}
     assert {link: what for link, what in problems.items() if what} == {}
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import Block, blocks_of
 from tests.docs.commands import Command, check, commands_of
-from tests.docs.page import Console
+from tests.docs.page import Console, _defaults
 
 PAGE = Path("page.md")
 
@@ -122,7 +123,7 @@ def test_quick_commands_are_run_and_others_are_parsed(line: str, is_quick: bool)
             "Invalid value for '--max-dead-letter-share'",
         ),
         ("florilegium job logs", "Missing argument"),
-        ("florilegium build no.yaml", "cannot read the config"),
+        ("florilegium build no.yaml", "no.yaml"),
         ("florilegium build configs/quickstart.yaml --set filters.x=null", "is not there"),
         ("make dmeo", "no target 'dmeo'"),
         ("python no.py", "no file 'no.py'"),
@@ -131,12 +132,10 @@ def test_quick_commands_are_run_and_others_are_parsed(line: str, is_quick: bool)
         ("sudo rm", "'sudo' is no program that pages may name"),
     ],
 )
-def test_a_wrong_command_is_found_without_running_it(
-    line: str, problem: str, tmp_path: Path
-) -> None:
+def test_a_wrong_command_is_found_without_running_it(line: str, problem: str) -> None:
     (command,) = commands_of(block("console", line))
     with pytest.raises(Exception, match=problem):
-        check(command, tmp_path)
+        check(command)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +149,9 @@ def test_a_wrong_command_is_found_without_running_it(
         "export A=1 B=2",
     ],
 )
-def test_a_right_command_passes(line: str, tmp_path: Path) -> None:
+def test_a_right_command_passes(line: str) -> None:
     (command,) = commands_of(block("console", line))
-    check(command, tmp_path)
+    check(command)
 
 
 @pytest.mark.parametrize(
@@ -218,3 +217,38 @@ def test_no_page_names_a_command_that_is_a_template_as_one_that_runs() -> None:
     one = Command(words=("florilegium", "why", "out/mine", "KEY"), place="page.md:1")
     assert one.is_template
     assert not Command(words=("florilegium", "why", "out/mine", "cat"), place="").is_template
+
+
+def test_a_package_of_the_page_is_installed_where_the_page_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from florilegium.engine.planning.registry import find_stage
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    folder = tmp_path / "of-page"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "of-page"\n[project.entry-points."florilegium.stages"]\n'
+        'of_page = "of_page:Rapid"\n'
+    )
+    stage = "from florilegium.specialists.ocr.rapidocr import RapidOcr as Rapid"
+    blocks = [
+        block("console", "cd of-page && pip install -e '.[test]'", reason="why"),
+        block("console", "cd of-page\npip install -e ."),
+        block("python", f"# of_page.py\n{stage}\n"),
+    ]
+    assert "no extra 'test'" in str(Console(tmp_path).run(blocks[:1]))
+    assert Console(tmp_path).run(blocks[1:]) == []
+    assert Path.cwd() == folder
+    assert find_stage("of_page").__name__ == "RapidOcr"
+    del sys.modules["of_page"]
+
+
+def test_shipped_configs_are_run_with_small_pictures_and_others_with_their_own() -> None:
+    added = ("--runner", "in_process", "--source", str(Path("~/Pictures").expanduser()))
+    assert tuple(_defaults(["florilegium", "build", "quickstart"])) == added
+    assert tuple(_defaults(["florilegium", "build", "mine.yaml"])) == added[:2]
+    given = ["florilegium", "build", "quickstart", "--source", "x", "--runner", "ray"]
+    assert tuple(_defaults(given)) == ()
+    assert tuple(_defaults(["florilegium", "status", "out/mine"])) == ()

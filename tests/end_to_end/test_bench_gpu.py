@@ -15,7 +15,7 @@ LOCAL = {"kind": "in_process"}
 
 @pytest.mark.parametrize("stage", JOBS)
 def test_loops_by_hand_say_as_much_as_the_stage(stage: str, tmp_path: Path) -> None:
-    rows = {row.what: row for row in compare(stage, tmp_path, 8, is_real=False, runner=LOCAL)}
+    rows = {row.what: row for row in compare(stage, tmp_path, 3, is_real=False, runner=LOCAL)}
     assert rows["annotations more or less than by hand"].value == 0
     assert rows["by hand, batches of 8"].value > 0
     assert rows["engine"].value > 0

@@ -324,14 +324,18 @@ def test_a_plan_that_could_not_be_saved_is_wrong_usage(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_plan_for_one_worker_ends(
-    album: Path, tmp_path: Path, written: Write, started: Start
+def test_a_plan_needs_one_free_cpu(
+    album: Path, tmp_path: Path, written: Write, florilegium: Command, ray_cluster: None
 ) -> None:
+    from ray.util import placement_group, remove_placement_group
+
+    taken = placement_group([{"CPU": 1}])
+    assert taken.wait(60)
     config = written(album, tmp_path / "out", runner={"kind": "ray", "workers": 1})
-    process = started("plan", config, "--samples", "4")
-    told, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert "bright" in told
+    done = florilegium("plan", config, "--samples", "4")
+    remove_placement_group(taken)
+    assert done.code == 0, done.err
+    assert "bright" in done.out
 
 
 def test_failed_images_are_tried_again_when_asked(

@@ -45,7 +45,7 @@ def test_a_build_makes_enough_operations_to_be_killed_at(operations: int) -> Non
     assert operations > 60
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_build_that_is_killed_once_is_completed(
     album: Path, tmp_path: Path, reference: Path, operations: int, seed: int
 ) -> None:
@@ -61,14 +61,14 @@ def test_a_build_that_is_killed_again_and_again_is_completed(
 ) -> None:
     chance = random.Random(99)
     deaths = sum(
-        build_and_die(album, tmp_path / "out", KEYS, chance.randrange(5, 40)) for _ in range(8)
+        build_and_die(album, tmp_path / "out", KEYS, chance.randrange(5, 40)) for _ in range(4)
     )
-    assert deaths > 3
+    assert deaths > 1
     build(album, tmp_path / "out", **KEYS)
     assert contents(tmp_path / "out") == contents(reference)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_refresh_that_is_killed_is_completed(
     album: Path, tmp_path: Path, operations: int, seed: int
 ) -> None:
@@ -93,13 +93,17 @@ def lines(log: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def workers_with(mark: str) -> list[int]:
+WORKERS = {"local": b"", "ray": b"ray::Actor"}
+"""How the command lines of a runner's processes begin that must not outlive the driver."""
+
+
+def workers_with(mark: str, runner: str) -> list[int]:
     """Return the worker processes that carry a mark in their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            is_actor = (folder / "cmdline").read_bytes().startswith(b"ray::Actor")
-            if is_actor and mark.encode() in (folder / "environ").read_bytes():
+            is_worker = (folder / "cmdline").read_bytes().startswith(WORKERS[runner])
+            if is_worker and mark.encode() in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
         except OSError:
             continue  # it ended meanwhile, or is not ours
@@ -139,9 +143,15 @@ def test_what_was_answered_in_a_shard_under_way_is_not_asked_again(
     assert contents(tmp_path / "out") == contents(tmp_path / "reference")
 
 
+@pytest.fixture
+def runner() -> str:
+    """Local workers; `make chaos` kills a driver of Ray."""
+    return "local"
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_a_driver_that_is_killed_stops_its_workers_and_the_next_one_completes(
-    album: Path, tmp_path: Path, started: Start, written: Callable[..., Path]
+    album: Path, tmp_path: Path, started: Start, written: Callable[..., Path], runner: str
 ) -> None:
     folder, log = tmp_path / "photos", tmp_path / "log"
     folder.mkdir()
@@ -152,13 +162,14 @@ def test_a_driver_that_is_killed_stops_its_workers_and_the_next_one_completes(
     keys = {"specialists": {"counting": counting, **DESCRIBED}, "shard_size": size}
     config = written(folder, tmp_path / "out", **keys)
     shards, mark = tmp_path / "out" / "shards", f"{MARK}={tmp_path}"
-    process = started("build", config, "--runner", "ray", "--set", "runner.workers=2",
+    process = started("build", config, "--runner", runner, "--set", "runner.workers=2",
                       **{MARK: str(tmp_path)})  # fmt: skip
     assert wait_for(lambda: any(shards.glob("*_stats.json")), seconds=60)
+    assert workers_with(mark, runner)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "out" / "manifest.json").exists()
-    assert wait_for(lambda: not workers_with(mark), seconds=30)
+    assert wait_for(lambda: not workers_with(mark, runner), seconds=30)
     before, finished = lines(log), len(list(shards.glob("*_stats.json")))
     assert finished > 0
     assert before > 0

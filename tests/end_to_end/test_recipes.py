@@ -5,16 +5,17 @@ The large one has models that need torchvision: see tests/torchvision.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from florilegium.engine.execution import ray_pools
+from florilegium.engine.execution.nodes import Nodes
 from florilegium.engine.execution.preparation import prepare
 from florilegium.engine.planning.config import load_document
+from florilegium.engine.planning.pools import Machines
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.engine.results.manifest import Manifest
 from florilegium.engine.storage.folder import Folder
@@ -85,9 +86,11 @@ def test_every_task_of_florence2_gets_training_examples(built: Built) -> None:
     assert made == set(FLORENCE2_TASKS)
 
 
-def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
-    small_photographs: Path, tmp_path: Path
+def test_without_a_gpu_its_stages_run_on_cpus_and_a_note_names_them(
+    small_photographs: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without = Nodes(machines=Machines(cpus=2, gpus_by_node=()))
+    monkeypatch.setattr(ray_pools, "nodes_of_ray", lambda _: without)
     recipe = tiny_recipe(
         "fld5b_small", tmp_path / "models",
         source=str(small_photographs), output=str(tmp_path / "out"), runner={"workers": 1},
@@ -99,11 +102,8 @@ def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
     document = recipe.model_dump(mode="json") | {"specialists": stages, "filters": {}}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(document))
-    command = [sys.executable, "-m", "florilegium"]
-    done = subprocess.run(
-        [*command, "build", str(config)], capture_output=True, text=True, timeout=150, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, ["build", str(config)])
+    assert done.exit_code == 0, done.stderr
     assert done.stderr.count("no GPU in this cluster: on its CPUs run captions, objects") == 1
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from florilegium.engine.core.stage import Stage
 from florilegium.engine.planning.registry import find_stage
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.pipelines.export.exporter import export, find_exporter
+from florilegium.testing import check_stage
 from tests.building import build
 from tests.conftest import ROOT
 
@@ -126,7 +125,6 @@ def test_a_dataset_is_built_and_exported_with_all_six(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("recipes")
-def test_the_options_of_the_recipes_are_checked() -> None:
-    stage: type[Stage[Any]] = find_stage("exposure")
-    with pytest.raises(ValueError, match="less than or equal to 255"):
-        stage.Config(dark=256)
+@pytest.mark.parametrize("name", ["exposure", "at_border"])
+def test_the_stages_of_the_recipes_keep_the_contract(name: str) -> None:
+    check_stage(find_stage(name))

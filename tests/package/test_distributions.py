@@ -11,7 +11,7 @@ from zipfile import ZipFile
 from tests.conftest import ROOT
 from tests.package.conftest import FOLDERS, Built
 
-UNPACKED = {"pipelines/filters/thresholds.md", "pipelines/report/report.png"}
+UNPACKED = {"pipelines/filters/thresholds.md"}
 """Files of these folders that only a reader of the repository needs."""
 
 

@@ -66,7 +66,7 @@ def test_a_copy_of_a_shipped_config_reads_the_files_of_the_package(
     copy.write_text(printed.stdout, "utf-8")
     options = ("--source", tmp_path / "pictures", "--output", tmp_path / "out", "--dry-run")
     (tmp_path / "pictures").mkdir()
-    shutil.copy(ROOT / "pipelines" / "report" / "report.png", tmp_path / "pictures")
+    shutil.copy(ROOT / "docs" / "pictures" / "report.png", tmp_path / "pictures")
     mine, named = (run("florilegium", "build", one, *options) for one in (copy, "quickstart"))
     assert mine.returncode == 0, mine.stderr
     assert mine.stdout == named.stdout

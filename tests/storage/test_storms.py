@@ -6,7 +6,7 @@ import io
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,12 @@ from florilegium.engine.storage import lease
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import LEASES
 from florilegium.pipelines.verify.verify import verify_dataset
-from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
+from tests.building import build
 from tests.end_to_end.conftest import Command
+from tests.end_to_end.test_object_storage import KEYS, SHARD_SIZE
 from tests.fault_proxy import Proxy, Request, no_fault, passing_faults
 from tests.object_storage import ObjectStorage, files_of, promised, upload
 from tests.processes import wait_for
-
-IMAGES = 12
-SHARD_SIZE = 3
-SHARDS = 4
-KEYS: Mapping[str, Any] = {
-    "specialists": DESCRIBED, "filters": BRIGHT_ENOUGH, "shard_size": SHARD_SIZE,
-}  # fmt: skip
-
-
-@pytest.fixture
-def photos(watched: Proxy, object_storage: ObjectStorage, album: Path) -> str:
-    """The URL of a folder of photographs on the storage behind the proxy."""
-    return upload(album, f"{object_storage.new_bucket()}/photos")
-
-
-@pytest.fixture
-def output(photos: str) -> str:
-    return photos.replace("photos", "out")
-
 
 SOURCES = ("folder", "webdataset", "parquet", "img2dataset")
 

@@ -51,7 +51,7 @@ class Collate:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         images, prompts, answers = map(list, zip(*examples, strict=True))
-        batch = self.processor(text=prompts, images=images, return_tensors="pt", padding=True)
+        batch = self.processor(text=prompts, images=images, return_tensors="pt", padding="longest")
         targets = self.processor.tokenizer(
             answers,
             return_tensors="pt",

@@ -133,15 +133,6 @@ def test_a_stage_that_fits_no_node_is_refused_at_once(
         measure(run, 4, on_stage=lambda name: None)
 
 
-def test_a_service_is_asked_once_about_each_image(
-    album: Path, tmp_path: Path, ray_cluster: None
-) -> None:
-    log = tmp_path / "log"
-    remote = {"use": "tests.stages:Remote", "log": str(log), "batch_size": 1}
-    measure(planned(album, tmp_path / "out", remote=remote), 4, on_stage=lambda name: None)
-    assert len(log.read_text().split()) == 4
-
-
 def test_stages_with_a_caveat_do_not_build_unless_allowed(album: Path, tmp_path: Path) -> None:
     doubtful = {"doubtful": {"use": "tests.stages:Doubtful"}}
     with pytest.raises(
@@ -151,21 +142,24 @@ def test_stages_with_a_caveat_do_not_build_unless_allowed(album: Path, tmp_path:
     build(album, tmp_path / "out", specialists=doubtful, allow_random_weights=True)
 
 
-def test_a_share_is_measured_on_every_image_and_counted_for_its_own(
+def test_services_are_asked_once_about_each_image_and_a_share_is_counted_for_its_own(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
-    """A service is asked twice about each image; it charges for requests."""
+    """The annotator makes two requests for each image, and charges for each."""
+    log = tmp_path / "log"
+    remote = {"use": "tests.stages:Remote", "log": str(log), "batch_size": 1}
     with MisbehavingServer() as server:
         annotator = {
             "use": "lmm_caption", "url": server.url, "model": "a-model", "reads": [],
             "sample_share": 0.01, "price_per_request": 0.5,
         }  # fmt: skip
         found = measure(
-            planned(album, tmp_path / "out", **BRIGHTEST, annotator=annotator),
+            planned(album, tmp_path / "out", remote=remote, annotator=annotator),
             4,
             on_stage=lambda name: None,
         )
     cost = next(cost for cost in found.costs if cost.name == "annotator")
+    assert len(log.read_text().split()) == 4
     assert (cost.images, cost.requests, cost.price) == (4, 8, 4.0)
     assert cost.sample_share == 0.01
     assert cost.s_per_image == pytest.approx(cost.seconds / 4 * 0.01)

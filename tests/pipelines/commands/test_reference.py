@@ -1,0 +1,106 @@
+"""The commands that show what is installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from florilegium.pipelines.commands.main import main
+from florilegium.pipelines.commands.tables import stages_table
+from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES
+
+PLUGIN = '''
+from florilegium import Specialist, StageConfig
+
+
+class OwlConfig(StageConfig):
+    least: float
+    """Lowest score, 0..1."""
+
+
+class Owl(Specialist[OwlConfig]):
+    """Finds owls."""
+
+    Config = OwlConfig
+    produces = ("tag",)
+
+    def predict(self, samples):
+        return [[] for _ in samples]
+'''
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Run a command in this process; return its exit code and what it printed."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["florilegium", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, told.out, told.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [("stages", STAGES), ("sources", SOURCES), ("rules", RULES), ("exporters", EXPORT_FORMATS)],
+)
+def test_a_command_lists_what_is_installed_and_describes_one(call, command, kind) -> None:  # type: ignore[no-untyped-def]
+    code, told, _ = call(command)
+    assert code == 0
+    assert all(name in told for name in kind.names())
+    assert all(len(line) <= 80 for line in told.splitlines())
+    code, told, _ = call(command, "--json")
+    assert [one["name"] for one in json.loads(told)] == kind.names()
+    name = kind.names()[0]
+    code, told, _ = call(command, name)
+    assert (code, told.splitlines()[0]) == (0, name)
+    assert "in a config" in told or not kind.describe(name).stanza
+    code, told, _ = call(command, name, "--json")
+    assert json.loads(told) == json.loads(json.dumps(kind.describe(name).to_json()))
+
+
+def test_a_stage_in_a_folder_is_described(call, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "owl_of_mine.py").write_text(PLUGIN, encoding="utf-8")
+    code, told, err = call("stages", "owl_of_mine:Owl")
+    assert code == 2
+    assert "cannot be imported" in err
+    code, told, _ = call("stages", "owl_of_mine:Owl", "--plugin-path", str(tmp_path))
+    assert code == 0
+    assert "  least: number; required\n      Lowest score, 0..1. [asked again]\n" in told
+    assert "    use: owl_of_mine:Owl\n      least: LEAST\n" in told
+
+
+def test_a_name_that_is_not_installed_ends_with_2_and_a_hint(call) -> None:  # type: ignore[no-untyped-def]
+    assert call("sources", "foldr")[0] == 2
+    assert "did you mean 'folder'" in call("sources", "foldr")[2]
+    assert "did you mean 'union'" in call("rules", "unoin")[2]
+
+
+def test_a_stage_whose_options_must_be_given_does_not_break_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owl_to_list.py").write_text(PLUGIN, encoding="utf-8")
+    folder = tmp_path / "owls-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: owls\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text("[florilegium.stages]\nowl = owl_to_list:Owl\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = {cell: index for index, cell in enumerate(stages_table().columns[0].cells)}
+    assert "owl" in rows
+    assert list(stages_table().columns[2].cells)[rows["owl"]] == "tag"
+
+
+def test_the_schema_is_printed_as_json(call) -> None:  # type: ignore[no-untyped-def]
+    code, told, _ = call("schema", "train")
+    assert code == 0
+    assert json.loads(told)["$id"] == "urn:florilegium:config:train"
+    assert call("schema", "trian")[0] == 2
