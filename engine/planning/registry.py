@@ -7,8 +7,10 @@ as `package.module:Class`. Only what is asked for is imported.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from functools import partial
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -24,6 +26,7 @@ from florilegium.engine.core.installed import entry_points
 from florilegium.engine.core.stage import Stage
 from florilegium.engine.sources.source import Source
 from florilegium.engine.untrusted.escaped import cut
+from florilegium.engine.untrusted.traces import traceback_of
 
 STAGES = "florilegium.stages"
 SOURCES = "florilegium.sources"
@@ -32,6 +35,12 @@ _OWN_FOLDER = (
     "does it lie in a folder of yours? Name that: `--plugin-path .`, or `plugin_path: .` in the "
     "config"
 )
+
+_IMPORTING = (
+    *(__file__, importlib.__file__, metadata.__file__),
+    *("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"),
+)
+"""The files between this module and that of a plugin: tracebacks leave them out."""
 
 PluginT = TypeVar("PluginT")
 
@@ -154,15 +163,24 @@ def _loaded(
     try:
         found = point.load()
     except Exception as error:  # a module may raise anything
-        is_own = is_module(point.name)
-        cure = f"; {_OWN_FOLDER}" if is_own else ""
         why = str(error) or repr(error)
         raise wrong(
-            f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: {why}{cure}"
+            f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: {why}"
+            f"{_cure_of(point, error)}"
         ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise wrong(f"{cut(point.value)} is not a {what}: subclass {_bases(base)}")
     return found
+
+
+def _cure_of(point: EntryPoint, error: Exception) -> str:
+    """Return what to do where a module is not found, else where its own code raised an error."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if name and f"{point.module}.".startswith(f"{name}."):
+        return f"; {_OWN_FOLDER}" if is_module(point.name) else ""
+    trace = traceback_of(error, above=_IMPORTING)
+    has_frames = any(line.startswith("  ") for line in trace.splitlines())
+    return f"\n{trace}" if has_frames else ""
 
 
 def _bases(base: type) -> str:
