@@ -7,14 +7,9 @@ as `package.module:Class`. Only what is asked for is imported.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import logging
-=======
-import importlib
->>>>>>> trial
 from collections.abc import Sequence
 from functools import partial
-from importlib import metadata
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from time import monotonic
@@ -32,11 +27,7 @@ from florilegium.engine.core.installed import entry_points
 from florilegium.engine.core.stage import Stage
 from florilegium.engine.sources.source import Source
 from florilegium.engine.untrusted.escaped import cut
-<<<<<<< HEAD
 from florilegium.engine.untrusted.traces import plugin_trace, unforeseen
-=======
-from florilegium.engine.untrusted.traces import traceback_of
->>>>>>> trial
 
 STAGES = "florilegium.stages"
 SOURCES = "florilegium.sources"
@@ -46,17 +37,9 @@ _OWN_FOLDER = (
     "config"
 )
 
-<<<<<<< HEAD
 SLOW_IMPORT_S = 5.0
 """Seconds from which on the import of a plugin is reported."""
 _log = logging.getLogger(__name__)
-=======
-_IMPORTING = (
-    *(__file__, importlib.__file__, metadata.__file__),
-    *("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"),
-)
-"""The files between this module and that of a plugin: tracebacks leave them out."""
->>>>>>> trial
 
 PluginT = TypeVar("PluginT")
 
@@ -180,7 +163,6 @@ def _loaded(
     try:
         found = point.load()
     except Exception as error:  # a module may raise anything
-<<<<<<< HEAD
         is_absent = isinstance(error, ModuleNotFoundError) and not plugin_trace(error)
         cure = f"; {_OWN_FOLDER}" if is_absent and is_module(point.name) else ""
         why = str(error) + cure if isinstance(error, ImportError) else unforeseen(error)
@@ -188,12 +170,6 @@ def _loaded(
         raise wrong(
             f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: "
             f"{why}{trace.rstrip()}"
-=======
-        why = str(error) or repr(error)
-        raise wrong(
-            f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: {why}"
-            f"{_cure_of(point, error)}"
->>>>>>> trial
         ) from error
     if (seconds := monotonic() - start) > SLOW_IMPORT_S:
         _log.warning(
@@ -208,7 +184,6 @@ def _loaded(
     return found
 
 
-<<<<<<< HEAD
 def _refuse_other_api(plugin: type, what: str, wrong: type[UsageError]) -> None:
     """Refuse a plugin that was written for another version of the plugin API."""
     version = getattr(plugin, "api_version", API_VERSION)
@@ -220,16 +195,6 @@ def _refuse_other_api(plugin: type, what: str, wrong: type[UsageError]) -> None:
         f"{what} is written for version {cut(version)} of the plugin API, this florilegium has "
         f"version {API_VERSION}: {cure}"
     )
-=======
-def _cure_of(point: EntryPoint, error: Exception) -> str:
-    """Return what to do where a module is not found, else where its own code raised an error."""
-    name = error.name if isinstance(error, ModuleNotFoundError) else None
-    if name and f"{point.module}.".startswith(f"{name}."):
-        return f"; {_OWN_FOLDER}" if is_module(point.name) else ""
-    trace = traceback_of(error, above=_IMPORTING)
-    has_frames = any(line.startswith("  ") for line in trace.splitlines())
-    return f"\n{trace}" if has_frames else ""
->>>>>>> trial
 
 
 def _bases(base: type) -> str:
