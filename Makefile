@@ -93,6 +93,7 @@ docs: .venv/test.done
 pictures: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
 	$(BIN)/python docs/pictures/diagram.py
+	$(BIN)/python docs/pictures/trial.py
 	$(BIN)/python docs/pictures/screenshot.py
 
 bench: .venv/test.done

@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from florilegium.engine.planning.config import RunConfig, load_document, validated
 from florilegium.pipelines.trial.picture import draw
 from florilegium.pipelines.trial.trial import prepare_trial, run_trial
 
 PICTURE = Path(__file__).with_name("try.jpg")
-CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-STAGE, IMAGE = "grabcut", "package://sklearn.datasets/images/flower.jpg"
+STAGE, IMAGE = "imagenet_cam", "package://sklearn.datasets/images/flower.jpg"
 MAX_BYTES = 100_000
 
 
@@ -23,9 +21,8 @@ def main() -> None:
     Raises:
         ValueError: the picture is too large for a page.
     """
-    config = validated(RunConfig, load_document(CONFIG), where=CONFIG.name)
     with TemporaryDirectory() as scratch:
-        prepared = prepare_trial(STAGE, [IMAGE], scratch=Path(scratch), config=config)
+        prepared = prepare_trial(STAGE, [IMAGE], scratch=Path(scratch))
         [image] = run_trial(prepared, on_step=lambda step: None).images
     assert image.data is not None, image.failure
     draw(image.data, image.rows).save(PICTURE, quality=80, optimize=True)

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import textwrap
 from collections.abc import Iterator
-from importlib import import_module
-from itertools import pairwise
 from typing import Any, get_args
-
-from pydantic import BaseModel
 
 from florilegium.engine.core.errors import nearest
 from florilegium.engine.core.stage import Filter, Specialist
 from florilegium.engine.core.tasks import TABLE
+from florilegium.testing.checks import config_faults, doc_faults, naming_faults
 from florilegium.testing.subject import Subject
 
 
 def found_by_its_name(subject: Subject) -> Iterator[str]:
     """A config and a worker find the class by its module and name."""
-    stage_class = subject.stage_class
-    place: Any = import_module(stage_class.__module__)
-    for part in stage_class.__qualname__.split("."):
-        place = getattr(place, part, None)
-    if place is not stage_class or stage_class.__module__ == "__main__":
-        yield (
-            f"{subject.name!r} does not lead to the class, so no config and no worker finds it: "
-            f"define it at the top of a module that can be imported"
-        )
+    yield from naming_faults(subject.stage_class)
 
 
 def describes_itself(subject: Subject) -> Iterator[str]:
     """The class has a docstring and an integer version."""
     stage_class = subject.stage_class
-    if not stage_class.__doc__:
-        yield "it has no docstring, which `florilegium stages` shows: write one sentence"
+    yield from doc_faults(stage_class)
     version: object = stage_class.version
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         yield (
@@ -46,22 +32,7 @@ def describes_itself(subject: Subject) -> Iterator[str]:
 
 def options_are_sound(subject: Subject) -> Iterator[str]:
     """The config is frozen, refuses unknown keys, and each of its fields is documented."""
-    config_class = subject.stage_class.Config
-    name = config_class.__name__
-    if not config_class.model_config.get("frozen"):
-        yield f"{name} is not frozen: derive it from StageConfig and keep its `model_config`"
-    if config_class.model_config.get("extra") != "forbid":
-        yield (
-            f"{name} accepts unknown keys, so a typing error in a config is silent: set "
-            f'extra="forbid"'
-        )
-    documented = _documented(config_class)
-    for field, info in config_class.model_fields.items():
-        if not info.description and field not in documented:
-            yield (
-                f"the option {name}.{field} is not documented: write a string below it, with unit "
-                f"and range"
-            )
+    yield from config_faults(subject.stage_class.Config)
 
 
 def declares_known_tasks(subject: Subject) -> Iterator[str]:
@@ -101,20 +72,3 @@ def can_be_loaded(subject: Subject) -> Iterator[str]:
     """The stage can be made with its options, and loaded."""
     if subject.problem:
         yield f"it cannot be loaded: {subject.problem}"
-
-
-def _documented(config_class: type[BaseModel]) -> set[str]:
-    """Return the fields that have a string below them, in the class or one that it derives from."""
-    documented: set[str] = set()
-    for one in config_class.__mro__:
-        if one.__module__.startswith("pydantic") or one is object:
-            continue
-        try:
-            source = textwrap.dedent(inspect.getsource(one))
-        except (OSError, TypeError):  # made without a file
-            continue
-        (body,) = [node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-        for field, text in pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                documented.add(ast.unparse(field.target))
-    return documented

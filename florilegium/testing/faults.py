@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,5 +25,5 @@ def raised(error: BaseException) -> str:
     return "\n      ".join([f"{type(error).__name__}: {message_of(error)}", *lines[:-1]])
 
 
-_OURS = frozenset(map(str, Path(__file__).parent.glob("*.py")))
-"""The files of the kit, which tracebacks leave out."""
+_OURS = frozenset([*map(str, Path(__file__).parent.glob("*.py")), functools.__file__])
+"""The files of the kit, and what calls its properties: tracebacks leave them out."""

@@ -133,6 +133,11 @@ def judges_by_what_it_reads(subject: Subject) -> Iterator[str]:
         )
 
 
+def count_of(subject: Subject) -> int:
+    """Return the number of annotations on which a filter gives a verdict."""
+    return sum(verdict[0] for verdict in judged(subject, subject.samples).values())
+
+
 def _filter(subject: Subject) -> Filter[Any]:
     """Return the filter as it judges: not loaded, as when all that it measured is stored."""
     new = subject.new()

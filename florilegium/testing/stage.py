@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,13 @@ from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Filter, Specialist, Stage
 from florilegium.testing import asking, declarations, judging
-from florilegium.testing.faults import ContractBroken, raised
+from florilegium.testing.checks import Check, Checks, name_of
+from florilegium.testing.faults import ContractBroken
 from florilegium.testing.subject import Subject
 
-Check = Callable[[Subject], Iterator[str]]
-"""Yields a sentence for each fault that it finds; its docstring tells what it wants."""
+StageCheck = Check[Subject]
 
-DECLARING: tuple[Check, ...] = (
+DECLARING: tuple[StageCheck, ...] = (
     declarations.found_by_its_name,
     declarations.describes_itself,
     declarations.options_are_sound,
@@ -24,7 +24,7 @@ DECLARING: tuple[Check, ...] = (
     declarations.can_be_loaded,
 )
 """Checks of every stage; the last one tells whether others make sense."""
-ASKING: tuple[Check, ...] = (
+ASKING: tuple[StageCheck, ...] = (
     asking.names_its_model_before_loading,
     asking.answers_nothing_about_nothing,
     asking.answers_each_sample,
@@ -37,7 +37,7 @@ ASKING: tuple[Check, ...] = (
     asking.works_in_a_worker,
 )
 """Checks of specialists, and of filters that measure."""
-JUDGING: tuple[Check, ...] = (
+JUDGING: tuple[StageCheck, ...] = (
     judging.judges_validly,
     judging.judges_without_changes,
     judging.judges_each_sample_alone,
@@ -46,7 +46,7 @@ JUDGING: tuple[Check, ...] = (
 )
 """Checks of filters."""
 
-REQUIRED: Mapping[Check, tuple[Check, ...]] = {
+REQUIRED: Mapping[StageCheck, tuple[StageCheck, ...]] = {
     **dict.fromkeys((*ASKING, *JUDGING), (declarations.can_be_loaded,)),
     asking.does_not_depend_on_the_batch: (asking.answers_the_same_again,),
     asking.survives_a_broken_image: (asking.answers_the_same_again,),
@@ -61,7 +61,8 @@ class StageReport:
     """What `check_stage` did and what it measured.
 
     `rows` counts the annotations or measurements that the stage answered with: a test that wants
-    the stage to find something asserts it. `load_s` are the seconds of loading, `image_s` those of
+    the stage to find something asserts it; `judged` counts the annotations on which a filter gave a
+    verdict. `load_s` are the seconds of loading, `image_s` those of
     one image, in a batch, when everything is warm; `peak_mb` is the most memory of a process with
     this stage alone, in MiB. They are 0 for a filter that measures nothing.
     """
@@ -69,6 +70,7 @@ class StageReport:
     checks: tuple[str, ...]
     samples: int
     rows: int = 0
+    judged: int = 0
     load_s: float = 0.0
     image_s: float = 0.0
     peak_mb: float = 0.0
@@ -94,53 +96,30 @@ def check_stage(
         raise ContractBroken(
             f"{stage_class!r}", ["it is no stage: derive a class from Specialist or Filter"]
         )
-    subject = Subject(stage_class, options=options, samples=samples)
-    checks = checks_of(stage_class)
-    faults = [fault for check in checks for fault in faults_of(check, subject)]
-    if faults:
-        raise ContractBroken(subject.name, faults)
-    return _report(subject, checks)
+    checks = stage_checks(Subject(stage_class, options=options, samples=samples))
+    checks.raise_faults(name_of(stage_class))
+    return _report(checks.subject, checks.every)
 
 
-def checks_of(stage_class: type[Stage[Any]]) -> tuple[Check, ...]:
-    """Return the checks that make sense for a class of stages, in their order."""
-    is_asked = Subject(stage_class).is_asked
-    is_filter = issubclass(stage_class, Filter)
-    return (*DECLARING, *(ASKING if is_asked else ()), *(JUDGING if is_filter else ()))
+def stage_checks(subject: Subject) -> Checks[Subject]:
+    """Return the checks that a stage has to pass, in their order."""
+    asking_ = ASKING if subject.is_asked else ()
+    judging_ = JUDGING if issubclass(subject.stage_class, Filter) else ()
+    return Checks(subject, (*DECLARING, *asking_, *judging_), REQUIRED)
 
 
-def faults_of(check: Check, subject: Subject) -> list[str]:
-    """Return what a check finds; nothing where it makes no sense."""
-    if check.__name__ not in subject.found:
-        is_made = not is_pointless(check, subject)
-        subject.found[check.__name__] = _found(check, subject) if is_made else []
-    return subject.found[check.__name__]
-
-
-def is_pointless(check: Check, subject: Subject) -> bool:
-    """Whether a check makes no sense, as another one found a fault."""
-    return any(
-        faults_of(one, subject) or is_pointless(one, subject) for one in REQUIRED.get(check, ())
-    )
-
-
-def _found(check: Check, subject: Subject) -> list[str]:
-    try:
-        return list(check(subject))
-    except Exception as error:  # of any kind, from code of the plugin
-        return [f"{check.__name__}: it raises {raised(error)}"]
-
-
-def _report(subject: Subject, checks: Sequence[Check]) -> StageReport:
+def _report(subject: Subject, checks: Sequence[StageCheck]) -> StageReport:
     names = tuple(check.__name__ for check in checks)
     count = len(subject.samples)
+    judged = judging.count_of(subject) if issubclass(subject.stage_class, Filter) else 0
     if not subject.is_asked:
-        return StageReport(checks=names, samples=count)
+        return StageReport(checks=names, samples=count, judged=judged)
     reply, asked = subject.in_worker
     return StageReport(
         checks=names,
         samples=count,
         rows=sum(len(one) for one in subject.together if not isinstance(one, SampleError)),
+        judged=judged,
         load_s=reply.load_s,
         image_s=reply.call_s / max(len(asked), 1),
         peak_mb=reply.peak_mb,

@@ -38,16 +38,9 @@ class Subject:
     ) -> None:
         self.stage_class = stage_class
         self.options = dict(options or {})
-        self.found: dict[str, list[str]] = {}
-        """The faults that checks found so far, by the name of the check."""
         self.asked_tasks: set[str] = set()
         """The tasks that the stage has asked samples for, by `Sample.of`."""
         self._samples = samples
-
-    @property
-    def name(self) -> str:
-        """What names the stage in a config: `package.module:Class`."""
-        return f"{self.stage_class.__module__}:{self.stage_class.__qualname__}"
 
     @property
     def is_asked(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Filter
+from florilegium.testing.checks import name_of
 from florilegium.testing.faults import ContractBroken
 from florilegium.testing.judging import judged
 from florilegium.testing.subject import Subject
@@ -26,10 +27,10 @@ def reasons(
     """
     subject = Subject(filter_class, options=options, samples=[sample])
     if subject.problem:
-        raise ContractBroken(subject.name, [f"it cannot be loaded: {subject.problem}"])
+        raise ContractBroken(name_of(filter_class), [f"it cannot be loaded: {subject.problem}"])
     answers = subject.together if subject.is_asked else []
     if faults := [f"it fails: {one}" for one in answers if isinstance(one, SampleError)]:
-        raise ContractBroken(subject.name, faults)
+        raise ContractBroken(name_of(filter_class), faults)
     verdicts = judged(subject, [sample])
     return [_reason(*verdicts[one.id]) for one in sample.annotations]
 

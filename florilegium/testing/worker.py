@@ -1,12 +1,18 @@
-"""A stage in a fresh process, as a build sends it there: it is pickled, loaded, and asked."""
+"""A stage in a process of its own, as a build sends it there: it is pickled, loaded, and asked."""
 
 from __future__ import annotations
 
+import atexit
+import os
 import pickle
 import resource
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Any
@@ -21,6 +27,8 @@ from florilegium.engine.planning.graph import Node
 from florilegium.testing.faults import raised
 
 _WAIT_S = 600
+_HEAVY = ("torch", "transformers", "spacy")
+"""Packages that take seconds to import, and start no thread until they are used."""
 _UNITS_IN_MIB = 1024 if sys.platform == "linux" else 1024**2
 """Of `ru_maxrss`."""
 
@@ -50,23 +58,51 @@ def ask_in_worker(stage: Stage[Any], samples: Sequence[Sample]) -> Reply:
             problem=f"it cannot be pickled for a worker ({type(error).__name__}: {error}): keep "
             f"what is open, and functions without a name, out of `__init__`; make them in `load`"
         )
-    process, connection = started(_serve, data, name="stage")
-    try:
-        if not connection.poll(_WAIT_S):
-            return Reply(problem=f"it gives no answer in a worker within {_WAIT_S} seconds")
-        reply: Reply = connection.recv()
+    connection = _parent_of_workers()
+    imported = [name for name in sys.modules if name.partition(".")[0] in _HEAVY]
+    connection.send((imported, data))
+    if not connection.poll(_WAIT_S):
+        _parent_of_workers.cache_clear()
+        return Reply(problem=f"it gives no answer in a worker within {_WAIT_S} seconds")
+    reply = connection.recv()
+    if isinstance(reply, Reply):
+        connection.recv()  # the end of the process
         return reply
-    except EOFError:
-        process.join()
-        return Reply(problem=f"its worker process ended with exit code {process.exitcode}")
-    finally:
-        process.kill()
-        process.join()
-        connection.close()
+    return Reply(problem=f"its worker process ended with exit code {reply}")
 
 
-def _serve(connection: Connection, data: bytes) -> None:
-    """Answer in the process of the worker."""
+@cache
+def _parent_of_workers() -> Connection:
+    """Start the process from which those of all workers are forked, and return its pipe."""
+    _, connection = started(_fork_workers, name="parent of workers")
+    atexit.register(connection.close)  # which ends it
+    return connection
+
+
+def _fork_workers(connection: Connection) -> None:
+    """Fork a process for each stage that comes; it sends a `Reply`, then this one its exit code.
+
+    What the owner has imported of heavy packages is imported once, for all of them.
+    """
+    warnings.simplefilter("ignore")  # that libraries have threads, which sleep
+    while True:
+        try:
+            imported, data = connection.recv()
+        except EOFError:
+            return
+        for name in imported:
+            with suppress(Exception):  # what a library could not import there either
+                import_module(name)
+        child = os.fork()
+        if child == 0:
+            _answer(connection, data)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        connection.send(os.waitstatus_to_exitcode(status))
+
+
+def _answer(connection: Connection, data: bytes) -> None:
+    """Answer in the process of a worker."""
     try:
         stage, plain = pickle.loads(data)
     except Exception as error:

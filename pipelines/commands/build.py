@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from florilegium.engine.results.manifest import Manifest
     from florilegium.pipelines.cost.allocation import Allocation
     from florilegium.pipelines.cost.measure import Measured
-    from florilegium.pipelines.refine.config import RefineConfig
 
 NOT_REFINED = (
     "no round of refinement: merged by votes, and without students; "
@@ -99,7 +98,7 @@ def build(
     ).config
     notes: tuple[str, ...] = ()
     if isinstance(loaded, RefineConfig):
-        loaded, notes = _round_0(loaded, config), (NOT_REFINED.format(config=config),)
+        loaded, notes = runnable(loaded, config), (NOT_REFINED.format(config=config),)
     if ends_slices:
         _drop_slices(loaded.output)
         return
@@ -190,21 +189,24 @@ def print_summary(manifest: Manifest, url: str, part: Slice | None = None) -> No
     out.say(f"report   {url}/report.html")
 
 
-def _round_0(config: RefineConfig, path: Path) -> RunConfig:
-    """Return round 0 of a refinement as a run.
+def runnable(config: RunConfig, given: object) -> RunConfig:
+    """Return a config as a run, of a refinement round 0; `given` names it in errors.
 
     Raises:
         UsageError: the output was refined: a build would put round 0 in place of a better one.
     """
     from florilegium.engine.storage.folder import Folder
     from florilegium.pipelines.dataset.files import LINEAGE
+    from florilegium.pipelines.refine.config import RefineConfig
     from florilegium.pipelines.refine.stages import without_audit
 
+    if not isinstance(config, RefineConfig):
+        return config
     loaded = without_audit(config)
     if Folder(loaded.output).exists(LINEAGE):
         raise UsageError(
             f"{loaded.output} was refined, and a build would put round 0 in its place: "
-            f"`florilegium refine {path}` goes on with it, `--output` names another folder"
+            f"`florilegium refine {given}` goes on with it, `--output` names another folder"
         )
     return loaded
 

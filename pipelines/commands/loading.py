@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Loaded:
 
 
 def load(
-    path: Path,
+    given_config: Path | Mapping[str, Any],
     *,
     overrides: Sequence[str] | None,
     no_plugins: bool,
@@ -38,9 +38,9 @@ def load(
     runner: str | None = None,
     **options: str | float | list[str] | None,
 ) -> Loaded:
-    """Read a config; `path` may be the name of a shipped one. `options` are top-level keys that the
-    command line may set, and `runner` is the kind of runner; `None` sets none. With `is_refined`,
-    the config must have `refine`.
+    """Read a config: a file, a shipped one by its name, or its keys. `options` are top-level keys
+    that the command line may set, and `runner` is the kind of runner; `None` sets none. With
+    `is_refined`, the config must have `refine`.
 
     Raises:
         ConfigError: the config cannot be read or has mistakes, or names modules that `no_plugins`
@@ -50,15 +50,17 @@ def load(
 
     changes = given(**options)
     overrides = [*(overrides or []), *([f"runner.kind={runner}"] if runner else [])]
-    document = load_document(
-        config_path(path), changes=changes, overrides=overrides, plan=plan_file
-    )
+    if isinstance(given_config, Mapping):
+        path, where, changes = None, "config", {**given_config, **changes}
+    else:
+        path, where = config_path(given_config), str(given_config)
+    document = load_document(path, changes=changes, overrides=overrides, plan=plan_file)
     if is_refined and "refine" not in document:
-        raise ConfigError(f"{path}: the key 'refine' is missing; `florilegium build` needs none")
+        raise ConfigError(f"{where}: the key 'refine' is missing; `florilegium build` needs none")
     config, refresh = (
-        (validated(RefineConfig, document, where=str(path)), RefreshOptions())
+        (validated(RefineConfig, document, where=where), RefreshOptions())
         if "refine" in document
-        else load_run(document, where=str(path))
+        else load_run(document, where=where)
     )
     if no_plugins:
         students = config.refine.students if isinstance(config, RefineConfig) else {}

@@ -27,6 +27,7 @@ from florilegium.engine.untrusted.names import LONGEST
 from florilegium.pipelines.export.exporter import EXPORTERS, find_exporter
 from florilegium.pipelines.reference.model_schema import REFERENCE, Schema, schemas_of
 from florilegium.pipelines.reference.options import change_of, owner_of
+from florilegium.pipelines.reference.plugins import is_asked
 from florilegium.pipelines.refine.config import RefineOptions
 from florilegium.pipelines.refresh.options import RefreshOptions
 from florilegium.pipelines.training.config import TrainConfig
@@ -126,7 +127,7 @@ def _options(
     """Yield the options of a stage, with what a new value costs; those of a base are put among the
     definitions found, and referred to."""
     for name, option in options.items():
-        change = f"A new value: {change_of(stage.Config, name)}."
+        change = f"A new value: {change_of(stage.Config, name, is_asked=is_asked(stage))}."
         text = " ".join(filter(None, [option.get("description"), change]))
         schema = {**option, "description": text}
         owner = owner_of(stage.Config, name)

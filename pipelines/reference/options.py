@@ -76,15 +76,20 @@ class Option:
         return values
 
 
-def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
-    """Return the options of a config, those that its own class declares first."""
+def options_of(model: type[BaseModel], *, is_asked: bool = True) -> tuple[Option, ...]:
+    """Return the options of a config, those that its own class declares first; `is_asked` as in
+    `change_of`."""
     names, definitions = schemas_of([model])
     schema = definitions[names[model]]
     order = [*model.__mro__]
     fields = sorted(model.model_fields, key=lambda name: order.index(owner_of(model, name)))
     return tuple(
         _option(
-            name, schema, definitions, owner=owner_of(model, name), change=change_of(model, name)
+            name,
+            schema,
+            definitions,
+            owner=owner_of(model, name),
+            change=change_of(model, name, is_asked=is_asked),
         )
         for name in fields
     )
@@ -95,12 +100,14 @@ def owner_of(model: type[BaseModel], name: str) -> type[BaseModel]:
     return next(one for one in model.__mro__ if name in vars(one).get("__annotations__", {}))
 
 
-def change_of(model: type[BaseModel], name: str) -> Change | None:
-    """Return what a new value of an option costs; `None` where it is not one of a stage."""
+def change_of(model: type[BaseModel], name: str, *, is_asked: bool = True) -> Change | None:
+    """Return what a new value of an option costs; `None` where it is not one of a stage. A filter
+    that measures nothing is not asked: it only judges."""
     if not issubclass(model, StageConfig):
         return None
     marks = model.model_fields[name].metadata
-    return next((_CHANGES[one] for one in marks if isinstance(one, Marker)), Change.ANSWERS)
+    others = Change.ANSWERS if is_asked else Change.VERDICTS
+    return next((_CHANGES[one] for one in marks if isinstance(one, Marker)), others)
 
 
 def _option(
@@ -213,8 +220,7 @@ def _list(schema: Schema, definitions: Schema) -> str:
     if "prefixItems" in schema:
         of_each = {value_text(one, definitions): None for one in schema["prefixItems"]}
         return f"list of {len(schema['prefixItems'])}: {', '.join(of_each)}"
-    text = f"list of: {value_text(schema['items'], definitions)}"
-    return f"{text}, at least {schema['minItems']}" if schema.get("minItems") else text
+    return f"list of: {value_text(schema['items'], definitions)}{_least(schema, 'minItems')}"
 
 
 def _mapping(schema: Schema, definitions: Schema) -> str:
@@ -223,13 +229,20 @@ def _mapping(schema: Schema, definitions: Schema) -> str:
         of_each = one
     if "properties" in schema or not isinstance(of_each, dict) or not of_each:
         return "mapping"
-    return f"mapping of names to: {value_text(of_each, definitions)}"
+    text = f"mapping of names to: {value_text(of_each, definitions)}"
+    return f"{text}{_least(schema, 'minProperties')}"
+
+
+def _least(schema: Schema, key: str) -> str:
+    """Return how long a value is at least."""
+    least = schema.get(key, 0)
+    return f", at least {least}" if least > 1 else ", not empty" if least else ""
 
 
 _TYPES = {
     "any": lambda schema, definitions: "anything",
     "null": lambda schema, definitions: "null",
-    "string": lambda schema, definitions: "text",
+    "string": lambda schema, definitions: f"text{_least(schema, 'minLength')}",
     "boolean": lambda schema, definitions: "`true` or `false`",
     "integer": lambda schema, definitions: _number("whole number", schema),
     "number": lambda schema, definitions: _number("number", schema),

@@ -106,7 +106,7 @@ def stage(use: str) -> Plugin:
         PlanError: there is no such stage.
     """
     stage_class = find_stage(use)
-    options = options_of(stage_class.Config)
+    options = options_of(stage_class.Config, is_asked=is_asked(stage_class))
     name = _name_of(use)
     own = [*([("use", use)] if name != use else []), *_values(stage_class.Config, options)]
     return Plugin(
@@ -127,7 +127,7 @@ def _stage_facts(name: str, stage_class: type[Stage[Any]]) -> Iterator[tuple[str
     yield "kind", (stage_class.section.removesuffix("s"),)
     yield "version", (str(stage_class.version),)
     reads = stage_class.reads or (found.reads if found else ())
-    yield "reads", tuple(map(input_text, reads)) or ("the image alone",)
+    yield "reads", tuple(_inputs(reads)) or ("the image alone",)
     yield "produces", stage_class.produces or (found.produces if found else ())
     yield "answers one by one about", stage_class.each or (found.each if found else ())
     if issubclass(stage_class, Filter):
@@ -148,11 +148,20 @@ _JUDGES_BY = {
 }
 
 
-def input_text(wanted: Input) -> str:
-    """Return an input in words."""
-    *most, last = wanted.tasks
-    tasks = f"{', '.join(most)} or {last}" if most else last
-    return f"{tasks}, if any stage produces it" if wanted.optional else tasks
+def is_asked(stage_class: type[Stage[Any]]) -> bool:
+    """Whether stages of a class are asked about samples: all but filters that measure nothing."""
+    return not issubclass(stage_class, Filter) or bool(stage_class.measured)
+
+
+def _inputs(reads: Iterable[Input]) -> Iterator[str]:
+    """Yield a line for each input that is needed, and one for all that are read where they are."""
+    for wanted in reads:
+        if not wanted.optional:
+            *most, last = wanted.tasks
+            yield f"{', '.join(most)} or {last}" if most else last
+    maybe = [task for wanted in reads if wanted.optional for task in wanted.tasks]
+    if maybe:
+        yield f"where a stage produces it: {', '.join(maybe)}"
 
 
 def made(stage_class: type[Stage[Any]]) -> Stage[Any] | str:

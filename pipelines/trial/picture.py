@@ -6,8 +6,10 @@ the table has them.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ MAX_LINES = 16
 _FONT_SIZE, _LINE = 14, 20
 _MARGIN = 8
 _FILL, _FILL_OF_MASK = 0.12, 0.4
+_INK = "#14120f"
 _DROPPED = Colour(fill=GREY, ink="#ffffff")
 
 
@@ -143,17 +146,19 @@ def _with_texts(
 ) -> Image.Image:
     """Write the texts about the whole image below it."""
     font = ImageFont.load_default(_FONT_SIZE)
-    lines = [
-        (line, "#14120f" if row["kept"] else GREY)
+    width = max(picture.width, SHORTEST // 2)
+    wrapped = (
+        (line, _INK if row["kept"] else GREY)
         for number, row in texts
-        for line in _wrapped(_text_of(number, row), font, picture.width - 2 * _MARGIN)
-    ]
+        for line in _wrapped(_text_of(number, row), font, width - 2 * _MARGIN)
+    )
+    lines = list(islice(wrapped, MAX_LINES + 1))
     if not lines:
         return picture
     if len(lines) > MAX_LINES:
         lines[MAX_LINES - 1 :] = [("... the table has the others", GREY)]
     height = picture.height + len(lines) * _LINE + 2 * _MARGIN
-    whole = Image.new("RGB", (picture.width, height), "white")
+    whole = Image.new("RGB", (width, height), "white")
     whole.paste(picture)
     pen = ImageDraw.Draw(whole)
     for place, (line, ink) in enumerate(lines):
@@ -172,11 +177,12 @@ def _wrapped(text: str, font: Any, width: int) -> Iterator[str]:
     """Yield a text in lines that fit; a word that is too long has lines of its own."""
     line = ""
     for word in text.split():
-        while font.getlength(word) > width:
+        while font.getlength(word[:width]) > width:  # no letter is narrower than a pixel
             if line:
                 yield line
                 line = ""
-            fits = next(n for n in range(len(word), 0, -1) if font.getlength(word[:n]) <= width)
+            lengths = range(1, width + 1)
+            fits = max(1, bisect(lengths, width, key=lambda n: font.getlength(word[:n])))
             yield word[:fits]
             word = word[fits:]
         joined = f"{line} {word}" if line else word

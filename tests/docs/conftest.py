@@ -71,14 +71,18 @@ def _write_keys(folder: Path) -> None:
 
 
 @pytest.fixture
-def console(first_build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
+def console(
+    first_build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Console]:
     """A folder in which a page is run, with what pages name: `configs/`, a finished `out/mine`,
     an audit of it, keys, and `mine.yaml`, a config whose output is finished, too."""
     shutil.copytree(first_build / "work", tmp_path, dirs_exist_ok=True)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.setenv("HOME", str(first_build))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return Console(tmp_path)
+    yield Console(tmp_path)
+    for name, module in list(sys.modules.items()):  # of the page
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]

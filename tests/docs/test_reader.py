@@ -226,7 +226,6 @@ def test_a_package_of_the_page_is_installed_where_the_page_stands(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     folder = tmp_path / "of-page"
     folder.mkdir()
     (folder / "pyproject.toml").write_text(
@@ -243,6 +242,7 @@ def test_a_package_of_the_page_is_installed_where_the_page_stands(
     assert Console(tmp_path).run(blocks[1:]) == []
     assert Path.cwd() == folder
     assert find_stage("of_page").__name__ == "RapidOcr"
+    del sys.modules["of_page"]
 
 
 def test_shipped_configs_are_run_with_small_pictures_and_others_with_their_own() -> None:

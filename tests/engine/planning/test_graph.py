@@ -4,14 +4,14 @@ import os
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError, MissingModel, MissingPackage, PlanError
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.engine.core.stage import CONTENT, Specialist, StageConfig
 from florilegium.engine.planning.graph import plan
 from florilegium.engine.planning.registry import require_packages
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, DESCRIBED, configure
@@ -236,6 +236,39 @@ def test_all_that_shapes_what_a_stage_says_is_in_its_fingerprint_and_those_of_it
     after = fingerprints(**of_config)
     assert len({*before, *after}) == 4, "both stages have another fingerprint"
     assert fingerprints(**of_config) == after
+
+
+class ListedConfig(StageConfig):
+    """Names a file."""
+
+    path: Annotated[str, CONTENT]
+    """A list of words."""
+
+
+class Listed(Specialist[ListedConfig]):
+    """Says what a list has; its revision is the list."""
+
+    Config = ListedConfig
+    produces = ("object_detection",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [[] for _ in samples]
+
+    def revision(self) -> str:
+        return Path(self.config.path).read_text("utf-8")
+
+
+def test_of_an_option_that_names_content_the_content_counts_and_not_the_path(
+    tmp_path: Path,
+) -> None:
+    def fingerprint(name: str, words: str) -> str:
+        (tmp_path / name).write_text(words, "utf-8")
+        use = "tests.engine.planning.test_graph:Listed"
+        graph = planned(specialists={"listed": {"use": use, "path": str(tmp_path / name)}})
+        return str(graph.specialists[0].fingerprint)
+
+    assert fingerprint("one", "a cat") == fingerprint("two", "a cat")
+    assert fingerprint("one", "a dog") != fingerprint("two", "a cat")
 
 
 def test_the_recipe_is_of_everything_that_shapes_a_shard() -> None:

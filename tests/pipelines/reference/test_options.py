@@ -58,7 +58,7 @@ OPTIONS = {option.name: option for option in options_of(Options)}
         ("size", "whole number or null", "null"),
         ("mode", "`fast` or `exact`", "fast"),
         ("many", "whole number at least 1 or `auto`", "auto"),
-        ("names", "list of: text, at least 1", "[]"),
+        ("names", "list of: text, not empty", "[]"),
         ("band", "list of 2: number", "[0.0, 1.0]"),
         ("weights", "mapping of names to: number", "{a: 1.0}"),
         ("parts", "mapping of names to: mapping", "{x: {name: x, share: 0.1}}"),

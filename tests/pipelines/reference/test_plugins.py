@@ -17,6 +17,7 @@ from florilegium.engine.planning.registry import find_source, source_names, stag
 from florilegium.engine.planning.source_opening import config_of
 from florilegium.pipelines.merge.rules import rule_names
 from florilegium.pipelines.merge.stage import MergeConfig
+from florilegium.pipelines.reference.options import Change
 from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES, Plugin
 from florilegium.pipelines.reference.text import WIDTH, lines_of
 from tests.checkpoints.few_shot_caption import write_examples
@@ -100,7 +101,7 @@ def test_a_stage_of_a_module_is_described_with_what_is_missing_and_what_must_be_
     assert plugin.facts["version"] == ("3",)
     assert plugin.facts["reads"] == (
         "object_detection or ocr",
-        "caption, if any stage produces it",
+        "where a stage produces it: caption",
     )
     assert plugin.facts["produces"] == ("tag",)
     needs, missing = plugin.facts["packages"]
@@ -124,6 +125,15 @@ def test_a_filter_says_what_it_measures_and_when_it_can_judge() -> None:
     assert facts["kind"] == ("filter",)
     assert "object_complexity" in facts["measures"]
     assert facts["a verdict depends on"][0].startswith("the annotation alone")
+
+
+def test_a_filter_that_measures_nothing_is_not_asked_again_whatever_changes() -> None:
+    changes = {option.name: option.change for option in STAGES.describe("nms").options}
+    assert changes["round"] is Change.VERDICTS
+    assert changes["batch_size"] is Change.NOTHING
+    changes = {option.name: option.change for option in STAGES.describe("text_filter").options}
+    assert changes["round"] is Change.ANSWERS
+    assert changes["tasks"] is Change.VERDICTS
 
 
 def test_a_name_that_is_not_installed_is_an_error() -> None:

@@ -119,7 +119,19 @@ def test_many_texts_are_cut() -> None:
 
 def test_a_word_wider_than_the_image_is_broken() -> None:
     caption = row(kind="text", task="caption", text="w" * 400)
-    assert drawn(caption).shape[1] == 640
+    pixels = drawn(caption)
+    assert pixels.shape[1] == 640
+    assert pixels.shape[0] > 480 + 8 * 20  # eight lines or more, none of which is cut
+    assert (pixels[480:, -8:] == 255).all()
+    endless = row(kind="text", task="caption", text="w" * 100_000)
+    assert drawn(endless).shape[0] == drawn(*[endless] * 3).shape[0]
+
+
+def test_an_image_that_is_a_strip_has_readable_texts() -> None:
+    caption = row(kind="text", task="caption", text="a strip of a white wall")
+    pixels = drawn(caption, size=(3, 2000))
+    assert pixels.shape[1] == SHORTEST // 2
+    assert pixels.shape[0] == LONGEST + 20 + 16  # one line
 
 
 def test_numbers_stand_at_regions_that_have_no_room_for_names() -> None:

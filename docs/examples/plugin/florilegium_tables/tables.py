@@ -70,7 +70,11 @@ class DocumentTables(Specialist[DocumentTablesConfig]):
         import torch
 
         with torch.inference_mode():
-            inputs = self.processor(images=sample.image, return_tensors="pt")
+            inputs = self.processor(
+                images=sample.image,
+                input_data_format="channels_last",  # else an image 1 or 3 pixels high is unclear
+                return_tensors="pt",
+            )
             (found,) = self.processor.post_process_object_detection(
                 self.network(**inputs),
                 threshold=self.config.least_score,

@@ -14,10 +14,8 @@ from transformers import (
 )
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a checkpoint that finds tables anywhere."""
-    folder = tmp_path_factory.mktemp("tables")
+def write_checkpoint(folder: Path) -> Path:
+    """Write a checkpoint that finds tables anywhere, and return its folder."""
     torch.manual_seed(0)
     backbone = ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], layer_type="basic",
@@ -35,3 +33,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = {"shortest_edge": 48, "longest_edge": 96}
     DetrImageProcessorPil(size=size).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a checkpoint."""
+    return write_checkpoint(tmp_path_factory.mktemp("tables"))
