@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -68,18 +68,20 @@ def program(
     """Build vision datasets: models annotate images, filters judge, WebDataset shards come out."""
 
 
-_COMMANDS: tuple[Callable[..., None], ...] = (
-    *(build, refresh, plan, submit, refine, train, score, diff, export),
-    *(status, verify, sign, clean, why, report),
-    *(stages, sources, rules, exporters, schema, configs),
-    *(new, try_stage, doctor),
-)
-"""In the order of `--help`."""
+_COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
+    "Build": (build, refresh, plan, submit),
+    "Look at a dataset, use it": (status, report, why, verify, sign, clean, export),
+    "Train and refine": (refine, train, score, diff),
+    "What can stand in a config": (configs, stages, sources, rules, exporters, schema),
+    "Write a plugin, look at this machine": (new, try_stage, doctor),
+}
+"""By the headings of `--help`, in its order."""
 _NAMES = {try_stage: "try"}
 """Names that a function of Python cannot have."""
-for _command in _COMMANDS:
-    app.command(_NAMES.get(_command))(_command)
-app.add_typer(jobs, name="job")
+for _heading, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(_NAMES.get(_command), rich_help_panel=_heading)(_command)
+app.add_typer(jobs, name="job", rich_help_panel="Build")
 
 
 def main() -> None:
