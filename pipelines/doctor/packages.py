@@ -10,7 +10,6 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
 from florilegium.pipelines.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding, Level
 
@@ -112,9 +111,7 @@ def lacks_of(requirement: Requirement) -> Iterator[Lack]:
         yield Lack(requirement=wanted, found=found.version)
     for extra in sorted(requirement.extras):
         for text in found.requires or ():
-            one = Requirement(text)
-            is_other = canonicalize_name(one.name) != canonicalize_name(requirement.name)
-            if is_other and _applies(one, extra):
+            if _applies(one := Requirement(text), extra):
                 yield from lacks_of(one)
 
 

@@ -35,6 +35,6 @@ def _problems(config: RunConfig) -> Iterator[FlorilegiumError]:
     except FlorilegiumError as error:
         yield error
         return
-    yield from dict.fromkeys([*run.graph.absent, *run.graph.awaited])
+    yield from {str(one): one for one in (*run.graph.absent, *run.graph.awaited)}.values()
     if run.problem:
         yield run.problem

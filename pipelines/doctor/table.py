@@ -36,7 +36,7 @@ def topic_tables(findings: Iterable[Finding]) -> Iterator[Table]:
 
 
 def _texts(level: str, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the findings of a level: one by one, or together where they are many."""
+    """Yield the findings of a level: each with its cure, or together where they are many."""
     if level in (PROBLEM, WARNING) or len(findings) <= _FEW:
         for one in findings:
             cures = [f"-> {line}" for line in one.cure.splitlines()]
@@ -44,8 +44,8 @@ def _texts(level: str, findings: Sequence[Finding]) -> Iterator[str]:
     elif level == OK:
         yield f"{len(findings)}: " + ", ".join(f"{one.name} {one.text}" for one in findings)
     else:
-        names = ", ".join(one.name for one in findings)
-        yield f"{len(findings)}: {names}\n-> --json has what brings each of them"
+        lines = (f"{one.name}: {one.text}" for one in findings)
+        yield "\n".join((*lines, "-> --json has what brings each of them"))
 
 
 def conclusion(findings: Sequence[Finding], name: str) -> str:

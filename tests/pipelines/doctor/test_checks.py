@@ -220,6 +220,17 @@ def test_what_stops_a_build_is_a_problem(tmp_path: Path, monkeypatch: pytest.Mon
     assert "nowhere does not exist" in source.text
 
 
+def test_two_stages_that_lack_the_same_are_one_problem(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("florilegium.specialists.words.english.PIPELINES", ("not_a_package",))
+    captions = {"imagenet_cam": {}, "template_caption": {}, "phrase_match": {}}
+    filters = {"text_filter": {}}
+    config = configure(album, tmp_path / "out", specialists=captions, filters=filters)
+    [finding] = readiness("mine", config)
+    assert finding.text == "spaCy's English pipeline is not installed (looked for not_a_package)"
+
+
 def test_a_mistake_in_a_config_is_a_problem(album: Path, tmp_path: Path) -> None:
     specialists = {"grabcut": {}}
     [finding] = readiness("mine", configure(album, tmp_path / "out", specialists=specialists))

@@ -58,6 +58,25 @@ def test_a_gate_judges_before_the_stage_without_the_stages_that_only_the_filter_
     assert trial.images[0].rows == ()  # no box passed
 
 
+def test_a_filter_that_measures_before_the_stage_is_asked_for_that(
+    tried: Try, images: list[str]
+) -> None:
+    boxes = {"bright": {"use": BRIGHTEST}, "masks": {"use": "grabcut", "reads": "bright"}}
+    trial = tried("masks", images, config=config_of(specialists=boxes, filters=ENOUGH))
+    assert {cost.name for cost in trial.costs} == {"bright", "enough", "masks"}
+
+
+def test_labels_beside_an_image_are_what_a_stage_may_require(
+    tried: Try, album: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "cat.jpg"
+    image.write_bytes((album / "cat.jpg").read_bytes())
+    with pytest.raises(UsageError, match="reads caption"):
+        tried("tests.stages:First", [str(image)])
+    image.with_suffix(".txt").write_text("a cat on a chair")
+    assert tried("tests.stages:First", [str(image)]).failures == []
+
+
 def test_a_share_of_the_images_is_not_for_a_trial(tried: Try, images: list[str]) -> None:
     stages = {"bright": {"use": BRIGHTEST, "sample_share": 1e-9}}
     trial = tried("bright", images, config=config_of(specialists=stages))
