@@ -97,7 +97,6 @@ def torchvision() -> None:
     from tests.checkpoints.pp_ocr import options
 
     assert num2words.num2words(2) == "two"
-
     build(pictures(), {"text": {"use": "pp_ocr", **options(scratch()), "least_score": 0.0}})
 
 
