@@ -27,7 +27,7 @@ from florilegium.engine.planning.graph import Node
 from florilegium.testing.faults import raised
 
 _WAIT_S = 600
-_HEAVY = ("torch", "transformers", "spacy")
+HEAVY = ("torch", "transformers", "spacy")
 """Packages that take seconds to import, and start no thread until they are used."""
 _UNITS_IN_MIB = 1024 if sys.platform == "linux" else 1024**2
 """Of `ru_maxrss`."""
@@ -59,7 +59,7 @@ def ask_in_worker(stage: Stage[Any], samples: Sequence[Sample]) -> Reply:
             f"what is open, and functions without a name, out of `__init__`; make them in `load`"
         )
     connection = _parent_of_workers()
-    imported = [name for name in sys.modules if name.partition(".")[0] in _HEAVY]
+    imported = [name for name in sys.modules if f"{name}.".startswith(_prefixes())]
     connection.send((imported, data))
     if not connection.poll(_WAIT_S):
         _parent_of_workers.cache_clear()
@@ -69,6 +69,11 @@ def ask_in_worker(stage: Stage[Any], samples: Sequence[Sample]) -> Reply:
         connection.recv()  # the end of the process
         return reply
     return Reply(problem=f"its worker process ended with exit code {reply}")
+
+
+def _prefixes() -> tuple[str, ...]:
+    """How the names of heavy modules begin, each followed by a full stop."""
+    return tuple(f"{name}." for name in HEAVY)
 
 
 @cache

@@ -93,14 +93,11 @@ def torchvision() -> None:
     """Find and read lines with models whose images torchvision prepares."""
     import num2words
 
-    from tests.torchvision.__main__ import prepare
-
-    assert num2words.num2words(2) == "two"
-    operators = prepare()
+    import tests.torchvision.operators  # noqa: F401  (before transformers)
     from tests.checkpoints.pp_ocr import options
 
+    assert num2words.num2words(2) == "two"
     build(pictures(), {"text": {"use": "pp_ocr", **options(scratch()), "least_score": 0.0}})
-    del operators
 
 
 def s3() -> None:

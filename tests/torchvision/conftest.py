@@ -6,12 +6,19 @@ from importlib.util import find_spec
 
 import pytest
 
+from florilegium.testing import worker
 from tests.checkpoints import needs_torchvision
 from tests.specialists.conftest import awkward, drawing, odd_images, photograph
 
 __all__ = ["awkward", "drawing", "odd_images", "photograph"]
 
 collect_ignore_glob = [] if find_spec("torchvision") else ["test_*.py"]
+
+
+@pytest.fixture(autouse=True)
+def _workers_have_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the kit's processes make torchvision importable, too, before they import torch."""
+    monkeypatch.setattr(worker, "HEAVY", (f"{__package__}.operators", *worker.HEAVY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
