@@ -4,6 +4,7 @@
 # make test          lint, types, import layering and all tests
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
+# make test-examples the programs of docs/examples as a user runs them (a minute)
 # make test-storage  builds on object storage that fails, at random and anywhere (minutes)
 # make chaos         Ray while nodes come and go, workers and drivers are killed (a quarter of an hour)
 # make test-extras   every extra in an environment that has only it (minutes)
@@ -21,16 +22,15 @@ BIN := .venv/bin
 # Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
 # order: those of the models, which are many and quick, come last and fill both processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
-QUICK := tests/engine/core tests/engine/planning tests/engine/storage tests/engine/untrusted \
-	tests/pipelines/commands tests/pipelines/dataset tests/pipelines/diff tests/pipelines/export \
-	tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
+QUICK := tests/engine/core tests/engine/planning tests/engine/untrusted tests/pipelines/commands \
+	tests/pipelines/export tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
 	tests/package/test_contributing.py tests/package/test_repository.py tests/test_florilegium.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt --editable
 # pip would compile one file after another; some are templates, which do not compile.
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 
-.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-examples test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -69,6 +69,10 @@ test-security: .venv/test.done
 # Beside the environment: the dashboard that takes jobs makes every start of Ray twice as long.
 test-cluster: .venv/test.done
 	$(BIN)/python -m tests.cluster
+
+# Beside the quick tests of the examples: what starts processes.
+test-examples: .venv/test.done
+	$(PYTEST) tests/docs/examples tests/examples
 
 test-storage: .venv/test.done
 	$(PYTEST) tests/storage

@@ -37,7 +37,7 @@ copyright = "the authors of Florilegium, Apache-2.0"
 version = release = version_of("florilegium")
 
 extensions = ["myst_parser", "sphinx_copybutton"]
-exclude_patterns = ["examples/*/**"]
+exclude_patterns = ["examples/**/.*"]
 nitpicky = True
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]

@@ -1,7 +1,9 @@
 """Florilegium builds vision datasets in the style of FLD-5B. This is its public API.
 
+    from florilegium import build                         build a dataset
     from florilegium import open_dataset                  read a finished dataset
-    from florilegium import Annotation, Specialist        write a stage, a filter or a source
+    from florilegium import Annotation, Specialist        write a specialist; filters, sources,
+                                                          exporters and merge rules likewise
 
 What is not listed here may change from one version to the next. A name is imported when it is
 first asked for, so that `import florilegium` costs nothing.
@@ -19,8 +21,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from florilegium.engine.core.annotation import Annotation as Annotation
     from florilegium.engine.core.annotation import MaskRLE as MaskRLE
+    from florilegium.engine.core.api import API_VERSION as API_VERSION
     from florilegium.engine.core.errors import ConfigError as ConfigError
+    from florilegium.engine.core.errors import MissingModel as MissingModel
+    from florilegium.engine.core.errors import MissingPackage as MissingPackage
     from florilegium.engine.core.errors import SampleError as SampleError
+    from florilegium.engine.core.errors import StorageError as StorageError
     from florilegium.engine.core.errors import UsageError as UsageError
     from florilegium.engine.core.judgement import Statements as Statements
     from florilegium.engine.core.judgement import Verdicts as Verdicts
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from florilegium.engine.core.stage import StageConfig as StageConfig
     from florilegium.engine.core.stage import maybe as maybe
     from florilegium.engine.core.stage import one_of as one_of
+    from florilegium.engine.core.task import Florence2Prompt as Florence2Prompt
     from florilegium.engine.core.task import Task as Task
     from florilegium.engine.results.dataset import Dataset as Dataset
     from florilegium.engine.results.dataset import open_dataset as open_dataset
@@ -44,25 +51,34 @@ if TYPE_CHECKING:
     from florilegium.engine.sources.source import Source as Source
     from florilegium.engine.sources.source import SourceConfig as SourceConfig
     from florilegium.engine.storage.folder import Folder as Folder
+    from florilegium.pipelines.commands.from_python import build as build
     from florilegium.pipelines.export.exporter import ExportConfig as ExportConfig
     from florilegium.pipelines.export.exporter import Exported as Exported
     from florilegium.pipelines.export.exporter import Exporter as Exporter
+    from florilegium.pipelines.merge.rules import Case as Case
+    from florilegium.pipelines.merge.rules import Rule as Rule
+    from florilegium.pipelines.merge.rules import RuleOptions as RuleOptions
 
 _MODULES = {
     "florilegium.engine.core.annotation": "Annotation MaskRLE",
-    "florilegium.engine.core.errors": "ConfigError SampleError UsageError",
+    "florilegium.engine.core.api": "API_VERSION",
+    "florilegium.engine.core.errors": (
+        "ConfigError MissingModel MissingPackage SampleError StorageError UsageError"
+    ),
     "florilegium.engine.core.judgement": "Statements Verdicts",
     "florilegium.engine.core.rows": "Measurement",
     "florilegium.engine.core.sample": "DeadLetter Sample",
     "florilegium.engine.core.stage": (
         "CONTENT RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
     ),
-    "florilegium.engine.core.task": "Task",
+    "florilegium.engine.core.task": "Florence2Prompt Task",
     "florilegium.engine.results.dataset": "Dataset open_dataset",
     "florilegium.engine.results.dataset_sample": "DatasetSample",
     "florilegium.engine.sources.source": "Item Reading Source SourceConfig",
     "florilegium.engine.storage.folder": "Folder",
+    "florilegium.pipelines.commands.from_python": "build",
     "florilegium.pipelines.export.exporter": "ExportConfig Exported Exporter",
+    "florilegium.pipelines.merge.rules": "Case Rule RuleOptions",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

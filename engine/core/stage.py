@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.api import API_VERSION
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import AnnotationRows, Measurement, MeasurementRows, Rows
@@ -113,6 +114,9 @@ class Stage(ABC, Generic[ConfigT]):
     required_stages: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Specialists that the options name, and the tasks that each must produce; filled in
     `__init__`. The planner refuses a graph without them."""
+    api_version: ClassVar[int] = API_VERSION
+    """The version of the plugin API that the class is written for; a class of another package gives
+    the number, and is refused by a florilegium that has another one."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Importable packages beyond the base installation."""
     extra: ClassVar[str] = ""

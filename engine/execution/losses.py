@@ -6,6 +6,7 @@ that can no longer keep to the limit stops early.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from florilegium.engine.core.annotation import SOURCE
@@ -21,6 +22,8 @@ from florilegium.engine.untrusted.escaped import escaped
 MANY = 100
 """Least number of dead letters before a run stops early."""
 _MAX_REASONS = 3
+_PLACE = re.compile(r"  \S.*, line \d+, in \S+")
+"""A line of a traceback that names a line of code."""
 
 
 class Ledger:
@@ -99,8 +102,7 @@ def without_taken_down(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
 def lines_of(letters: Iterable[DeadLetter]) -> list[str]:
     """Return the reasons of dead letters, the commonest first, each with its first image."""
     return [
-        f"  {escaped(reason)} {len(of_reason)}: {_named(of_reason[0])}: "
-        f"{escaped(of_reason[0].message)}"
+        f"  {escaped(reason)} {len(of_reason)}: {_named(of_reason[0])}: {_message(of_reason[0])}"
         for reason, of_reason in _by_reason(letters)
     ]
 
@@ -122,11 +124,17 @@ def _refusal(what: str, letters: Sequence[DeadLetter], max_share: float) -> RunE
     allowed = f", more than max_dead_letter_share = {max_share:g} allows" if max_share < 1 else ""
     cure = "mend the source or the stage, then run again with --retry-dead-letters"
     shown = [
-        f"  {_named(one)}: {escaped(reason)}: {escaped(one.message)}"
-        for reason, (one, *_) in reasons
+        f"  {_named(one)}: {escaped(reason)}: {_message(one)}" for reason, (one, *_) in reasons
     ]
     return RunError("\n".join((f"{what} ({counts}){allowed}: {cure}", *shown)))
 
 
 def _named(letter: DeadLetter) -> str:
     return f"{escaped(letter.key)}, {escaped(letter.stage)}"
+
+
+def _message(letter: DeadLetter) -> str:
+    """Return the message of a dead letter, with the line of code that raised it where known."""
+    places = [line for line in letter.traceback.splitlines() if _PLACE.fullmatch(line)]
+    place = f" ({places[-1].strip()})" if places else ""
+    return escaped(letter.message + place)

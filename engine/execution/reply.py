@@ -11,7 +11,7 @@ from typing import Any
 from florilegium.engine.core.errors import FlorilegiumError, RunError, WorkerDied
 from florilegium.engine.execution.watch import Watch
 from florilegium.engine.execution.worker_log import Entry, WorkerLog, log_entries
-from florilegium.engine.untrusted.traces import message_of
+from florilegium.engine.untrusted.traces import message_of, unforeseen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def reply_to(
         trace = traceback.format_exc() if has_trace else ""
         return Reply(error=_fit_to_send(error), trace=trace, log=log.take())
     except Exception as error:
-        what = f"a worker failed: {type(error).__name__}: {message_of(error)}"
+        what = f"a worker failed: {unforeseen(error)}"
         return Reply(error=RunError(what), trace=traceback.format_exc(), log=log.take())
     return Reply(value=value, is_spent=watch.is_spent, log=log.take())
 

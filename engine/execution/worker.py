@@ -40,6 +40,7 @@ from florilegium.engine.results.questions import Known
 from florilegium.engine.results.shard import Shard, ShardBytes, Spot, read_shard
 from florilegium.engine.sources.takedown import NOTHING, TAKEN_DOWN, read_takedown
 from florilegium.engine.storage.folder import Folder
+from florilegium.engine.untrusted.traces import unforeseen
 
 WINDOW = 16
 """Images whose pixels are held at once; more only where a stage asks for larger batches."""
@@ -134,8 +135,7 @@ class Worker:
         except (FlorilegiumError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise RunError(f"stage {name!r} cannot be loaded: {reason}") from error
+            raise RunError(f"stage {name!r} cannot be loaded: {unforeseen(error)}") from error
         self._loaded.add(name)
 
     def open(

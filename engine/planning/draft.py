@@ -12,6 +12,7 @@ from typing import Any
 from florilegium.engine.core.annotation import SOURCE
 from florilegium.engine.core.errors import (
     ConfigError,
+    FlorilegiumError,
     MissingModel,
     MissingPackage,
     PlanError,
@@ -25,6 +26,7 @@ from florilegium.engine.planning.plugins import UNSEEN
 from florilegium.engine.planning.registry import absent_packages, find_stage, is_module
 from florilegium.engine.sources.source import RECEIPTS
 from florilegium.engine.untrusted.escaped import cut
+from florilegium.engine.untrusted.traces import unforeseen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +67,18 @@ def draft_of(section: str, name: str, options: Mapping[str, Any], *, imports: bo
     if stage_class.section != section:
         raise PlanError(f"{section}.{name}: {use!r} belongs under `{stage_class.section}`")
     stage_config = validated(stage_class.Config, own, where=f"{section}.{name}")
+    try:
+        stage = stage_class(stage_config)
+    except FlorilegiumError:
+        raise
+    except Exception as error:  # of any kind, from code of a plugin
+        raise PlanError(
+            f"{section}.{name}: the stage cannot be made: {unforeseen(error)}"
+        ) from error
     return Draft(
         name=name,
         use=use,
-        stage=stage_class(stage_config),
+        stage=stage,
         reads=None if reads is None or is_unseen else tuple(reads),
         is_unseen=is_unseen,
         sample_share=share,
@@ -181,9 +191,14 @@ def revisions_of(
             missing[name] = error
         except MissingPackage as error:
             absent.append(error)
-        except ImportError:  # also what tells a version, of a package that is missing
-            if not found:
-                raise
+        except FlorilegiumError:
+            raise
+        except Exception as error:  # of any kind, from code of a plugin
+            is_of_package = isinstance(error, ImportError)  # what tells a version raises it, too
+            if not (is_of_package and found):
+                raise PlanError(
+                    f"the revision of stage {name!r} cannot be told: {unforeseen(error)}"
+                ) from error
     return revisions, missing, absent
 
 

@@ -7,14 +7,15 @@ as `package.module:Class`. Only what is asked for is imported.
 
 from __future__ import annotations
 
-import importlib
+import logging
 from collections.abc import Sequence
 from functools import partial
-from importlib import metadata
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any, TypeVar
 
+from florilegium.engine.core.api import API_VERSION
 from florilegium.engine.core.errors import (
     ConfigError,
     MissingPackage,
@@ -26,7 +27,7 @@ from florilegium.engine.core.installed import entry_points
 from florilegium.engine.core.stage import Stage
 from florilegium.engine.sources.source import Source
 from florilegium.engine.untrusted.escaped import cut
-from florilegium.engine.untrusted.traces import traceback_of
+from florilegium.engine.untrusted.traces import plugin_trace, unforeseen
 
 STAGES = "florilegium.stages"
 SOURCES = "florilegium.sources"
@@ -36,11 +37,9 @@ _OWN_FOLDER = (
     "config"
 )
 
-_IMPORTING = (
-    *(__file__, importlib.__file__, metadata.__file__),
-    *("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"),
-)
-"""The files between this module and that of a plugin: tracebacks leave them out."""
+SLOW_IMPORT_S = 5.0
+"""Seconds from which on the import of a plugin is reported."""
+_log = logging.getLogger(__name__)
 
 PluginT = TypeVar("PluginT")
 
@@ -160,27 +159,42 @@ def _find(
 def _loaded(
     point: EntryPoint, what: str, base: type[PluginT], wrong: type[UsageError]
 ) -> type[PluginT]:
+    start = monotonic()
     try:
         found = point.load()
     except Exception as error:  # a module may raise anything
-        why = str(error) or repr(error)
+        is_absent = isinstance(error, ModuleNotFoundError) and not plugin_trace(error)
+        cure = f"; {_OWN_FOLDER}" if is_absent and is_module(point.name) else ""
+        why = str(error) + cure if isinstance(error, ImportError) else unforeseen(error)
+        trace = f"\n{plugin_trace(error)}" if isinstance(error, ImportError) else ""
         raise wrong(
-            f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: {why}"
-            f"{_cure_of(point, error)}"
+            f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: "
+            f"{why}{trace.rstrip()}"
         ) from error
+    if (seconds := monotonic() - start) > SLOW_IMPORT_S:
+        _log.warning(
+            "importing %s took %.0f s, which every worker and every command that looks at it waits "
+            "for: import heavy packages in `load`",
+            point.module,
+            seconds,
+        )
     if not (isinstance(found, type) and issubclass(found, base)):
         raise wrong(f"{cut(point.value)} is not a {what}: subclass {_bases(base)}")
+    _refuse_other_api(found, f"{what} {cut(point.name)} ({cut(point.value)})", wrong)
     return found
 
 
-def _cure_of(point: EntryPoint, error: Exception) -> str:
-    """Return what to do where a module is not found, else where its own code raised an error."""
-    name = error.name if isinstance(error, ModuleNotFoundError) else None
-    if name and f"{point.module}.".startswith(f"{name}."):
-        return f"; {_OWN_FOLDER}" if is_module(point.name) else ""
-    trace = traceback_of(error, above=_IMPORTING)
-    has_frames = any(line.startswith("  ") for line in trace.splitlines())
-    return f"\n{trace}" if has_frames else ""
+def _refuse_other_api(plugin: type, what: str, wrong: type[UsageError]) -> None:
+    """Refuse a plugin that was written for another version of the plugin API."""
+    version = getattr(plugin, "api_version", API_VERSION)
+    if version == API_VERSION:
+        return
+    is_newer = isinstance(version, int) and version > API_VERSION
+    cure = "install a newer florilegium" if is_newer else "install a newer version of the plugin"
+    raise wrong(
+        f"{what} is written for version {cut(version)} of the plugin API, this florilegium has "
+        f"version {API_VERSION}: {cure}"
+    )
 
 
 def _bases(base: type) -> str:

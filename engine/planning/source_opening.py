@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.errors import ConfigError, FlorilegiumError
 from florilegium.engine.core.image.reading import image_suffixes
 from florilegium.engine.core.limits import Limits
 from florilegium.engine.core.redaction import redacted
@@ -19,6 +19,7 @@ from florilegium.engine.sources.sheet import SHEET_NAMES
 from florilegium.engine.sources.source import FilesConfig, Source, SourceConfig
 from florilegium.engine.sources.url import place_of
 from florilegium.engine.sources.webdataset import TAR_SUFFIXES, stem_of
+from florilegium.engine.untrusted.traces import unforeseen
 
 _FOLDERS_TO_LOOK_AT = 1000
 
@@ -38,7 +39,14 @@ def open_source(
         MissingPackage: the URL needs a storage package that is not installed.
     """
     config = config_of(entry)
-    source = find_source(config.kind)(config, shard_size=shard_size)
+    source_class = find_source(config.kind)
+    try:
+        source = source_class(config, shard_size=shard_size)
+    except FlorilegiumError:
+        raise
+    except Exception as error:  # of any kind, from code of a plugin
+        what = f"the source {redacted(entry.url)} ({config.kind}) cannot be opened"
+        raise ConfigError(f"{what}: {unforeseen(error)}") from error
     source.limits = limits or source.limits
     return source
 

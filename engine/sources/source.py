@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from florilegium.engine.core.annotation import SOURCE, Annotation
+from florilegium.engine.core.api import API_VERSION
 from florilegium.engine.core.limits import Limits
 from florilegium.engine.core.sample import DeadLetter
 
@@ -113,6 +114,9 @@ class Source(ABC, Generic[ConfigT]):
     """The pydantic model of the source's options."""
     produces: ClassVar[tuple[str, ...]] = ()
     """Tasks of which every source of this kind has labels; a config adds to them by `provides`."""
+    api_version: ClassVar[int] = API_VERSION
+    """The version of the plugin API that the class is written for; a class of another package gives
+    the number, and is refused by a florilegium that has another one."""
     is_packed: ClassVar[bool] = False
     """True when an item holds many inputs and is a shard of its own."""
     limits: Limits = Limits()

@@ -6,12 +6,18 @@ is secret in it is masked.
 
 from __future__ import annotations
 
+import os
+import sysconfig
 from collections.abc import Collection, Iterator
-from pathlib import PurePath
-from traceback import StackSummary, extract_tb
+from itertools import dropwhile
+from pathlib import Path, PurePath
+from traceback import FrameSummary, StackSummary, extract_tb
 
 from florilegium.engine.core.redaction import redacted
 
+_ENGINE = str(Path(__file__).parents[1])
+_PYTHON = sysconfig.get_path("stdlib")
+_INSTALLED = ("site-packages", "dist-packages")
 _MAX_FRAMES = 12
 _MAX_CHARACTERS = 4000
 
@@ -39,6 +45,31 @@ def _frames(stack: StackSummary, above: Collection[str]) -> Iterator[str]:
         yield f"  {name}, line {frame.lineno}, in {frame.name}"
         if frame.line:
             yield f"    {frame.line}"
+
+
+def plugin_trace(error: BaseException) -> str:
+    """Return where in the code of a plugin an error came from, for its author: whole paths, as
+    Python prints them, without what called the plugin; empty where none of its code was running.
+
+    Not for datasets, as paths differ between machines.
+    """
+    frames = list(dropwhile(_is_caller, extract_tb(error.__traceback__)))
+    lines = StackSummary.from_list(frames[-_MAX_FRAMES:]).format()
+    return redacted("".join(lines).rstrip())
+
+
+def unforeseen(error: BaseException) -> str:
+    """Describe an error in the code of a plugin: its type, what it says, and below where it came
+    from."""
+    trace = plugin_trace(error)
+    return "\n".join([_named(error), *([trace] if trace else [])])
+
+
+def _is_caller(frame: FrameSummary) -> bool:
+    """Whether a frame is of the engine or of Python's own library."""
+    name = frame.filename
+    is_installed = any(f"{os.sep}{folder}{os.sep}" in name for folder in _INSTALLED)
+    return name.startswith((_ENGINE, "<frozen ")) or (name.startswith(_PYTHON) and not is_installed)
 
 
 def message_of(error: BaseException) -> str:

@@ -112,11 +112,12 @@ def lists_items(subject: SourceSubject) -> Iterator[str]:
     for item in subject.items:
         if not item.location or not item.location.isprintable():
             yield f"the location {item.location!r} is empty or cannot be printed"
-        if not item.signature:
-            yield (
-                f"{item.location!r} has no signature, so a change is never read: give size and "
-                f"time of modification, or a digest"
-            )
+            return
+    if unsigned := [item for item in subject.items if not item.signature]:
+        yield (
+            f"{unsigned[0].location!r} has no signature, so a change is never read: give size and "
+            f"time of modification, or a digest"
+        )
 
 
 def lists_the_same_again(subject: SourceSubject) -> Iterator[str]:
@@ -134,15 +135,18 @@ def lists_the_same_again(subject: SourceSubject) -> Iterator[str]:
 def reads_inputs(subject: SourceSubject) -> Iterator[str]:
     """Each item is read as inputs or dead letters, with bytes, metadata and valid labels."""
     faults: dict[str, None] = {}
+    empty: list[str] = []
     for item, read in zip(subject.items, subject.readings, strict=True):
         if len(read) > 1 and not subject.source.is_packed:
             faults["an item gives several inputs, which would get one key: set is_packed"] = None
         if not read:
-            faults[f"nothing comes of item {item.location!r}: yield a DeadLetter at least"] = None
+            empty.append(item.location)
         for one in read:
             faults |= dict.fromkeys(_problems(one))
     yield from faults
-    if not faults and not any(True for _ in subject.inputs):
+    if empty:
+        yield f"nothing comes of item {empty[0]!r}: yield a DeadLetter at least"
+    elif not faults and not any(True for _ in subject.inputs):
         every = chain.from_iterable(subject.readings)
         messages = (one.message for one in every if isinstance(one, DeadLetter))
         yield f"no input can be read: {next(messages, 'there is none')}"
@@ -281,8 +285,9 @@ CHECKS: tuple[SourceCheck, ...] = (
 REQUIRED: Mapping[SourceCheck, tuple[SourceCheck, ...]] = {
     lists_items: (options_are_sound,),
     **dict.fromkeys(CHECKS[3:], (lists_items,)),
-    reads_the_same_again: (reads_inputs,),
-    becomes_samples: (reads_inputs,),
+    **dict.fromkeys(
+        (reads_the_same_again, loses_only_what_is_gone, becomes_samples), (reads_inputs,)
+    ),
 }
 
 

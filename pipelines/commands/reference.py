@@ -10,7 +10,7 @@ from florilegium.engine.untrusted.escaped import json_text
 from florilegium.pipelines.commands.options import PluginPath, out
 
 if TYPE_CHECKING:
-    from florilegium.pipelines.reference.plugins import Kind
+    from florilegium.pipelines.reference.plugin import Kind
 
 Name = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Describe this one, with all its options.")

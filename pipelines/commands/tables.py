@@ -20,7 +20,8 @@ from florilegium.engine.results.manifest import Totals
 from florilegium.engine.untrusted.escaped import LONGEST, cut
 from florilegium.pipelines.cluster.jobs import Job
 from florilegium.pipelines.dataset.status import Status
-from florilegium.pipelines.reference.plugins import Broken, Plugin, made
+from florilegium.pipelines.reference.plugin import Broken, Plugin
+from florilegium.pipelines.reference.stage import made
 from florilegium.pipelines.terminal.console import Terminal
 
 _MAX_LISTED_TASKS = 6

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from florilegium.engine.core.api import API_VERSION
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.core.image.reading import read_header
 from florilegium.engine.core.image_member import ImageKind, ImageMember, image_member
@@ -51,6 +52,9 @@ class Exporter(ABC, Generic[ConfigT, ExportedT]):
 
     Config: ClassVar[type[BaseModel]] = ExportConfig
     """The pydantic model of the format's options."""
+    api_version: ClassVar[int] = API_VERSION
+    """The version of the plugin API that the class is written for; a class of another package gives
+    the number, and is refused by a florilegium that has another one."""
 
     def __init__(self, config: ConfigT) -> None:
         self.config: ConfigT = config

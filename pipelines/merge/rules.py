@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.api import API_VERSION
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.engine.planning.registry import find_installed, installed_names
 from florilegium.pipelines.merge.calibration import TaskCalibration
@@ -74,6 +75,9 @@ class Case:
 class Rule(ABC):
     """A way to make one annotation of several voters' annotations."""
 
+    api_version: ClassVar[int] = API_VERSION
+    """The version of the plugin API that the class is written for; a class of another package gives
+    the number, and is refused by a florilegium that has another one."""
     needs_calibration: ClassVar[bool] = False
     """Whether it needs a fitted fusion of all voters. Without one, for instance because the audit
     of a task was too small, `agreement` is used."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydantic import BaseModel
 
@@ -42,8 +43,14 @@ def config_page() -> str:
     text = heading(1, "Configs")
     text += (
         "A config is a YAML file. An unknown key is an error. [Stages](stages.md) and "
-        "[sources](sources.md) have options of their own. `florilegium schema` prints the JSON "
-        "schema by which editors complete and check a config.\n\n"
+        "[sources](sources.md) have options of their own.\n\n"
+        "Editors complete and check a config by its JSON schema, which has the options of all that "
+        "is installed here. Write it beside the config, and name it in the config's first line, as "
+        "those that are shipped do:\n\n"
+        "```text\n"
+        "florilegium schema > schema.json\n"
+        "# yaml-language-server: $schema=schema.json\n"
+        "```\n\n"
     )
     for name, title, intro, model in _SECTIONS:
         text += heading(2, title, "config", name)
@@ -55,12 +62,7 @@ def _without_nested_trainings(options: tuple[Option, ...]) -> Iterator[Option]:
     """Yield the options, but not those of the training within a refinement a second time."""
     for option in options:
         if option.name == "train":
-            yield Option(
-                **{
-                    **{name: getattr(option, name) for name in option.__slots__},
-                    "nested": (),
-                    "doc": f"{option.doc} Its keys are those of a training.",
-                }
-            )
+            doc = f"{option.doc} Its keys are those of a training, below."
+            yield replace(option, nested=(), doc=doc)
         else:
             yield option

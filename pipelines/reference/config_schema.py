@@ -27,7 +27,7 @@ from florilegium.engine.untrusted.names import LONGEST
 from florilegium.pipelines.export.exporter import EXPORTERS, find_exporter
 from florilegium.pipelines.reference.model_schema import REFERENCE, Schema, schemas_of
 from florilegium.pipelines.reference.options import change_of, owner_of
-from florilegium.pipelines.reference.plugins import is_asked
+from florilegium.pipelines.reference.stage import is_asked
 from florilegium.pipelines.refine.config import RefineOptions
 from florilegium.pipelines.refresh.options import RefreshOptions
 from florilegium.pipelines.training.config import TrainConfig

@@ -64,7 +64,7 @@ def option_list(options: Iterable[Option]) -> str:
 
 def _items(options: Iterable[Option], depth: int = 0) -> Iterator[str]:
     for option in options:
-        default = "required" if option.default is None else f"default {code(option.default)}"
+        default = f"default {code(option.default)}" if option.default else option.default_text
         change = f"; change: {option.change}" if option.change and not depth else ""
         text = f"* **{code(option.name)}**: {option.value}; {default}{change}\n"
         if option.doc:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind, models_json_schema
 from pydantic_core import to_jsonable_python
 
 from florilegium.engine.core.documented import attribute_docs
@@ -21,6 +21,16 @@ class _Documented(GenerateJsonSchema):
     """Describes fields by their docstrings, has the defaults that a function makes, and leaves out
     titles made of names."""
 
+    ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {  # type: ignore[misc]
+        "skipped-choice",
+        "non-serializable-default",
+    }
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Schema:
+        """Accept anything for a type that JSON does not know: one option of a plugin must not hide
+        all others."""
+        return {}
+
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
@@ -32,8 +42,10 @@ class _Documented(GenerateJsonSchema):
         for name, field in described.get("properties", {}).items():
             if name in docs:
                 field.setdefault("description", joined(docs[name]))
-            if make := model.model_fields[name].default_factory:
-                field.setdefault("default", to_jsonable_python(make()))
+            info = model.model_fields[name]
+            if info.default_factory and not info.default_factory_takes_validated_data:
+                value = info.get_default(call_default_factory=True)
+                field.setdefault("default", to_jsonable_python(value, serialize_unknown=True))
         return described
 
 

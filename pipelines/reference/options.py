@@ -15,9 +15,8 @@ from pydantic import BaseModel
 
 from florilegium.engine.core.stage import CONTENT, RUNTIME, THRESHOLD, Marker, StageConfig
 from florilegium.pipelines.reference.model_schema import Schema, resolved, schemas_of
+from florilegium.pipelines.reference.values import value_text, yaml_line
 
-_LONGEST = 72
-"""Characters of a key with its value on one line."""
 ANY_NAME = "NAME"
 """Stands for a key that the user chooses, in the names of nested options."""
 
@@ -44,8 +43,8 @@ class Option:
     """A key of a config.
 
     `name` is dotted for a key within another. `value` is its type and range. `default` is YAML,
-    `None` where the key must be given. `owner` is the class that declares it. `change` is of stages
-    only.
+    `None` where the key must be given, and empty where code makes it. `owner` is the class that
+    declares it. `change` is of stages only.
     """
 
     name: str
@@ -57,6 +56,13 @@ class Option:
     nested: tuple[Option, ...] = ()
 
     @property
+    def default_text(self) -> str:
+        """The default in words."""
+        if self.default is None:
+            return "required"
+        return f"default {self.default}" if self.default else "a default that code makes"
+
+    @property
     def all(self) -> Iterator[Option]:
         """Yield the option and those in it, depth first."""
         yield self
@@ -66,7 +72,7 @@ class Option:
     def to_json(self) -> dict[str, Any]:
         """Return the option as JSON values; what it has not is left out."""
         values: dict[str, Any] = {"name": self.name, "value": self.value}
-        if self.default is not None:
+        if self.default:
             values["default"] = yaml.safe_load(self.default)
         values |= {"is_required": self.default is None, "doc": self.doc}
         if self.change:
@@ -155,7 +161,10 @@ def _mappings(schema: Schema, definitions: Schema) -> Iterator[tuple[str, Schema
 
 
 def _default(field: Schema, definitions: Schema) -> str:
-    """Return a default as YAML on one line, without what its own parts have by default."""
+    """Return a default as YAML on one line, without what its own parts have by default; empty where
+    it is no JSON, or made from other options."""
+    if "default" not in field:
+        return ""
     value = _without_defaults(field.get("default"), field, definitions)
     return yaml_line(value)
 
@@ -175,77 +184,3 @@ def _without_defaults(value: Any, schema: Schema, definitions: Schema) -> Any:
     if isinstance(of_each, dict):
         return {key: _without_defaults(one, of_each, definitions) for key, one in value.items()}
     return value
-
-
-def yaml_line(value: Any) -> str:
-    """Return a value as YAML on one line."""
-    text = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
-    )
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
-def yaml_lines(key: str, value: Any) -> list[str]:
-    """Return a key with its value as YAML: on one line, or where that is long, an entry on each."""
-    line = f"{key}: {yaml_line(value)}"
-    if len(line) <= _LONGEST or not isinstance(value, dict):
-        return [line]
-    inner = (one for name, entry in value.items() for one in yaml_lines(name, entry))
-    return [f"{key}:", *(f"  {one}" for one in inner)]
-
-
-def value_text(schema: Schema, definitions: Schema) -> str:
-    """Return the type and the range of a value in words."""
-    found = resolved(schema, definitions)
-    if "anyOf" in found:
-        texts = dict.fromkeys(value_text(one, definitions) for one in found["anyOf"])
-        return " or ".join(sorted(texts, key="null".__eq__))
-    if "enum" in found or "const" in found:
-        *most, last = (f"`{yaml_line(one)}`" for one in found.get("enum", [found.get("const")]))
-        return f"{', '.join(most)} or {last}" if most else last
-    return _TYPES[found.get("type", "any")](found, definitions)
-
-
-def _number(kind: str, schema: Schema) -> str:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    if least is not None and most is not None:
-        return f"{kind} {least}..{most}"
-    limits = (("at least", least), ("above", above), ("at most", most), ("below", below))
-    words = [f"{word} {limit}" for word, limit in limits if limit is not None]
-    return " ".join((kind, " and ".join(words))).rstrip()
-
-
-def _list(schema: Schema, definitions: Schema) -> str:
-    if "prefixItems" in schema:
-        of_each = {value_text(one, definitions): None for one in schema["prefixItems"]}
-        return f"list of {len(schema['prefixItems'])}: {', '.join(of_each)}"
-    return f"list of: {value_text(schema['items'], definitions)}{_least(schema, 'minItems')}"
-
-
-def _mapping(schema: Schema, definitions: Schema) -> str:
-    of_each = schema.get("additionalProperties")
-    for one in schema.get("patternProperties", {}).values():
-        of_each = one
-    if "properties" in schema or not isinstance(of_each, dict) or not of_each:
-        return "mapping"
-    text = f"mapping of names to: {value_text(of_each, definitions)}"
-    return f"{text}{_least(schema, 'minProperties')}"
-
-
-def _least(schema: Schema, key: str) -> str:
-    """Return how long a value is at least."""
-    least = schema.get(key, 0)
-    return f", at least {least}" if least > 1 else ", not empty" if least else ""
-
-
-_TYPES = {
-    "any": lambda schema, definitions: "anything",
-    "null": lambda schema, definitions: "null",
-    "string": lambda schema, definitions: f"text{_least(schema, 'minLength')}",
-    "boolean": lambda schema, definitions: "`true` or `false`",
-    "integer": lambda schema, definitions: _number("whole number", schema),
-    "number": lambda schema, definitions: _number("number", schema),
-    "array": _list,
-    "object": _mapping,
-}

@@ -19,7 +19,7 @@ from florilegium.pipelines.reference.markdown import (
 )
 from florilegium.pipelines.reference.model_schema import joined
 from florilegium.pipelines.reference.options import Change, Option
-from florilegium.pipelines.reference.plugins import Kind, Plugin
+from florilegium.pipelines.reference.plugin import Kind, Plugin
 
 _OPTIONS = "options"
 

@@ -8,7 +8,7 @@ from textwrap import fill, indent
 from florilegium.engine.core.documented import attribute_docs
 from florilegium.pipelines.reference.model_schema import joined
 from florilegium.pipelines.reference.options import Change, Option
-from florilegium.pipelines.reference.plugins import Plugin
+from florilegium.pipelines.reference.plugin import Plugin
 
 WIDTH = 80
 _INDENT = "  "
@@ -60,8 +60,9 @@ def _fact(name: str, lines: tuple[str, ...]) -> Iterator[str]:
 
 def _option(option: Option) -> Iterator[str]:
     depth = _INDENT * (1 + option.name.count("."))
-    default = "required" if option.default is None else f"default {option.default}"
-    yield _wrapped(f"{option.name}: {option.value}; {default}", first=depth, left=len(depth) + 4)
+    yield _wrapped(
+        f"{option.name}: {option.value}; {option.default_text}", first=depth, left=len(depth) + 4
+    )
     doc = joined(option.doc)
     if option.change and "." not in option.name:
         doc = f"{doc} [{option.change}]" if doc else f"[{option.change}]"

@@ -10,10 +10,10 @@ file that ends with `.j2` is filled in, any other copied.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from florilegium.engine.core.errors import UsageError
@@ -47,22 +47,23 @@ def write_package(names: Names, folder: Path) -> None:
     """Write the package of a plugin into a new folder, which appears when it is complete.
 
     Raises:
-        UsageError: the folder exists and is not empty.
+        UsageError: the folder exists and is not empty, or there cannot be one.
     """
     folder = folder.absolute()
     if os.path.lexists(folder) and not _is_empty_folder(folder):
         raise UsageError(f"{folder} exists: choose another --output, or remove it")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder.parent} cannot be made ({error.strerror}): choose another --output"
+        ) from error
+    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        package = Path(beside) / folder.name
         for path, content in files_of(names):
-            target = partial / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        os.replace(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            (package / path).parent.mkdir(parents=True, exist_ok=True)
+            (package / path).write_bytes(content)
+        os.replace(package, folder)
 
 
 def command_of(names: Names) -> str:

@@ -106,11 +106,11 @@ def test_a_build_runs_with_its_plugins_files_and_variables(
     written: Write, tmp_path: Path, florilegium: Command
 ) -> None:
     submit = ("submit", written(), "--wait", "--env", "FLAVOUR=variable")
-    told = florilegium(*submit)
-    assert told.code == 0, told.out + told.err
-    assert "4 images = 4 samples + 0 dead letters" in told.out
-    assert re.search(r"^florilegium-out-\w{10}-1 SUCCEEDED, exit code 0$", told.out, re.MULTILINE)
-    assert TOKEN not in told.out + told.err
+    ended = florilegium(*submit)
+    assert ended.code == 0, ended.out + ended.err
+    assert "4 images = 4 samples + 0 dead letters" in ended.out
+    assert re.search(r"^florilegium-out-\w{10}-1 SUCCEEDED, exit code 0$", ended.out, re.MULTILINE)
+    assert TOKEN not in ended.out + ended.err
     assert florilegium("verify", tmp_path / "out").code == 0
     assert labels_of(tmp_path / "out") == {"plugin file variable"}
     again = florilegium(*submit)
@@ -122,10 +122,10 @@ def test_a_build_runs_with_its_plugins_files_and_variables(
 def test_a_config_that_is_wrong_on_the_cluster_ends_with_2(
     written: Write, florilegium: Command
 ) -> None:
-    told = florilegium("submit", written(wait_for="x"), "--wait")
-    assert told.code == 2, told.out + told.err
-    assert "unknown key 'wait_for', did you mean 'waits_for'?" in told.out
-    assert "FAILED, exit code 2" in told.out
+    ended = florilegium("submit", written(wait_for="x"), "--wait")
+    assert ended.code == 2, ended.out + ended.err
+    assert "unknown key 'wait_for', did you mean 'waits_for'?" in ended.out
+    assert "FAILED, exit code 2" in ended.out
 
 
 def test_a_package_that_the_cluster_lacks_is_named(
@@ -133,10 +133,10 @@ def test_a_package_that_the_cluster_lacks_is_named(
 ) -> None:
     config = written()
     (tmp_path / "plugins" / "mine" / "words.py").write_text("import not_on_any_node\n", "utf-8")
-    told = florilegium("submit", config, "--wait")
-    assert told.code == 2, told.out + told.err
-    assert "No module named 'not_on_any_node'" in told.out
-    assert "`submit --pip PACKAGE` installs it for this job" in told.err
+    ended = florilegium("submit", config, "--wait")
+    assert ended.code == 2, ended.out + ended.err
+    assert "No module named 'not_on_any_node'" in ended.out
+    assert "`submit --pip PACKAGE` installs it for this job" in ended.err
 
 
 def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
@@ -144,9 +144,9 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
 ) -> None:
     go = tmp_path / "go"
     submit = ("submit", written(waits_for=str(go)), "--env", "FLAVOUR=x")
-    told = florilegium(*submit)
-    assert told.code == 0
-    name = re.search(r"^job +(\S+)$", told.out, re.MULTILINE)[1]  # type: ignore[index]
+    ended = florilegium(*submit)
+    assert ended.code == 0
+    name = re.search(r"^job +(\S+)$", ended.out, re.MULTILINE)[1]  # type: ignore[index]
     assert wait_for((tmp_path / "out" / "index.parquet").exists, seconds=120)
     assert f"{name}, which runs already" in florilegium(*submit).out
     other = florilegium(*submit, "--set", "shard_size=1")
@@ -158,9 +158,9 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
     assert wait_for(lambda: not workers() and not objects(), seconds=30), "nothing is left behind"
     assert "stopped; finished work is kept" in florilegium("job", "logs", name).out
     go.touch()
-    told = florilegium(*submit, "--wait")
-    assert told.code == 0, told.out + told.err
-    assert f"{name.removesuffix('1')}2 SUCCEEDED" in told.out
+    ended = florilegium(*submit, "--wait")
+    assert ended.code == 0, ended.out + ended.err
+    assert f"{name.removesuffix('1')}2 SUCCEEDED" in ended.out
 
 
 def test_a_refinement_runs_all_its_rounds_on_the_cluster(
@@ -187,9 +187,9 @@ def test_a_refinement_runs_all_its_rounds_on_the_cluster(
     }
     config = tmp_path / "refined.yaml"
     config.write_text(yaml.safe_dump(document), "utf-8")
-    told = florilegium("submit", config, "--wait")
-    assert told.code == 0, told.out + told.err
-    assert f"dataset  {tmp_path / 'out'}, round " in told.out
+    ended = florilegium("submit", config, "--wait")
+    assert ended.code == 0, ended.out + ended.err
+    assert f"dataset  {tmp_path / 'out'}, round " in ended.out
     assert json.loads((tmp_path / "out" / "refine.json").read_bytes())["rounds"][1]["number"] == 1
     assert florilegium("verify", tmp_path / "out").code == 0
 
@@ -202,9 +202,9 @@ def test_a_build_runs_in_a_container_with_its_config(tmp_path: Path, florilegium
     }
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(document), "utf-8")
-    told = florilegium("submit", config, "--wait", "--image", "florilegium:cpu")
-    assert told.code == 0, told.out + told.err
-    assert "2 images = 2 samples + 0 dead letters" in told.out
+    ended = florilegium("submit", config, "--wait", "--image", "florilegium:cpu")
+    assert ended.code == 0, ended.out + ended.err
+    assert "2 images = 2 samples + 0 dead letters" in ended.out
     wrong = florilegium("submit", config, "--wait", "--image", "florilegium:cpu", "--output", "/x",
                         "--set", "specialists.shapes_colour.no_option=1")  # fmt: skip
     assert wrong.code == 2, wrong.out + wrong.err

@@ -47,20 +47,17 @@ _TARGET = re.compile(r"^([\w-]+):", re.MULTILINE)
 _OF_OTHERS = (
     *("aws", "az", "cd", "cp", "crontab", "curl", "docker", "export", "gcloud", "git", "gsutil"),
     *("head", "hf", "jq", "kubectl", "ls", "mkdir", "openssl", "pre-commit", "pytest", "ray"),
-    *("sbatch", "source", "tee", "touch", "unzip"),
+    *("sbatch", "source", "tee", "torchrun", "touch", "unzip"),
 )
 """Programs of which a page may write what it likes."""
-_SCRIPTS = (Path(), ROOT, *(ROOT / "docs" / "examples").iterdir())
-"""Folders in which a page may stand that calls a script."""
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command: its words, the file that its output goes to, if any, and where it stands."""
+    """A command: its words, and the file that its output goes to, if any."""
 
     words: tuple[str, ...]
-    place: str
     writes: str = ""
 
     @property
@@ -77,7 +74,7 @@ class Command:
         """Whether it can be run here, in a second or two, with what every page has."""
         arguments = self.words[1:]
         is_small = arguments[:1] != () and arguments[0] not in EXPENSIVE
-        is_remote = any("://" in word for word in arguments)
+        is_remote = any("://" in word.replace("package://", "") for word in arguments)
         is_long = any(word in EXPENSIVE_OPTIONS for word in arguments)
         is_large = "--dry-run" not in arguments and any(map(EXPENSIVE_CONFIGS.search, arguments))
         return is_small and not (is_remote or is_long or is_large)
@@ -104,19 +101,19 @@ def _commands(block: Block) -> Iterator[Command]:
             if word.strip("|&;"):
                 words.append(word)
             elif words:
-                yield _command(words, block.place)
+                yield _command(words)
                 words = []
 
 
-def _command(words: Sequence[str], place: str) -> Command:
-    *_, first = [*(n for n, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), 0][:1]
+def _command(words: Sequence[str]) -> Command:
+    first = next((n for n, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), 0)
     words, writes = words[first:], ""
     if ">" in words:
         at = words.index(">")
         words, writes = words[:at], words[at + 1]
     if tuple(words[:3]) == ("python", "-m", OURS):
         words = words[2:]
-    return Command(words=tuple(words), place=place, writes=writes)
+    return Command(words=tuple(words), writes=writes)
 
 
 def check(command: Command) -> None:
@@ -132,6 +129,8 @@ def check(command: Command) -> None:
         _check_targets(arguments)
     elif program in ("python", "python3"):
         _check_python(arguments)
+    elif program.startswith("./"):
+        _check_script(program)
     elif program not in ("pip", *_OF_OTHERS) and not _ASSIGNMENT.fullmatch(program):
         raise ValueError(
             f"{program!r} is no program that pages may name: give the block another language, "
@@ -170,9 +169,13 @@ def _check_targets(arguments: Sequence[str]) -> None:
 def _check_python(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["-m"] and find_spec(arguments[1].partition(".")[0]) is None:
         raise ValueError(f"there is no module {arguments[1]!r}")
-    for word in arguments[:1]:
-        if word.endswith(".py") and not any((at / word).is_file() for at in _SCRIPTS):
-            raise ValueError(f"there is no file {word!r}")
+    if arguments and arguments[0].endswith(".py"):
+        _check_script(arguments[0])
+
+
+def _check_script(name: str) -> None:
+    if not any((folder / name).is_file() for folder in (Path(), ROOT)):
+        raise ValueError(f"there is no file {name!r}")
 
 
 def _check_extras(words: Sequence[str]) -> None:

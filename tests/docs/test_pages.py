@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,24 @@ from tests.docs.page import Console
 
 PAGES = [page for page in pages() if blocks_of(page.read_text("utf-8"), page)]
 
+REASONS = {
+    "CONFIG stands for a config of yours",
+    "it asks the network, and starts Ray",
+    "minutes of training",
+    "my_tables is a package of the reader",
+    "needs a GPU and the weights of a model hub",
+    "needs a Ray cluster",
+    "needs a bucket",
+    "needs a build that runs elsewhere",
+    "needs a list of yours",
+    "needs a package index",
+    "needs node_exporter",
+    "needs the checkpoint of a training",
+    "needs the weights of a model hub",
+    "the models of three stages are loaded",
+}
+"""All reasons why a block is not run. Commands of such a block are parsed all the same."""
+
 
 @pytest.mark.filterwarnings(
     # the streaming of datasets and webdataset leave files to the garbage collector
@@ -20,5 +39,18 @@ PAGES = [page for page in pages() if blocks_of(page.read_text("utf-8"), page)]
 )
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_of_a_page_does_what_it_shows(page: Path, console: Console) -> None:
+    if page.is_relative_to(ROOT / "docs" / "examples"):  # its commands are given beside its files
+        shutil.copytree(page.parent, console.folder, dirs_exist_ok=True)
     failures = console.run(blocks_of(page.read_text("utf-8"), page))
     assert not failures, "\n" + "\n".join(map(str, failures))
+
+
+def test_every_reason_why_a_block_is_not_run_is_one_of_these() -> None:
+    """A block that is not run proves nothing: a new reason is added here, and so looked at."""
+    found = {
+        block.reason
+        for page in PAGES
+        for block in blocks_of(page.read_text("utf-8"), page)
+        if block.reason
+    }
+    assert sorted(found) == sorted(REASONS)

@@ -100,6 +100,7 @@ def test_after_a_prompt_other_lines_are_output() -> None:
         ("florilegium status out/mine", True),
         ("florilegium status out/mine --watch", False),
         ("florilegium status s3://BUCKET/mine", False),
+        ("florilegium try imagenet_cam package://skimage/data/coffee.png", True),
         ("florilegium build configs/quickstart.yaml", True),
         ("florilegium build fld5b_small", False),
         ("florilegium build fld5b_small --dry-run", True),
@@ -213,10 +214,10 @@ def test_a_command_is_run_and_its_output_written(
     assert "template_caption" in (tmp_path / "stages.txt").read_text("utf-8")
 
 
-def test_no_page_names_a_command_that_is_a_template_as_one_that_runs() -> None:
-    one = Command(words=("florilegium", "why", "out/mine", "KEY"), place="page.md:1")
-    assert one.is_template
-    assert not Command(words=("florilegium", "why", "out/mine", "cat"), place="").is_template
+def test_a_word_in_capitals_stands_for_one_of_the_reader() -> None:
+    assert Command(words=("florilegium", "why", "out/mine", "KEY")).is_template
+    assert Command(words=("florilegium", "status", "s3://BUCKET/mine")).is_template
+    assert not Command(words=("florilegium", "why", "out/mine", "cat.JPG")).is_template
 
 
 def test_a_package_of_the_page_is_installed_where_the_page_stands(

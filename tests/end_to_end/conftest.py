@@ -21,7 +21,7 @@ QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 EXIF_ORIENTATION = 0x0112
 
 
-class Told(NamedTuple):
+class Ended(NamedTuple):
     """How a command ended."""
 
     code: int
@@ -29,19 +29,19 @@ class Told(NamedTuple):
     err: str
 
 
-Command = Callable[..., Told]
+Command = Callable[..., Ended]
 
 
 @pytest.fixture
 def florilegium(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Call the command line in this process, as its entry point does."""
 
-    def call(*arguments: object) -> Told:
+    def call(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["florilegium", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
         code = ended.value.code
-        return Told(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
+        return Ended(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
 
     return call
 

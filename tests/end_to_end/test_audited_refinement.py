@@ -61,11 +61,11 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
 ) -> None:
     out, audit = tmp_path / "out", tmp_path / "out/rounds/0/candidates/audit.jsonl"
 
-    told = florilegium("refine", config, "--until", "candidates")
-    assert told.code == 0, told.err
-    assert f"candidates  {out}/rounds/0/candidates/0" in told.out
-    assert f"audit       {audit}: 40 annotations of 6 samples, 0 answered" in told.out
-    assert f"--set refine.audit={audit}" in told.out
+    done = florilegium("refine", config, "--until", "candidates")
+    assert done.code == 0, done.err
+    assert f"candidates  {out}/rounds/0/candidates/0" in done.out
+    assert f"audit       {audit}: 40 annotations of 6 samples, 0 answered" in done.out
+    assert f"--set refine.audit={audit}" in done.out
     assert not (out / "rounds/0/manifest.json").exists()
     rows = rows_of(audit)
     assert {row["task"] for row in rows} == set(TASKS)
@@ -85,16 +85,16 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     assert "40 annotations of 6 samples, 40 answered" in again.out
     assert {row["id"]: row["right"] for row in rows_of(audit)} == answers
 
-    told = florilegium("refine", config, "--set", f"refine.audit={audit}")
-    assert told.code == 0, told.err
-    assert told.out.count("by audit, ") == 2
-    assert f"dataset  {out}, round 1" in told.out
+    done = florilegium("refine", config, "--set", f"refine.audit={audit}")
+    assert done.code == 0, done.err
+    assert done.out.count("by audit, ") == 2
+    assert f"dataset  {out}, round 1" in done.out
     assert florilegium("verify", out).code == 0
 
     for dataset, folder in ((audit.parent / "0", "voters"), (out, "merged")):
         given = ("--format", "few_shot", "--set", f"audit={audit}")
-        told = florilegium("export", dataset, *given, "--output", tmp_path / folder)
-        assert told.code == 0, told.err
+        done = florilegium("export", dataset, *given, "--output", tmp_path / folder)
+        assert done.code == 0, done.err
         right = {row["says"] for row in rows if row["task"] == "caption" and answers[row["id"]]}
         assert {row["text"] for row in rows_of(tmp_path / folder / "examples.jsonl")} == right
 
@@ -108,12 +108,12 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     training = tmp_path / "train.yaml"
     options = {"model": TINY, "tasks": dict.fromkeys(TASKS, 1), "steps": 2, "batch_size": 4}
     training.write_text(yaml.safe_dump({**options, "workers": 0}), encoding="utf-8")
-    told = florilegium("train", out, training, "--output", tmp_path / "student")
-    assert told.code == 0, told.err
+    done = florilegium("train", out, training, "--output", tmp_path / "student")
+    assert done.code == 0, done.err
     assert (tmp_path / "student" / "model.safetensors").exists()
     given = ("--format", "florence2", "--config", training)
-    told = florilegium("export", out, *given, "--output", tmp_path / "lines")
-    assert told.code == 0, told.err
+    done = florilegium("export", out, *given, "--output", tmp_path / "lines")
+    assert done.code == 0, done.err
     prefixes = {row["prefix"] for row in rows_of(tmp_path / "lines/train/annotations.jsonl")}
     assert prefixes == {"<OD>", "<CAPTION>"}
 
@@ -121,13 +121,13 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
 def test_no_rounds_and_no_audit_label_the_source_and_start_an_audit(
     florilegium: Command, config: Path, tmp_path: Path
 ) -> None:
-    told = florilegium("refine", config, "--set", "refine.rounds=0")
-    assert told.code == 0, told.err
-    assert "round 0  boxes" in told.out
-    assert "round 1" not in told.out
+    done = florilegium("refine", config, "--set", "refine.rounds=0")
+    assert done.code == 0, done.err
+    assert "round 0  boxes" in done.out
+    assert "round 1" not in done.out
     assert (tmp_path / "out" / "manifest.json").exists()
     audit = tmp_path / "out/rounds/0/candidates/audit.jsonl"
-    assert f"audit       {audit}: 40 annotations" in told.out
+    assert f"audit       {audit}: 40 annotations" in done.out
     assert len(rows_of(audit)) == 40
 
 
@@ -135,15 +135,15 @@ def test_an_audit_that_nobody_has_written_yet_says_how_it_is_started(
     florilegium: Command, config: Path, tmp_path: Path
 ) -> None:
     wanted = ("--set", f"refine.audit={tmp_path / 'audit.jsonl'}")
-    told = florilegium("refine", config, *wanted)
-    assert told.code == 2
-    assert "--until candidates` makes a file to fill in" in told.err
+    done = florilegium("refine", config, *wanted)
+    assert done.code == 2
+    assert "--until candidates` makes a file to fill in" in done.err
     assert florilegium("refine", config, *wanted, "--until", "candidates").code == 0
 
 
 def test_what_learns_from_no_audit_cannot_be_audited(florilegium: Command, config: Path) -> None:
     rules = [f"specialists.{name}.rule=union" for name in ("boxes", "captions")]
     options = [part for rule in rules for part in ("--set", rule)]
-    told = florilegium("refine", config, "--until", "candidates", *options)
-    assert told.code == 2
-    assert "no stage of this config uses an audit" in told.err
+    done = florilegium("refine", config, "--until", "candidates", *options)
+    assert done.code == 2
+    assert "no stage of this config uses an audit" in done.err

@@ -218,8 +218,8 @@ def test_keys_are_fit_for_tars_and_unique_in_the_dataset(built: tuple[Path, Mani
 
 
 def test_the_dataset_passes_its_check(built: tuple[Path, Manifest], florilegium: Command) -> None:
-    told = florilegium("verify", built[0])
-    assert told.code == 0, told.err
+    done = florilegium("verify", built[0])
+    assert done.code == 0, done.err
 
 
 def test_a_rerun_has_nothing_to_do(built: tuple[Path, Manifest], hostile: Path) -> None:

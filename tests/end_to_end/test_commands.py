@@ -58,8 +58,8 @@ def test_help_answers_in_less_than_half_a_second() -> None:
 
 
 def test_the_version_is_that_of_the_package(florilegium: Command) -> None:
-    told = florilegium("--version")
-    assert (told.code, told.out) == (0, f"florilegium {version('florilegium')}\n")
+    ended = florilegium("--version")
+    assert (ended.code, ended.out) == (0, f"florilegium {version('florilegium')}\n")
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_command_has_help_that_says_what_it_does(florilegium: Command, flag: str) -> None:
-    told = florilegium(flag)
-    assert told.code == 0
-    assert "Build vision datasets" in told.out
-    for name in re.findall(r"^│ ([a-z][a-z0-9-]+) ", told.out, re.MULTILINE):
+    ended = florilegium(flag)
+    assert ended.code == 0
+    assert "Build vision datasets" in ended.out
+    for name in re.findall(r"^│ ([a-z][a-z0-9-]+) ", ended.out, re.MULTILINE):
         assert florilegium(name, flag).code == 0
 
 
@@ -90,10 +90,10 @@ def test_a_build_ends_with_0_and_its_totals(
     album: Path, tmp_path: Path, florilegium: Command, written: Write
 ) -> None:
     config = written(album, tmp_path / "out", **SMALL)
-    told = florilegium("build", config)
-    assert told.code == 0, told.err
-    assert "12 images = 12 samples + 0 dead letters" in words(told.out)
-    assert f"{tmp_path / 'out'}/report.html" in told.out
+    ended = florilegium("build", config)
+    assert ended.code == 0, ended.err
+    assert "12 images = 12 samples + 0 dead letters" in words(ended.out)
+    assert f"{tmp_path / 'out'}/report.html" in ended.out
     assert (tmp_path / "out" / "report.html").exists()
 
 
@@ -102,8 +102,8 @@ def test_one_image_is_no_images(
 ) -> None:
     (tmp_path / "one").mkdir()
     shutil.copy(album / "cat.jpg", tmp_path / "one")
-    told = florilegium("build", written(tmp_path / "one", tmp_path / "out"))
-    assert "1 image = 1 sample + 0 dead letters" in told.out
+    ended = florilegium("build", written(tmp_path / "one", tmp_path / "out"))
+    assert "1 image = 1 sample + 0 dead letters" in ended.out
     for name in ("report.html", "README.md"):
         text = words((tmp_path / "out" / name).read_text(encoding="utf-8"))
         assert not re.search(r"(?<![\d.,])1 [a-z-]+s\b", text.partition("<h1>")[2] or text), name
@@ -114,9 +114,9 @@ def test_dead_letters_are_counted_and_no_failure(
 ) -> None:
     shutil.copytree(album, tmp_path / "album")
     (tmp_path / "album" / "cut.jpg").write_bytes((album / "cat.jpg").read_bytes()[:700])
-    told = florilegium("build", written(tmp_path / "album", tmp_path / "out"))
-    assert told.code == 0
-    assert "13 images = 12 samples + 1 dead letter" in words(told.out)
+    ended = florilegium("build", written(tmp_path / "album", tmp_path / "out"))
+    assert ended.code == 0
+    assert "13 images = 12 samples + 1 dead letter" in words(ended.out)
 
 
 def test_images_that_are_taken_down_are_counted_apart(
@@ -125,15 +125,15 @@ def test_images_that_are_taken_down_are_counted_apart(
     listed = tmp_path / "list.txt"
     listed.write_text("key:cat\nno entry\n")
     config = written(album, tmp_path / "out", takedown=str(listed), max_dead_letter_share=0)
-    told = florilegium("build", config)
-    assert told.code == 2
-    assert f"takedown = '{listed}', line 2: 'no entry' is no entry" in words(told.err)
+    ended = florilegium("build", config)
+    assert ended.code == 2
+    assert f"takedown = '{listed}', line 2: 'no entry' is no entry" in words(ended.err)
     listed.write_text("key:cat\n")
-    told = florilegium("build", config)
-    assert told.code == 0, told.err
-    assert "12 images = 11 samples + 1 dead letter" in words(told.out)
-    assert "taken down: 1 image is on the takedown list" in words(told.out)
-    assert "taken_down" not in told.out
+    ended = florilegium("build", config)
+    assert ended.code == 0, ended.err
+    assert "12 images = 11 samples + 1 dead letter" in words(ended.out)
+    assert "taken down: 1 image is on the takedown list" in words(ended.out)
+    assert "taken_down" not in ended.out
     assert "takedowns/ has the receipt" in florilegium("why", str(tmp_path / "out"), "cat").out
 
 
@@ -141,11 +141,11 @@ def test_source_output_and_overrides_win_over_the_file(
     album: Path, tmp_path: Path, florilegium: Command, written: Write
 ) -> None:
     config = written(tmp_path / "absent", tmp_path / "unused", runner="ray", **SMALL)
-    told = florilegium(
+    ended = florilegium(
         "build", config, "--source", album, "--output", tmp_path / "out", "--runner", "local",
         "--set", "shard_size=7", "--set", "filters.enough.minimum=0.9",
     )  # fmt: skip
-    assert told.code == 0, told.err
+    assert ended.code == 0, ended.err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
     assert [shard["samples"] for shard in manifest["shards"]] == [7, 5]
     minimums = [stage.get("config", {}).get("minimum") for stage in manifest["stages"].values()]
@@ -157,13 +157,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     holiday: Path, tmp_path: Path, florilegium: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    told = florilegium(
+    ended = florilegium(
         "build", QUICKSTART, "--source", holiday, "--output", tmp_path / "out", "--dry-run"
     )
-    assert told.code == 0
+    assert ended.code == 0
     for name in yaml.safe_load(QUICKSTART.read_text())["specialists"]:
-        assert name in told.out
-    assert "…" not in told.out
+        assert name in ended.out
+    assert "…" not in ended.out
     assert not (tmp_path / "out").exists()
 
 
@@ -177,7 +177,7 @@ def test_the_resolved_config_builds_the_same_again(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--set", "shard_sise=3"], "did you mean 'shard_size'"),
         (["--set", "specialists.rapid_ocr={}"], "did you mean 'rapidocr'"),
@@ -190,11 +190,11 @@ def test_the_resolved_config_builds_the_same_again(
     ],
 )
 def test_wrong_usage_ends_with_2_and_the_cure_before_anything_is_written(
-    album: Path, tmp_path: Path, florilegium: Command, written: Write, arguments: Any, told: str
+    album: Path, tmp_path: Path, florilegium: Command, written: Write, arguments: Any, message: str
 ) -> None:
     found = florilegium("build", written(album, tmp_path / "out"), *arguments)
     assert found.code == 2
-    assert told in found.err
+    assert message in found.err
     assert "Traceback" not in found.err
     assert not (tmp_path / "out").exists()
 
@@ -350,10 +350,10 @@ def test_failed_images_are_tried_again_when_asked(
 
 
 def test_status_counts_what_is_there(dataset: Path, florilegium: Command) -> None:
-    told = florilegium("status", dataset, "--json")
+    ended = florilegium("status", dataset, "--json")
     totals = json.loads((dataset / "manifest.json").read_bytes())["totals"]
-    assert told.code == 0
-    assert json.loads(told.out) == {
+    assert ended.code == 0
+    assert json.loads(ended.out) == {
         "is_finished": True,
         "held_back": [],
         "shards": 3,
@@ -370,8 +370,8 @@ def test_status_counts_what_is_there(dataset: Path, florilegium: Command) -> Non
 def test_status_of_an_unfinished_dataset_says_so(dataset: Path, florilegium: Command) -> None:
     (dataset / "manifest.json").unlink()
     shard_file(dataset, "_stats.json", 1).unlink()
-    told = json.loads(florilegium("status", dataset, "--json").out)
-    assert (told["is_finished"], told["shards"], told["shards_done"]) == (False, 3, 2)
+    found = json.loads(florilegium("status", dataset, "--json").out)
+    assert (found["is_finished"], found["shards"], found["shards_done"]) == (False, 3, 2)
 
 
 def test_a_dataset_that_is_being_refreshed_is_whole_and_its_refresh_is_not_finished(
@@ -389,8 +389,8 @@ def test_a_dataset_that_is_being_refreshed_is_whole_and_its_refresh_is_not_finis
     monkeypatch.setattr("os.replace", stop_at_the_second_shard)
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "album", dataset, shard_size=5, specialists=DESCRIBED)
-    told = json.loads(florilegium("status", dataset, "--json").out)
-    assert told["is_finished"] is False
+    found = json.loads(florilegium("status", dataset, "--json").out)
+    assert found["is_finished"] is False
     assert florilegium("verify", dataset).code == 0
 
 
@@ -490,11 +490,11 @@ def test_verify_names_every_damage_and_ends_with_1(
     dataset: Path, florilegium: Command, name: str
 ) -> None:
     assert florilegium("verify", dataset).code == 0
-    damage, told = DAMAGES[name]
+    damage, message = DAMAGES[name]
     damage(dataset)
     found = florilegium("verify", dataset)
     assert found.code == 1
-    assert re.search(told, found.err), found.err
+    assert re.search(message, found.err), found.err
     assert "Traceback" not in found.err
 
 
@@ -526,50 +526,50 @@ def test_why_tells_what_was_said_and_which_verdict_kept_or_dropped_it(
     rows = pq.read_table(shard_file(dataset, ".parquet")).to_pylist()
     dropped = next(row for row in rows if not row["kept"] and row["task"] == "object_detection")
     kept = next(row for row in rows if row["kept"] and row["task"] == "object_detection")
-    told = florilegium("why", dataset, dropped["key"])
-    assert told.code == 0
-    assert dropped["id"] in told.out
-    assert re.search(r"dropped bright corner .*score 0\.\d+ .*by bright", told.out)
-    assert re.search(r"enough: too_dark +brightness 0\.\d+", told.out)
-    assert "lineage: parent_dropped" in told.out
-    told = florilegium("why", dataset, kept["key"])
-    assert re.search(r"kept +bright corner", told.out)
-    assert re.search(r"enough: keep +brightness 0\.\d+", told.out)
+    ended = florilegium("why", dataset, dropped["key"])
+    assert ended.code == 0
+    assert dropped["id"] in ended.out
+    assert re.search(r"dropped bright corner .*score 0\.\d+ .*by bright", ended.out)
+    assert re.search(r"enough: too_dark +brightness 0\.\d+", ended.out)
+    assert "lineage: parent_dropped" in ended.out
+    ended = florilegium("why", dataset, kept["key"])
+    assert re.search(r"kept +bright corner", ended.out)
+    assert re.search(r"enough: keep +brightness 0\.\d+", ended.out)
 
 
 def test_why_tells_of_a_dead_letter(dataset: Path, florilegium: Command) -> None:
-    told = florilegium("why", dataset, "empty")
-    assert told.code == 0
-    assert "source: empty_file: the file has no bytes" in told.out
+    ended = florilegium("why", dataset, "empty")
+    assert ended.code == 0
+    assert "source: empty_file: the file has no bytes" in ended.out
 
 
 def test_why_of_an_unknown_key_names_the_nearest(dataset: Path, florilegium: Command) -> None:
-    told = florilegium("why", dataset, "motorcycel")
-    assert told.code == 2
-    assert "did you mean 'motorcycle'" in told.err
+    ended = florilegium("why", dataset, "motorcycel")
+    assert ended.code == 2
+    assert "did you mean 'motorcycle'" in ended.err
 
 
 def test_why_knows_an_image_about_which_nothing_was_said(
     album: Path, tmp_path: Path, florilegium: Command
 ) -> None:
     build(album, tmp_path / "out", specialists={"silent": {"use": "tests.stages:Silent"}})
-    told = florilegium("why", tmp_path / "out", "cup")
-    assert told.code == 0
-    assert "it has no annotations" in told.out
+    ended = florilegium("why", tmp_path / "out", "cup")
+    assert ended.code == 0
+    assert "it has no annotations" in ended.out
 
 
 def test_a_real_dataset_explains_itself(quickstart: Path, florilegium: Command) -> None:
-    told = florilegium("why", quickstart, "cat")
-    assert told.code == 0
+    ended = florilegium("why", quickstart, "cat")
+    assert ended.code == 0
     for word in ("imagenet_cam", "region_score: ", "nms: ", "text_filter: ", "object_detection"):
-        assert word in told.out, word
+        assert word in ended.out, word
 
 
 def test_a_report_is_drawn_again(quickstart: Path, tmp_path: Path, florilegium: Command) -> None:
     shutil.copytree(quickstart, tmp_path / "out", ignore=shutil.ignore_patterns("report.html"))
-    told = florilegium("report", tmp_path / "out")
-    assert told.code == 0
-    assert str(tmp_path / "out" / "report.html") in told.out
+    ended = florilegium("report", tmp_path / "out")
+    assert ended.code == 0
+    assert str(tmp_path / "out" / "report.html") in ended.out
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page == (quickstart / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page
@@ -580,11 +580,11 @@ def test_stages_lists_all_that_are_installed(
     florilegium: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    told = florilegium("stages")
-    assert told.code == 0
+    ended = florilegium("stages")
+    assert ended.code == 0
     tasks = ("open_vocabulary_detection", "more_detailed_caption?", "any of 14 tasks")
     for word in (*stage_names(), *tasks, "extra starter", "extra torchvision"):
-        assert word in told.out, word
+        assert word in ended.out, word
 
 
 @pytest.mark.parametrize("kind", ["local", "ray"])
@@ -632,10 +632,10 @@ def test_a_second_build_into_one_output_ends_with_3_and_names_the_first(
     config = written(album, tmp_path / "out", specialists={"waiting": waiting})
     first = started("build", config, "--runner", "local")
     reached.read_text()
-    told = florilegium("build", config, "--runner", "local")
-    assert told.code == 3
-    assert f"is being written by {getpass.getuser()} on " in told.err
-    assert f"process {first.pid}" in told.err
+    ended = florilegium("build", config, "--runner", "local")
+    assert ended.code == 3
+    assert f"is being written by {getpass.getuser()} on " in ended.err
+    assert f"process {first.pid}" in ended.err
     assert florilegium("clean", tmp_path / "out").code == 2, "there is no dataset yet"
     go_on.write_text("")
     out, err = first.communicate(timeout=60)
@@ -651,20 +651,20 @@ def test_another_source_is_refused_unless_it_may_replace(
     (tmp_path / "other").mkdir()
     shutil.copy(album / "cat.jpg", tmp_path / "other")
     config = written(tmp_path / "other", tmp_path / "out", **SMALL)
-    told = florilegium("build", config, "--runner", "local")
-    assert told.code == 2
-    assert "--replace" in told.err
-    assert str(album) in told.err
+    ended = florilegium("build", config, "--runner", "local")
+    assert ended.code == 2
+    assert "--replace" in ended.err
+    assert str(album) in ended.err
     assert contents(tmp_path / "out") == before
-    told = florilegium("build", config, "--runner", "local", "--replace")
-    assert (told.code, "1 image = 1 sample + 0 dead letters" in told.out) == (0, True)
+    ended = florilegium("build", config, "--runner", "local", "--replace")
+    assert (ended.code, "1 image = 1 sample + 0 dead letters" in ended.out) == (0, True)
 
 
 def test_clean_says_how_much_it_deletes(album: Path, tmp_path: Path, florilegium: Command) -> None:
     build(album, tmp_path / "out", specialists={"other": {"use": "tests.stages:Brightest"}})
     build(album, tmp_path / "out", **SMALL)
-    told = florilegium("clean", tmp_path / "out", "--dry-run")
-    assert re.search(r"would delete 1 file of 1 stage, \d+\.\d MB; \d+ files are needed", told.out)
-    told = florilegium("clean", tmp_path / "out")
-    assert "deleted 1 file of 1 stage" in told.out
+    ended = florilegium("clean", tmp_path / "out", "--dry-run")
+    assert re.search(r"would delete 1 file of 1 stage, \d+\.\d MB; \d+ files are needed", ended.out)
+    ended = florilegium("clean", tmp_path / "out")
+    assert "deleted 1 file of 1 stage" in ended.out
     assert "deleted 0 files of 0 stages" in florilegium("clean", tmp_path / "out").out

@@ -12,7 +12,7 @@ import yaml
 
 from florilegium.engine.core.tasks import TASKS
 from tests.checkpoints import detector, few_shot_caption
-from tests.end_to_end.conftest import Command, Told
+from tests.end_to_end.conftest import Command, Ended
 from tests.recipes import CONFIGS
 from tests.specialists.online.server import (
     Behaviour,
@@ -31,14 +31,14 @@ NOT_TRIED = {"attempts": 1, "backoff_s": 0.0, "timeout_s": 0.5}
 MANY = 64
 """More orders than any test has requests."""
 
-Build = Callable[..., Told]
+Build = Callable[..., Ended]
 
 
 @pytest.fixture
 def build(florilegium: Command, small_photographs: Path, tmp_path: Path) -> Build:
     """Build four photographs with these specialists, in this process."""
 
-    def run(specialists: dict[str, Any], *arguments: str, **keys: Any) -> Told:
+    def run(specialists: dict[str, Any], *arguments: str, **keys: Any) -> Ended:
         document = {
             "source": {"url": str(small_photographs), "provides": list(TASKS)},
             "output": str(tmp_path / "out"),
@@ -48,9 +48,9 @@ def build(florilegium: Command, small_photographs: Path, tmp_path: Path) -> Buil
         }
         config = tmp_path / "run.yaml"
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
-        told = florilegium("build", config, *arguments)
-        assert "Traceback" not in told.err
-        return told._replace(err=" ".join(told.err.split()))
+        done = florilegium("build", config, *arguments)
+        assert "Traceback" not in done.err
+        return done._replace(err=" ".join(done.err.split()))
 
     return run
 
@@ -67,9 +67,9 @@ def test_all_missing_models_of_a_recipe_are_told_at_once_and_each_once(
     florilegium: Command, small_photographs: Path, tmp_path: Path
 ) -> None:
     config = CONFIGS / "fld5b_small.yaml"
-    told = florilegium("build", config, "--source", small_photographs, "--output", tmp_path / "out")
-    commands = [line for line in told.err.splitlines() if line.startswith("hf download ")]
-    assert told.code == 2
+    done = florilegium("build", config, "--source", small_photographs, "--output", tmp_path / "out")
+    commands = [line for line in done.err.splitlines() if line.startswith("hf download ")]
+    assert done.code == 2
     assert len(commands) == len(set(commands)) == 6
     assert "hf download google/siglip2-base-patch16-224" in commands
     assert not (tmp_path / "out").exists()
@@ -97,10 +97,10 @@ def test_a_template_with_an_unknown_field_is_told_by_a_dry_run(
     template = tmp_path / "prompt.txt"
     template.write_text("Captions: {{ captoins }}", encoding="utf-8")
     prompts = {"detailed_caption": str(template)}
-    told = build(annotator(name, tmp_path, prompts=prompts), "--dry-run")
-    assert told.code == 2
-    assert f"{template} uses 'captoins'" in told.err
-    assert "did you mean 'captions'" in told.err
+    done = build(annotator(name, tmp_path, prompts=prompts), "--dry-run")
+    assert done.code == 2
+    assert f"{template} uses 'captoins'" in done.err
+    assert "did you mean 'captions'" in done.err
 
 
 @pytest.mark.parametrize("name", ANNOTATORS)
@@ -109,9 +109,9 @@ def test_a_service_that_is_down_is_told_and_no_image_is_lost(
 ) -> None:
     with MisbehavingServer() as server:
         url = server.url
-    told = build(annotator(name, tmp_path, url=url, **NOT_TRIED))
-    assert told.code == 2
-    assert f"the service at url = '{url}' cannot be used: no answer" in told.err
+    done = build(annotator(name, tmp_path, url=url, **NOT_TRIED))
+    assert done.code == 2
+    assert f"the service at url = '{url}' cannot be used: no answer" in done.err
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert not list((tmp_path / "out").glob("shards/*.tar"))
 
@@ -133,9 +133,9 @@ def test_a_service_that_does_not_answer_makes_dead_letters_with_reasons(
     order: Behaviour, reason: str, message: str, build: Build, tmp_path: Path
 ) -> None:
     with MisbehavingServer(*[order] * MANY) as server:
-        told = build({"lmm_caption": {"url": server.url, **NOT_TRIED}})
-    printed = " ".join(told.out.split())
-    assert told.code == 1, "nothing is left"
+        done = build({"lmm_caption": {"url": server.url, **NOT_TRIED}})
+    printed = " ".join(done.out.split())
+    assert done.code == 1, "nothing is left"
     assert "4 images = 0 samples + 4 dead letters" in printed
     assert f"{reason} 4: " in printed
     letters = pq.read_table(tmp_path / "out" / "dead_letters.parquet").to_pylist()
@@ -148,8 +148,8 @@ def test_a_key_that_is_refused_is_never_repeated(
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     with MisbehavingServer(*[status(401, message=f"{KEY} is no key")] * MANY) as server:
-        told = build({"lmm_caption": {"url": server.url, "api_key_env": KEY_VARIABLE}})
-    assert KEY not in told.out + told.err
+        done = build({"lmm_caption": {"url": server.url, "api_key_env": KEY_VARIABLE}})
+    assert KEY not in done.out + done.err
     letters = pq.read_table(tmp_path / "out" / "dead_letters.parquet").to_pylist()
     assert len(letters) == 4
     assert all("[key] is no key" in one["message"] for one in letters)
@@ -169,7 +169,7 @@ def test_a_plan_of_images_that_nobody_can_read_says_why(
     stages = {"bright": {"use": "tests.stages:Brightest"}}
     document = {"source": str(tmp_path / "broken"), "output": str(tmp_path / "out")}
     config.write_text(yaml.safe_dump({**document, "specialists": stages}), encoding="utf-8")
-    told = florilegium("plan", config)
-    assert told.code == 1
-    assert "no image of the sample can be read: the JPEG file is cut" in " ".join(told.err.split())
-    assert "Traceback" not in told.err
+    done = florilegium("plan", config)
+    assert done.code == 1
+    assert "no image of the sample can be read: the JPEG file is cut" in " ".join(done.err.split())
+    assert "Traceback" not in done.err

@@ -50,11 +50,11 @@ def test_a_build_is_submitted_with_what_it_needs(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", SECRET)
     options = ("--set", "shard_size=7", "--env", "HF_TOKEN", "--env", "MODE=fast", "--check")
-    told = florilegium("submit", config, "--address", server.address, *options)
-    assert told.code == 0, told.err
+    done = florilegium("submit", config, "--address", server.address, *options)
+    assert done.code == 0, done.err
     job = the_job(server)
     name = job["submission_id"]
-    assert told.out.splitlines() == [
+    assert done.out.splitlines() == [
         "sent     config: 1 file, 0.2 kB",
         "sent     plugins of mine: 1 file, 0.0 kB",
         "env      HF_TOKEN, MODE",
@@ -62,7 +62,7 @@ def test_a_build_is_submitted_with_what_it_needs(
         "dataset  s3://bucket/out",
         f"follow   florilegium job logs {name} --address {server.address} --wait",
     ]
-    assert SECRET not in told.out + told.err + json.dumps(job["metadata"])
+    assert SECRET not in done.out + done.err + json.dumps(job["metadata"])
     assert job["entrypoint"].endswith("build florilegium_job.yaml --check")
     assert job["runtime_env"]["env_vars"] == {
         "RAY_JOB_STOP_WAIT_TIME_S": "30",
@@ -92,10 +92,10 @@ def test_waiting_prints_the_log_and_ends_with_the_code_of_the_job(
     code: int,
 ) -> None:
     server.status, server.exit_code = status, exit_code  # type: ignore[assignment]
-    told = florilegium("submit", config, "--address", server.address, "--wait")
-    assert told.code == code
-    assert "\na line\nanother line\n" in told.out
-    assert told.out.endswith(f"{status}, exit code {code}\n")
+    done = florilegium("submit", config, "--address", server.address, "--wait")
+    assert done.code == code
+    assert "\na line\nanother line\n" in done.out
+    assert done.out.endswith(f"{status}, exit code {code}\n")
     name = the_job(server)["submission_id"]
     again = florilegium("job", "logs", name, "--address", server.address, "--wait")
     assert again.code == code
@@ -108,9 +108,9 @@ def test_a_job_that_could_not_start_says_why(
     florilegium("submit", config, "--address", server.address)
     the_job(server)["message"] = "runtime_env setup failed: no such package: timmm"
     name = the_job(server)["submission_id"]
-    told = florilegium("job", "logs", name, "--address", server.address, "--wait")
-    assert told.code == 1
-    assert "error runtime_env setup failed: no such package: timmm" in told.err
+    done = florilegium("job", "logs", name, "--address", server.address, "--wait")
+    assert done.code == 1
+    assert "error runtime_env setup failed: no such package: timmm" in done.err
 
 
 def test_a_job_that_lacks_a_package_ends_with_the_cure(
@@ -120,9 +120,9 @@ def test_a_job_that_lacks_a_package_ends_with_the_cure(
     assert "--pip" not in florilegium(*submit).err
     server.log = ["error stage 'mine' cannot be imported: No module named 'timm'\n"]
     server.status, server.exit_code = "FAILED", 2
-    told = florilegium(*submit)
-    assert told.code == 2
-    assert "a package is missing there: `submit --pip PACKAGE` installs it for this" in told.err
+    done = florilegium(*submit)
+    assert done.code == 2
+    assert "a package is missing there: `submit --pip PACKAGE` installs it for this" in done.err
 
 
 def test_the_same_command_twice_is_one_job(
@@ -150,8 +150,8 @@ def refinement(config: Path) -> Path:
 def test_a_config_that_describes_a_refinement_is_refined_there(
     server: JobServer, refinement: Path, florilegium: Command
 ) -> None:
-    told = florilegium("submit", refinement, "--address", server.address, "--verbose")
-    assert told.code == 0, told.err
+    done = florilegium("submit", refinement, "--address", server.address, "--verbose")
+    assert done.code == 0, done.err
     job = the_job(server)
     assert job["entrypoint"].endswith("refine florilegium_job.yaml --verbose")
 
@@ -172,16 +172,16 @@ def test_a_refinement_that_could_not_run_there_is_not_sent(
     options: tuple[str, ...],
     words: str,
 ) -> None:
-    told = florilegium("submit", refinement, "--address", server.address, *options)
-    assert told.code == 2
-    assert words in " ".join(told.err.split())
+    done = florilegium("submit", refinement, "--address", server.address, *options)
+    assert done.code == 2
+    assert words in " ".join(done.err.split())
     assert server.jobs == {}
 
 
 def test_a_build_accepts_nothing(server: JobServer, config: Path, florilegium: Command) -> None:
-    told = florilegium("submit", config, "--address", server.address, "--accept")
-    assert told.code == 2
-    assert "the job runs `florilegium build`, which has no --accept" in " ".join(told.err.split())
+    done = florilegium("submit", config, "--address", server.address, "--accept")
+    assert done.code == 2
+    assert "the job runs `florilegium build`, which has no --accept" in " ".join(done.err.split())
 
 
 def test_jobs_are_listed_looked_at_and_cancelled(
@@ -204,7 +204,7 @@ def test_jobs_are_listed_looked_at_and_cancelled(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["--address", "http://127.0.0.1:9"], 1, "no Ray cluster answers at http://127.0.0.1:9"),
         (["--address", "auto"], 2, "is no URL: give http://HEAD:8265"),
@@ -219,11 +219,11 @@ def test_jobs_are_listed_looked_at_and_cancelled(
     ],
 )
 def test_what_cannot_be_submitted_is_an_error_with_the_cure(
-    config: Path, florilegium: Command, arguments: list[str], code: int, told: str
+    config: Path, florilegium: Command, arguments: list[str], code: int, message: str
 ) -> None:
     found = florilegium("submit", config, *arguments)
     assert found.code == code
-    assert told in found.err
+    assert message in found.err
     assert "Traceback" not in found.err
 
 

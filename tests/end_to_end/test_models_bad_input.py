@@ -17,7 +17,7 @@ from florilegium.engine.core.stage import Filter
 from florilegium.engine.core.tasks import TASKS
 from florilegium.engine.planning.registry import find_stage, stage_names
 from florilegium.specialists.pretrained.stage import Pretrained
-from tests.end_to_end.conftest import Command, Told
+from tests.end_to_end.conftest import Command, Ended
 
 STAGES = [name for name in stage_names() if issubclass(find_stage(name), Pretrained)]
 NEEDS_TORCHVISION = [
@@ -34,14 +34,14 @@ PLAIN = [
 ]
 """One model type of each stage that needs no torchvision."""
 
-Plan = Callable[..., Told]
+Plan = Callable[..., Ended]
 
 
 @pytest.fixture
 def planned(florilegium: Command, holiday: Path, tmp_path: Path) -> Plan:
     """Ask for the plan of a build with one stage, by `--dry-run` or on the way to a build."""
 
-    def run(name: str, *, is_dry: bool = True, **options: Any) -> Told:
+    def run(name: str, *, is_dry: bool = True, **options: Any) -> Ended:
         section = "filters" if issubclass(find_stage(name), Filter) else "specialists"
         document: dict[str, Any] = {
             "source": {"url": str(holiday), "provides": list(TASKS)},
@@ -52,9 +52,9 @@ def planned(florilegium: Command, holiday: Path, tmp_path: Path) -> Plan:
         document.setdefault(section, {})[name] = options
         config = tmp_path / "run.yaml"
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
-        told = florilegium("build", config, *(["--dry-run"] if is_dry else []))
+        done = florilegium("build", config, *(["--dry-run"] if is_dry else []))
         assert not (tmp_path / "out").exists()
-        return told._replace(err=" ".join(told.err.split()))
+        return done._replace(err=" ".join(done.err.split()))
 
     return run
 
@@ -64,10 +64,10 @@ def refusal(planned: Plan) -> Callable[..., str]:
     """Ask for a plan that cannot be, and return why."""
 
     def run(name: str, **options: Any) -> str:
-        told = planned(name, **options)
-        assert told.code == 2, told
-        assert "Traceback" not in told.err
-        return told.err
+        done = planned(name, **options)
+        assert done.code == 2, done
+        assert "Traceback" not in done.err
+        return done.err
 
     return run
 
@@ -91,10 +91,10 @@ def test_a_model_of_another_kind_is_told_from_what_is_needed(
     name: str, refusal: Callable[..., str], checkpoint: Callable[..., Path]
 ) -> None:
     family = find_stage(name).family  # type: ignore[attr-defined]
-    told = refusal(name, model=str(checkpoint("wav2vec2")))
-    assert f"is of type 'wav2vec2'; {family.title} is needed" in told
-    assert repr(family.example) in told
-    assert family.model_types[0] in told
+    text = refusal(name, model=str(checkpoint("wav2vec2")))
+    assert f"is of type 'wav2vec2'; {family.title} is needed" in text
+    assert repr(family.example) in text
+    assert family.model_types[0] in text
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -103,9 +103,9 @@ def test_a_missing_or_gated_model_ends_with_the_command_that_fetches_it(
 ) -> None:
     model = {"model": "nobody/has-this", "revision": "v2"}
     command = "hf download nobody/has-this --revision v2"
-    told = refusal(name, is_dry=False, **model)
-    assert command in told
-    assert "a gated one after `hf auth login`" in told
+    text = refusal(name, is_dry=False, **model)
+    assert command in text
+    assert "a gated one after `hf auth login`" in text
     only_looked_at = planned(name, **model)
     assert only_looked_at.code == 0
     assert command in only_looked_at.out
@@ -125,8 +125,8 @@ def test_pickled_weights_are_not_read(
 ) -> None:
     folder = checkpoint(model_type)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    told = refusal(name, model=str(folder))
-    assert "pickled weights only (pytorch_model.bin), which may run code when read" in told
+    text = refusal(name, model=str(folder))
+    assert "pickled weights only (pytorch_model.bin), which may run code when read" in text
 
 
 @pytest.mark.parametrize(("name", "model_type"), PLAIN)
@@ -159,6 +159,6 @@ def test_a_folder_without_config_or_weights_is_no_checkpoint(
 def test_missing_torchvision_is_told_with_the_line_that_brings_it(
     name: str, model_type: str, refusal: Callable[..., str], checkpoint: Callable[..., Path]
 ) -> None:
-    told = refusal(name, model=str(checkpoint(model_type)))
-    assert f"the processor of {model_type} needs torchvision" in told
-    assert "pip install 'florilegium[torchvision]'" in told
+    text = refusal(name, model=str(checkpoint(model_type)))
+    assert f"the processor of {model_type} needs torchvision" in text
+    assert "pip install 'florilegium[torchvision]'" in text

@@ -21,9 +21,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_writes_a_package_and_names_the_next_commands(
     florilegium: Command, here: Path, kind: Kind
 ) -> None:
-    told = florilegium("new", kind, "My-Own")
-    assert told.code == 0
-    first, *commands = told.out.splitlines()
+    done = florilegium("new", kind, "My-Own")
+    assert done.code == 0
+    first, *commands = done.out.splitlines()
     assert first.startswith(f"my-own/src/my_own/{kind}.py: a")
     assert (here / f"my-own/src/my_own/{kind}.py").is_file()
     assert commands[:2] == ["  cd my-own && pip install -e '.[test]'", "  pytest"]
@@ -32,17 +32,17 @@ def test_it_writes_a_package_and_names_the_next_commands(
 
 
 def test_the_folder_may_be_another_one(florilegium: Command, here: Path) -> None:
-    told = florilegium("new", "filter", "blur", "--output", "two words/blur")
-    assert "cd 'two words/blur' && pip" in told.out
+    done = florilegium("new", "filter", "blur", "--output", "two words/blur")
+    assert "cd 'two words/blur' && pip" in done.out
     assert (here / "two words/blur/pyproject.toml").is_file()
 
 
 def test_a_folder_with_files_is_left_alone(florilegium: Command, here: Path) -> None:
     (here / "blur").mkdir()
     (here / "blur/own.txt").write_text("mine", "utf-8")
-    told = florilegium("new", "filter", "blur")
-    assert (told.code, told.out) == (2, "")
-    assert "exists: choose another --output" in told.err
+    done = florilegium("new", "filter", "blur")
+    assert (done.code, done.out) == (2, "")
+    assert "exists: choose another --output" in done.err
     assert [path.name for path in here.rglob("*")] == ["blur", "own.txt"]
 
 
@@ -58,7 +58,7 @@ def test_a_folder_with_files_is_left_alone(florilegium: Command, here: Path) -> 
 def test_wrong_usage_is_told_and_writes_nothing(
     florilegium: Command, here: Path, words: tuple[str, ...], message: str
 ) -> None:
-    told = florilegium("new", *words)
-    assert told.code == 2
-    assert message in told.err
+    done = florilegium("new", *words)
+    assert done.code == 2
+    assert message in done.err
     assert not list(here.iterdir())

@@ -88,9 +88,9 @@ def sign_and_verify(output: str, folder: Path, florilegium: Command) -> None:
     name = next(one for one in dataset.names("shards") if one.endswith(".tar"))
     whole = dataset.read(f"shards/{name}") or b""
     dataset.publish(f"shards/{name}", whole[:1000] + b"\1" + whole[1001:])
-    told = florilegium("verify", output)
-    assert told.code == 1
-    assert name in told.err
+    done = florilegium("verify", output)
+    assert done.code == 1
+    assert name in done.err
     dataset.publish(f"shards/{name}", whole)
 
 

@@ -107,9 +107,9 @@ def test_own_stages_are_found_in_the_folder_that_is_asked_for(
 ) -> None:
     keys: dict[str, Any] = {"config": {"plugin_path": "."}, "list": {"plugin_path": ["."]}}
     config = written(album, tmp_path / "out", specialists=OWN, **keys.get(how, {}))
-    told = florilegium("build", config, *(["--plugin-path", "."] if how == "option" else []))
-    assert told.code == 0, told.err
-    assert "12 images = 12 samples" in " ".join(told.out.split())
+    ended = florilegium("build", config, *(["--plugin-path", "."] if how == "option" else []))
+    assert ended.code == 0, ended.err
+    assert "12 images = 12 samples" in " ".join(ended.out.split())
 
 
 @pytest.mark.attack("configs")
@@ -118,9 +118,9 @@ def test_the_folder_one_stands_in_is_not_searched(
     album: Path, tmp_path: Path, folder: Path, florilegium: Command, written: Written, use: str
 ) -> None:
     config = written(album, tmp_path / "out", specialists={"shape": {"use": use}})
-    told = florilegium("build", config)
-    assert told.code == 2
-    assert "plugin_path: ." in told.err if ":" in use else "unknown stage 'evil'" in told.err
+    ended = florilegium("build", config)
+    assert ended.code == 2
+    assert "plugin_path: ." in ended.err if ":" in use else "unknown stage 'evil'" in ended.err
     assert not (tmp_path / "mark").exists()
     assert "evil" not in stage_names()
 
@@ -155,10 +155,10 @@ def test_without_plugins_only_what_is_installed_is_run(
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump({"source": source, "output": "out", **document}))
     arguments = ["build", config, "--dry-run"] if command == "dry run" else [command, config]
-    told = florilegium(*arguments, "--no-plugins")
-    assert told.code == 2
-    assert named in told.err
-    assert "--no-plugins allows what is installed only" in told.err
+    ended = florilegium(*arguments, "--no-plugins")
+    assert ended.code == 2
+    assert named in ended.err
+    assert "--no-plugins allows what is installed only" in ended.err
     assert not (tmp_path / "mark").exists()
 
 
@@ -169,13 +169,13 @@ def test_a_plan_or_a_student_brings_no_plugin_either(
     config = written(album, tmp_path / "out", specialists={"rapidocr": {}})
     plan = tmp_path / "plan.yaml"
     plan.write_text("plugin_path: .\nspecialists: {rapidocr: {use: 'own_shapes:Shape'}}\n")
-    told = florilegium("build", config, "--plan", plan, "--no-plugins")
-    assert (told.code, "names a module" in told.err) == (2, True)
+    ended = florilegium("build", config, "--plan", plan, "--no-plugins")
+    assert (ended.code, "names a module" in ended.err) == (2, True)
     students = {"one": {"use": "own_shapes:Shape"}}
     refined = {"students": students, "train": {"model": "m"}}
     config = written(album, tmp_path / "out", specialists={"rapidocr": {}}, refine=refined)
-    told = florilegium("refine", config, "--no-plugins")
-    assert (told.code, "refine.students.one.use" in told.err) == (2, True)
+    ended = florilegium("refine", config, "--no-plugins")
+    assert (ended.code, "refine.students.one.use" in ended.err) == (2, True)
     assert not (tmp_path / "mark").exists()
 
 
@@ -188,14 +188,14 @@ def test_a_dry_run_imports_no_module_and_says_so(
     config = written(
         album, tmp_path / "out", specialists=stages, filters=judges, plugin_path=str(folder)
     )
-    told = florilegium("build", config, "--dry-run")
-    assert told.code == 0, told.err
-    assert "not imported" in told.out
-    assert "shape is own_shapes:Shape, a module, which a dry run does not import" in told.out
-    assert "judge is own_shapes:Shape" in told.out
+    ended = florilegium("build", config, "--dry-run")
+    assert ended.code == 0, ended.err
+    assert "not imported" in ended.out
+    assert "shape is own_shapes:Shape, a module, which a dry run does not import" in ended.out
+    assert "judge is own_shapes:Shape" in ended.out
     own = "source={url: " + str(album) + ", kind: 'own_shapes:Shape'}"
-    told = florilegium("build", config, "--dry-run", "--set", own)
-    assert (told.code, "which a dry run does not import" in told.err) == (2, True)
+    ended = florilegium("build", config, "--dry-run", "--set", own)
+    assert (ended.code, "which a dry run does not import" in ended.err) == (2, True)
     assert not (tmp_path / "mark").exists()
 
 
@@ -242,18 +242,19 @@ def test_a_module_that_cannot_be_imported_is_named(
 ) -> None:
     (folder / "broken_shapes.py").write_text(broken)
     stages = {"shape": {"use": "broken_shapes:Shape"}}
-    told = florilegium(
+    ended = florilegium(
         "build", written(album, tmp_path / "out", specialists=stages, plugin_path=".")
     )
-    assert told.code == 2
-    assert "'broken_shapes:Shape' cannot be imported" in told.err
+    assert ended.code == 2
+    assert "'broken_shapes:Shape' cannot be imported" in ended.err
 
 
 def test_a_folder_for_plugins_has_to_be_there(
     album: Path, tmp_path: Path, florilegium: Command, written: Written
 ) -> None:
-    told = florilegium("build", written(album, tmp_path / "out", plugin_path="nowhere"))
-    assert (told.code, "plugin_path = 'nowhere': there is no such folder" in told.err) == (2, True)
+    ended = florilegium("build", written(album, tmp_path / "out", plugin_path="nowhere"))
+    assert ended.code == 2
+    assert "plugin_path = 'nowhere': there is no such folder" in ended.err
 
 
 def test_it_is_listed_and_its_options_are_checked(
@@ -261,9 +262,9 @@ def test_it_is_listed_and_its_options_are_checked(
 ) -> None:
     assert "acme_shape" in stage_names()
     config = written(album, tmp_path / "out", specialists={"acme_shape": {"wyde": "x"}})  # type: ignore[operator]
-    told = florilegium("build", config)
-    assert told.code == 2
-    assert "did you mean 'wide'" in told.err
+    ended = florilegium("build", config)
+    assert ended.code == 2
+    assert "did you mean 'wide'" in ended.err
 
 
 def test_a_typing_error_in_its_name_finds_it(acme: Path) -> None:
@@ -272,23 +273,23 @@ def test_a_typing_error_in_its_name_finds_it(acme: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("acme_broken", "cannot be imported from 'acme_shapes:Absent'"),
         ("acme_missing", "cannot be imported from 'acme_nowhere:Shape'"),
         ("acme_number", "'acme_shapes:StageConfig' is not a stage"),
     ],
 )
-def test_a_plugin_that_is_broken_is_named(acme: Path, name: str, told: str) -> None:
-    with pytest.raises(PlanError, match=told):
+def test_a_plugin_that_is_broken_is_named(acme: Path, name: str, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
         find_stage(name)
 
 
 def test_a_broken_plugin_does_not_hide_the_others(acme: Path, florilegium: Command) -> None:
-    told = florilegium("stages")
-    assert told.code == 0, told.err
-    assert "rapidocr" in told.out
-    assert "acme_shape" in told.out
+    ended = florilegium("stages")
+    assert ended.code == 0, ended.err
+    assert "rapidocr" in ended.out
+    assert "acme_shape" in ended.out
 
 
 def test_without_the_package_its_name_is_unknown() -> None:

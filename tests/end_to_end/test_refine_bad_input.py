@@ -80,9 +80,9 @@ def words(text: str) -> str:
 
 def goes_on(florilegium: Command, config: Path, output: Path, before: dict[str, bytes]) -> None:
     """The command completes after the cure, and round 0 is what it was."""
-    told = florilegium("refine", config)
-    assert told.code == 0, told.err
-    assert "round 1" in told.out
+    done = florilegium("refine", config)
+    assert done.code == 0, done.err
+    assert "round 1" in done.out
     assert before.items() <= files_of(output / "rounds" / "0").items()
     assert florilegium("verify", output).code == 0
 
@@ -95,11 +95,11 @@ def test_when_no_label_is_kept_there_is_nothing_to_train_on(
 ) -> None:
     superseded = {"by": {"boxes": ["object_detection"]}}
     strict = {"superseded": superseded, "region_score": {"specialists": {"boxes": 1.0}}}
-    told = florilegium("refine", write(keys={"filters": strict}))
-    assert told.code == 2
-    assert "has no kept labels to train object_detection on (kept: none at all)" in told.err
-    assert "lower the thresholds of its filters" in told.err
-    assert "round 0" in told.out
+    done = florilegium("refine", write(keys={"filters": strict}))
+    assert done.code == 2
+    assert "has no kept labels to train object_detection on (kept: none at all)" in done.err
+    assert "lower the thresholds of its filters" in done.err
+    assert "round 0" in done.out
     before = files_of(output / "layers")
     assert florilegium("refine", write()).code == 0
     assert before.items() <= files_of(output / "layers").items()
@@ -111,10 +111,10 @@ def test_labels_of_one_class_are_refused_unless_they_are_meant(
     brightest = {"use": "tests.stages:Brightest"}
     boxes = {"use": "merge", "tasks": ["object_detection"], "reads": ["one", "other"]}
     keys = {"specialists": {"one": brightest, "other": brightest, "boxes": boxes}}
-    told = florilegium("refine", write(keys=keys, audit=""))
-    assert told.code == 2
-    assert "the same label 'bright corner'" in told.err
-    assert "`allow_one_class: true`" in told.err
+    done = florilegium("refine", write(keys=keys, audit=""))
+    assert done.code == 2
+    assert "the same label 'bright corner'" in done.err
+    assert "`allow_one_class: true`" in done.err
     before = files_of(output / "rounds" / "0")
     meant = write(keys=keys, audit="", train={"allow_one_class": True})
     goes_on(florilegium, meant, output, before)
@@ -156,10 +156,10 @@ def test_a_checkpoint_that_cannot_be_one_is_refused_before_anything_starts(
     spoil(spoilt)
     config = write(train={"model": str(spoilt)})
     for arguments in (("refine", config), ("refine", config, "--dry-run")):
-        told = florilegium(*arguments)
-        assert told.code == 2
-        assert str(spoilt) in told.err
-        assert re.search(message, told.err)
+        done = florilegium(*arguments)
+        assert done.code == 2
+        assert str(spoilt) in done.err
+        assert re.search(message, done.err)
         assert not output.exists()
 
 
@@ -167,8 +167,8 @@ def test_a_checkpoint_that_went_bad_between_rounds_costs_no_round(
     florilegium: Command, write: Write, round_zero: dict[str, bytes], spoilt: Path, output: Path
 ) -> None:
     cut_off(spoilt)
-    told = florilegium("refine", write(train={"model": str(spoilt)}))
-    assert told.code == 2
+    done = florilegium("refine", write(train={"model": str(spoilt)}))
+    assert done.code == 2
     assert files_of(output / "rounds" / "0") == round_zero
     goes_on(florilegium, write(), output, round_zero)
 
@@ -178,10 +178,10 @@ def test_a_tokenizer_without_location_tokens_is_refused_with_the_cure(
 ) -> None:
     tokenizer = spoilt / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text().replace("<loc_", "<place_"))
-    told = florilegium("refine", write(train={"model": str(spoilt)}))
-    assert told.code == 2
-    assert "its tokenizer lacks 1000 of 1000 location tokens, <loc_0> first" in told.err
-    assert "use the tokenizer that came with the weights" in told.err
+    done = florilegium("refine", write(train={"model": str(spoilt)}))
+    assert done.code == 2
+    assert "its tokenizer lacks 1000 of 1000 location tokens, <loc_0> first" in done.err
+    assert "use the tokenizer that came with the weights" in done.err
     assert files_of(output / "rounds" / "0") == round_zero
     goes_on(florilegium, write(), output, round_zero)
 
@@ -204,9 +204,9 @@ def test_a_loss_that_is_no_number_stops_the_run_with_the_cure(
     florilegium: Command, write: Write, round_zero: dict[str, bytes], output: Path
 ) -> None:
     diverging = {"learning_rate": 1e30, "max_gradient": 0, "warmup": 0, "steps": 6}
-    told = florilegium("refine", write(train=diverging))
-    assert told.code == 1
-    assert re.search("the loss of a object_detection example is nan at step .: lower", told.err)
+    done = florilegium("refine", write(train=diverging))
+    assert done.code == 1
+    assert re.search("the loss of a object_detection example is nan at step .: lower", done.err)
     assert files_of(output / "rounds" / "0") == round_zero
     goes_on(florilegium, write(), output, round_zero)
 
@@ -255,10 +255,10 @@ def test_out_of_memory_after_that_stops_with_a_clear_word(
 ) -> None:
     with monkeypatch.context():
         assert room_for(1) == []
-        told = florilegium("refine", write())
-    assert told.code == 1
-    assert "neither a batch of 4 nor one of 2 fits into memory" in told.err
-    assert "set a smaller batch_size" in told.err
+        done = florilegium("refine", write())
+    assert done.code == 1
+    assert "neither a batch of 4 nor one of 2 fits into memory" in done.err
+    assert "set a smaller batch_size" in done.err
     assert files_of(output / "rounds" / "0") == round_zero
     goes_on(florilegium, write(train={"batch_size": 1}), output, round_zero)
 
@@ -286,10 +286,10 @@ def test_an_audit_that_makes_no_sense_is_refused_before_anything_starts(
 ) -> None:
     audit = tmp_path / "audit.jsonl"
     audit.write_text("\n".join(lines))
-    told = florilegium("refine", write(audit=str(audit)))
-    assert told.code == 2
-    assert str(audit) in told.err
-    assert re.search(message, told.err)
+    done = florilegium("refine", write(audit=str(audit)))
+    assert done.code == 2
+    assert str(audit) in done.err
+    assert re.search(message, done.err)
     assert not output.exists()
 
 
@@ -301,24 +301,24 @@ def test_an_audit_of_unknown_annotations_is_refused_and_can_be_mended(
     audit = tmp_path / "audit.jsonl"
     audit.write_text("\n".join(map(json.dumps, [*found, {"id": "beef", "right": True}])))
     layers = files_of(output / "layers")
-    told = florilegium("refine", write(audit=str(audit)))
-    assert told.code == 2
-    assert f"names 1 of {len(found) + 1} annotations that do not exist here: beef" in told.err
-    assert "or remove these lines" in told.err
+    done = florilegium("refine", write(audit=str(audit)))
+    assert done.code == 2
+    assert f"names 1 of {len(found) + 1} annotations that do not exist here: beef" in done.err
+    assert "or remove these lines" in done.err
     assert layers.items() <= files_of(output / "layers").items()
     audit.write_text("\n".join(map(json.dumps, found)))
-    told = florilegium("refine", write(audit=str(audit)))
-    assert told.code == 0, told.err
-    assert "by audit" in words(told.out)
+    done = florilegium("refine", write(audit=str(audit)))
+    assert done.code == 0, done.err
+    assert "by audit" in words(done.out)
 
 
 def test_an_audit_of_everything_leaves_nothing_to_measure(
     florilegium: Command, write: Write, round_zero: dict[str, bytes], output: Path
 ) -> None:
-    told = florilegium("refine", write(audit_samples=12))
-    assert told.code == 2
-    assert "all 12 samples are audited" in told.err
-    assert "set refine.audit_samples below that" in told.err
+    done = florilegium("refine", write(audit_samples=12))
+    assert done.code == 2
+    assert "all 12 samples are audited" in done.err
+    assert "set refine.audit_samples below that" in done.err
     goes_on(florilegium, write(), output, round_zero)
 
 
@@ -359,9 +359,9 @@ def test_a_config_that_nothing_can_be_learned_by_is_refused(
     made = tmp_path / "made"
     config = trainable(**options)
     given = (config,) if command == "train" else ("--format", "florence2", "--config", config)
-    told = florilegium(command, begun / "rounds" / "0", *given, "--output", made)
-    assert told.code == 2
-    assert message in told.err
+    done = florilegium(command, begun / "rounds" / "0", *given, "--output", made)
+    assert done.code == 2
+    assert message in done.err
     assert not made.exists()
 
 
@@ -370,12 +370,12 @@ def test_a_training_that_fails_ends_with_1_and_goes_on_after_the_cure(
 ) -> None:
     made, labels = tmp_path / "made", begun / "rounds" / "0"
     wrong = trainable(learning_rate=1e30, max_gradient=0, warmup=0, steps=4)
-    told = florilegium("train", labels, wrong, "--output", made)
-    assert told.code == 1
-    assert "lower learning_rate" in told.err
-    told = florilegium("train", labels, trainable(), "--output", made)
-    assert told.code == 0
-    assert str(made) in words(told.out)
+    done = florilegium("train", labels, wrong, "--output", made)
+    assert done.code == 1
+    assert "lower learning_rate" in done.err
+    done = florilegium("train", labels, trainable(), "--output", made)
+    assert done.code == 0
+    assert str(made) in words(done.out)
 
 
 def test_a_folder_that_exists_is_not_exported_into(
@@ -385,9 +385,9 @@ def test_a_folder_that_exists_is_not_exported_into(
     made.mkdir()
     (made / "mine.txt").touch()
     labels = begun / "rounds" / "0"
-    told = florilegium("export", labels, "--format", "coco", "--output", made)
-    assert told.code == 2
-    assert "exists: choose another folder" in told.err
+    done = florilegium("export", labels, "--format", "coco", "--output", made)
+    assert done.code == 2
+    assert "exists: choose another folder" in done.err
     assert [path.name for path in made.iterdir()] == ["mine.txt"]
 
 
@@ -407,19 +407,19 @@ def test_what_is_no_refined_dataset_of_a_known_world_is_told_so(
         (("export", nothing, "--format", "coco", *made), "build the dataset first"),
         (("export", nothing, "--format", "cocoa", *made), "did you mean 'coco'?"),
     ):
-        told = florilegium(*arguments)
-        assert told.code == 2
-        assert message in told.err
+        done = florilegium(*arguments)
+        assert done.code == 2
+        assert message in done.err
     assert not (tmp_path / "made").exists()
 
 
 def test_the_status_of_a_refinement_under_way_says_where_to_look(
     florilegium: Command, begun: Path
 ) -> None:
-    told = florilegium("status", begun)
-    assert told.code == 2
-    assert "its refinement is not finished" in told.err
-    assert str(begun / "rounds" / "0") in told.err
+    done = florilegium("status", begun)
+    assert done.code == 2
+    assert "its refinement is not finished" in done.err
+    assert str(begun / "rounds" / "0") in done.err
     assert florilegium("status", begun / "rounds" / "0").code == 0
 
 
@@ -430,9 +430,9 @@ def test_a_damaged_lineage_is_named_and_written_again(
     whole = (output / "refine.json").read_bytes()
     (output / "refine.json").write_bytes(whole[:100])
     for arguments in (("diff", output, 0, 1), ("score", output), ("status", output)):
-        told = florilegium(*arguments)
-        assert told.code == 1
-        assert "refine.json is damaged" in told.err
+        done = florilegium(*arguments)
+        assert done.code == 1
+        assert "refine.json is damaged" in done.err
     goes_on(florilegium, write(), output, round_zero)
     assert (output / "refine.json").read_bytes() == whole
 
@@ -440,14 +440,14 @@ def test_a_damaged_lineage_is_named_and_written_again(
 def test_a_build_of_a_refinement_names_the_command_that_goes_on(
     florilegium: Command, write: Write
 ) -> None:
-    told = florilegium("build", write())
-    assert told.code == 0, told.err
-    assert "`florilegium refine" in told.out
+    done = florilegium("build", write())
+    assert done.code == 0, done.err
+    assert "`florilegium refine" in done.out
 
 
 def test_the_config_of_another_command_is_refused_by_what_it_lacks(
     florilegium: Command, trainable: Callable[..., Path]
 ) -> None:
-    told = florilegium("refine", trainable())
-    assert told.code == 2
-    assert "the key 'refine' is missing" in told.err
+    done = florilegium("refine", trainable())
+    assert done.code == 2
+    assert "the key 'refine' is missing" in done.err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.end_to_end.conftest import ROOT, Command, Told
+from tests.end_to_end.conftest import ROOT, Command, Ended
 from tests.end_to_end.refinement import write_refinement
 
 pytestmark = [
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-def export_lines(florilegium: Command, dataset: Path, config: Path, output: Path) -> Told:
+def export_lines(florilegium: Command, dataset: Path, config: Path, output: Path) -> Ended:
     given = ("--format", "florence2", "--config", config, "--output", output)
     return florilegium("export", dataset, *given)
 
@@ -49,8 +49,8 @@ def output(refined: Path, tmp_path: Path) -> Path:
 
 def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
     config = write_refinement(tmp_path / "refine.yaml", tmp_path / "out")
-    told = florilegium("refine", config, "--dry-run")
-    assert told.code == 0
+    done = florilegium("refine", config, "--dry-run")
+    assert done.code == 0
     for line in (
         "audit      by truth, 6 samples",
         "rounds     1 round with students at most; fewer when one gains less than 0.005",
@@ -58,19 +58,19 @@ def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
         "trained from package://florilegium/specialists/tiny_florence2 on object_detection: 2 step",
         "student produces object_detection, merged by boxes",
     ):
-        assert line in told.out
+        assert line in done.out
     for name in ("shapes_colour", "shapes_edges", "boxes", "superseded"):
-        assert name in told.out
-    assert "not here yet" not in told.out
+        assert name in done.out
+    assert "not here yet" not in done.out
     assert not (tmp_path / "out").exists()
 
 
 def test_a_config_that_describes_no_refinement_names_the_right_command(
     florilegium: Command,
 ) -> None:
-    told = florilegium("refine", ROOT / "configs" / "quickstart.yaml")
-    assert told.code == 2
-    assert "the key 'refine' is missing; `florilegium build` needs none" in told.err
+    done = florilegium("refine", ROOT / "configs" / "quickstart.yaml")
+    assert done.code == 2
+    assert "the key 'refine' is missing; `florilegium build` needs none" in done.err
 
 
 def test_a_dry_run_tells_what_is_missing_all_of_it(florilegium: Command, tmp_path: Path) -> None:
@@ -78,26 +78,26 @@ def test_a_dry_run_tells_what_is_missing_all_of_it(florilegium: Command, tmp_pat
         tmp_path / "refine.yaml", tmp_path / "out",
         train={"model": "nobody/has-this"}, audit=str(tmp_path / "audit.jsonl"), rounds=3, folds=2,
     )  # fmt: skip
-    told = florilegium("refine", config, "--dry-run")
-    assert told.code == 0, told.err
-    assert "not here yet: hf download nobody/has-this" in told.out
-    assert f"{tmp_path / 'audit.jsonl'}, not here yet: `refine --until candidates`" in told.out
-    assert "students   2 a round, each without one fold of the samples" in told.out
+    done = florilegium("refine", config, "--dry-run")
+    assert done.code == 0, done.err
+    assert "not here yet: hf download nobody/has-this" in done.out
+    assert f"{tmp_path / 'audit.jsonl'}, not here yet: `refine --until candidates`" in done.out
+    assert "students   2 a round, each without one fold of the samples" in done.out
     assert florilegium("refine", config).code == 2
 
 
 def test_a_refinement_tells_of_every_round_and_where_the_dataset_is(
     florilegium: Command, refined: Path, output: Path
 ) -> None:
-    told = florilegium("refine", refined / "refine.yaml", "--output", output)
-    assert told.code == 0
-    lines = told.out.splitlines()
+    done = florilegium("refine", refined / "refine.yaml", "--output", output)
+    assert done.code == 0
+    lines = done.out.splitlines()
     first, second = (line for line in lines if line.startswith("round"))
     assert first.startswith("round 0  boxes 0.")
     assert "by truth, promoted: it is the first round" in first
     assert "by truth, " in second
-    assert "boxes: object_detection is merged by agreement of the voters: too few" in told.out
-    assert f"report   {output}/report.html" in told.out
+    assert "boxes: object_detection is merged by agreement of the voters: too few" in done.out
+    assert f"report   {output}/report.html" in done.out
     assert (output / "report.html").exists()
 
 
@@ -109,18 +109,18 @@ def test_status_verify_and_why_know_a_refined_dataset(florilegium: Command, outp
     assert json.loads(florilegium("status", output, "--json").out)["is_finished"] is True
     for folder in (output, output / "rounds" / "0", output / "rounds" / "1"):
         assert florilegium("verify", folder).code == 0
-    told = florilegium("why", output / "rounds" / "1", "000003").out
-    assert "by student" in told
-    assert "superseded: merged" in told
-    assert "merged from" in told
+    done = florilegium("why", output / "rounds" / "1", "000003").out
+    assert "by student" in done
+    assert "superseded: merged" in done
+    assert "merged from" in done
 
 
 def test_scores_are_told_round_by_round(florilegium: Command, output: Path) -> None:
-    told = florilegium("score", output)
-    assert told.code == 0
-    assert "round 0" in told.out
-    assert "round 1" in told.out
-    assert "F1 at IoU .5" in told.out
+    done = florilegium("score", output)
+    assert done.code == 0
+    assert "round 0" in done.out
+    assert "round 1" in done.out
+    assert "F1 at IoU .5" in done.out
     scores = json.loads(florilegium("score", output, "--json").out)
     assert list(scores) == ["round 0", "round 1"]
     assert all(score["samples"] == 6 for score in scores.values())
@@ -130,10 +130,10 @@ def test_scores_are_told_round_by_round(florilegium: Command, output: Path) -> N
 
 
 def test_a_diff_counts_labels_that_add_up(florilegium: Command, output: Path) -> None:
-    told = florilegium("diff", output, 0, 1)
-    assert told.code == 0
-    assert "object_detection" in told.out
-    assert "samples changed" in told.out
+    done = florilegium("diff", output, 0, 1)
+    assert done.code == 0
+    assert "object_detection" in done.out
+    assert "samples changed" in done.out
     total = json.loads(florilegium("diff", output, 0, 1, "--json").out)["total"]
     assert total["before"] == total["same"] + total["changed"] + total["dropped"]
     assert total["after"] == total["same"] + total["changed"] + total["added"]
@@ -153,18 +153,18 @@ def test_a_task_of_ones_own_is_trained_and_exported(
         "workers": 0,
     }
     config.write_text(yaml.safe_dump(document))
-    told = florilegium("train", output, config, "--output", tmp_path / "student")
-    assert told.code == 0
-    assert "what_is_at" in told.out
-    assert f"checkpoint {tmp_path / 'student'}" in words(told.out)
+    done = florilegium("train", output, config, "--output", tmp_path / "student")
+    assert done.code == 0
+    assert "what_is_at" in done.out
+    assert f"checkpoint {tmp_path / 'student'}" in words(done.out)
     again = florilegium("train", output, config, "--output", tmp_path / "student")
-    assert again.out == told.out
-    told = export_lines(florilegium, output, config, tmp_path / "lines")
-    assert told.code == 0
+    assert again.out == done.out
+    done = export_lines(florilegium, output, config, tmp_path / "lines")
+    assert done.code == 0
     lines = (tmp_path / "lines" / "train" / "annotations.jsonl").read_text().splitlines()
     asked = {json.loads(line)["prefix"].split("<loc")[0] for line in lines}
     assert asked == {"<OD>", "What is at "}
-    assert f"{len(lines)} lines" in told.out
+    assert f"{len(lines)} lines" in done.out
 
 
 def test_tasks_without_an_example_are_reported(
@@ -180,21 +180,21 @@ def test_tasks_without_an_example_are_reported(
     }
     config.write_text(yaml.safe_dump(document))
     line = "warning region_description: no examples in this dataset, it is not trained"
-    for told in (
+    for done in (
         florilegium("train", output, config, "--output", tmp_path / "student"),
         export_lines(florilegium, output, config, tmp_path / "lines"),
     ):
-        assert told.code == 0
-        assert line in words(told.err)
-        assert "object_detection: no" not in told.err
+        assert done.code == 0
+        assert line in words(done.err)
+        assert "object_detection: no" not in done.err
     document["tasks"] = {"region_description": 1}
     config.write_text(yaml.safe_dump(document))
-    for told in (
+    for done in (
         florilegium("train", output, config, "--output", tmp_path / "no_student"),
         export_lines(florilegium, output, config, tmp_path / "no_lines"),
     ):
-        assert told.code == 2
-        assert "no kept labels to train region_description" in words(told.err)
+        assert done.code == 2
+        assert "no kept labels to train region_description" in words(done.err)
 
 
 @pytest.mark.parametrize("name", ["known_truth", "known_distilled", "florence2_refine", "fld5b"])
@@ -206,10 +206,10 @@ def test_the_configs_that_are_shipped_can_run(
     is_drawn = name.startswith("known")
     if not is_drawn:
         options += ["--source", album]
-    told = florilegium("refine", ROOT / "configs" / f"{name}.yaml", "--dry-run", *options)
-    assert told.code == 0, told.err
-    assert told.err == ""
-    assert ("not here yet: hf download" in told.out) is not is_drawn
+    done = florilegium("refine", ROOT / "configs" / f"{name}.yaml", "--dry-run", *options)
+    assert done.code == 0, done.err
+    assert done.err == ""
+    assert ("not here yet: hf download" in done.out) is not is_drawn
 
 
 def test_the_plan_of_the_large_recipe_tells_who_captions_what(
@@ -217,7 +217,7 @@ def test_the_plan_of_the_large_recipe_tells_who_captions_what(
 ) -> None:
     recipe = ROOT / "configs" / "fld5b.yaml"
     given = ("--source", album, "--output", tmp_path / "out", "--dry-run")
-    told = florilegium("refine", recipe, *given)
+    done = florilegium("refine", recipe, *given)
     for line in (
         "annotator is asked about 1% of the images",
         "at http://annotator:8000 (--set specialists.annotator.url=...)",
@@ -225,26 +225,26 @@ def test_the_plan_of_the_large_recipe_tells_who_captions_what(
         "writer is fine-tuned on detailed_caption, more_detailed_caption: 2,000 steps of 256",
         "with 1% of the samples",
     ):
-        assert line in words(told.out)
+        assert line in words(done.out)
     local = ("--set", "specialists.annotator.url=http://127.0.0.1:8000/v1")
-    told = florilegium("refine", recipe, *given, *local)
-    assert "is each worker's own machine" in words(told.err)
-    told = florilegium("build", recipe, *given, *local)
-    assert told.code == 0, told.err
-    assert "is each worker's own machine" in words(told.err)
-    assert "`florilegium refine" in told.out
+    done = florilegium("refine", recipe, *given, *local)
+    assert "is each worker's own machine" in words(done.err)
+    done = florilegium("build", recipe, *given, *local)
+    assert done.code == 0, done.err
+    assert "is each worker's own machine" in words(done.err)
+    assert "`florilegium refine" in done.out
 
 
 def test_a_build_of_a_refinement_is_its_round_0_and_refuses_a_refined_output(
     florilegium: Command, refined: Path, tmp_path: Path
 ) -> None:
     config = refined / "refine.yaml"
-    told = florilegium("build", config)
-    assert told.code == 2
-    assert "was refined, and a build would put round 0 in its place" in words(told.err)
-    told = florilegium("build", config, "--output", tmp_path / "out")
-    assert told.code == 0, told.err
-    assert "no round of refinement: merged by votes, and without students" in words(told.out)
+    done = florilegium("build", config)
+    assert done.code == 2
+    assert "was refined, and a build would put round 0 in its place" in words(done.err)
+    done = florilegium("build", config, "--output", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "no round of refinement: merged by votes, and without students" in words(done.out)
     assert florilegium("verify", tmp_path / "out").code == 0
     stages = json.loads((tmp_path / "out" / "manifest.json").read_text())["stages"].values()
     rules = {one["name"]: one["config"]["rule"] for one in stages if one.get("use") == "merge"}

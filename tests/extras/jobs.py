@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[2]
 def without() -> None:
     """Build, verify and look at a dataset with stages that need no extra; others say what to do."""
     build("shape_world://4?seed=1", {"shapes_colour": {}})
-    told = florilegium("build", ROOT / "configs" / "quickstart.yaml", "--dry-run", code=2)
-    assert "pip install 'florilegium[photographs,starter]'" in told, told
-    assert "rapidocr" in told, told
-    assert "py3langid" in told, told
-    told = florilegium("refine", ROOT / "configs" / "known_truth.yaml", "--dry-run", code=2)
-    assert "pip install 'florilegium[refine,starter]'" in told, told
-    told = florilegium("build", ROOT / "configs" / "cluster.yaml", "--dry-run", code=2)
-    assert "pip install 'florilegium[s3,starter]'" in told, told
+    text = florilegium("build", ROOT / "configs" / "quickstart.yaml", "--dry-run", code=2)
+    assert "pip install 'florilegium[photographs,starter]'" in text, text
+    assert "rapidocr" in text, text
+    assert "py3langid" in text, text
+    text = florilegium("refine", ROOT / "configs" / "known_truth.yaml", "--dry-run", code=2)
+    assert "pip install 'florilegium[refine,starter]'" in text, text
+    text = florilegium("build", ROOT / "configs" / "cluster.yaml", "--dry-run", code=2)
+    assert "pip install 'florilegium[s3,starter]'" in text, text
 
 
 def starter() -> None:
@@ -35,10 +35,10 @@ def starter() -> None:
     output = folder.parent / "out"
     config = ROOT / "configs" / "quickstart.yaml"
     florilegium("build", config, "--source", folder, "--output", output, "--runner", "local")
-    told = (output / "manifest.json").read_text("utf-8")
-    totals = json.loads(told)["totals"]
-    assert (totals["samples"], totals["dead_letters"]) == (2, 0), told
-    assert {"ocr", "caption", "tag"} <= totals["tasks"].keys(), told
+    text = (output / "manifest.json").read_text("utf-8")
+    totals = json.loads(text)["totals"]
+    assert (totals["samples"], totals["dead_letters"]) == (2, 0), text
+    assert {"ocr", "caption", "tag"} <= totals["tasks"].keys(), text
     florilegium("verify", output)
 
 
@@ -169,8 +169,8 @@ def cluster() -> None:
     stages = "specialists: {shapes_colour: }\nshard_size: 2\nsource: shape_world://4?seed=1\n"
     config.write_text(f"{stages}output: {folder / 'out'}\n", "utf-8")
     submit = ("submit", config, "--address", f"http://{context.dashboard_url}", "--wait")
-    told = florilegium(*submit)
-    assert "SUCCEEDED, exit code 0" in told, told
+    text = florilegium(*submit)
+    assert "SUCCEEDED, exit code 0" in text, text
     florilegium("verify", folder / "out")
     florilegium(*submit, "--set", "specialists.shapes_colour.no_such_option=1", code=2)
     ray.shutdown()
@@ -322,6 +322,6 @@ def florilegium(*arguments: object, code: int = 0) -> str:
     done = subprocess.run(
         [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
     )
-    told = done.stdout + done.stderr
-    assert done.returncode == code, f"exit {done.returncode}\n{told}"
-    return told
+    text = done.stdout + done.stderr
+    assert done.returncode == code, f"exit {done.returncode}\n{text}"
+    return text

@@ -4,7 +4,7 @@
     make mutants ONLY=pipelines/merge     one of them
 
 What no test notices is printed beside its reason, which stands in survivors.txt. The run fails
-where one has none, or where less than `LEAST_NOTICED` of an area's changes are noticed.
+where one has none, or where less than `MIN_NOTICED` of an area's changes are noticed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.mutants.areas import AREAS
 from tests.mutants.tool import Found, mutated
 
-LEAST_NOTICED = 0.95
+MIN_NOTICED = 0.95
 REASONS = Path(__file__).with_name("survivors.txt")
 
 
@@ -66,7 +66,7 @@ def report(found: dict[str, Found], reasons: dict[str, str]) -> int:
         noticed = one.made - len(one.survivors)
         share = noticed / max(one.made, 1)
         write(f"{name:24}{one.made:9}{noticed:9}{len(one.survivors):11}{100 * share:8.1f}%\n")
-        is_good &= share >= LEAST_NOTICED
+        is_good &= share >= MIN_NOTICED
     return 0 if is_good else 1
 
 

@@ -58,7 +58,8 @@ def test_the_workflow_checks_pull_requests_on_every_python_and_the_main_branch_i
     assert workflow[True] == {"pull_request": None, "push": {"branches": ["main"]}}
     assert workflow["permissions"] == {"contents": "read"}
     check, test = workflow["jobs"]["check"], workflow["jobs"]["test"]
-    assert check["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    classified = re.findall(r"Python :: (3\.\d+)", "\n".join(project()["classifiers"]))
+    assert check["strategy"]["matrix"]["python"] == classified == ["3.11", "3.12", "3.13"]
     for job, event, target in ((check, "pull_request", "check"), (test, "push", "test")):
         assert job["if"] == f"github.event_name == '{event}'"
         *uses, run = job["steps"]

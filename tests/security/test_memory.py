@@ -68,10 +68,10 @@ def test_an_object_store_that_is_too_small_is_survived(tmp_path: Path) -> None:
         "build",
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    told = subprocess.run(
+    done = subprocess.run(
         [*command, str(config)], env=environment, capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, told.stderr
-    assert "16 images = 16 samples + 0 dead letters" in told.stdout
+    assert done.returncode == 0, done.stderr
+    assert "16 images = 16 samples + 0 dead letters" in done.stdout
     build(folder, tmp_path / "reference", **keys)
     assert contents(tmp_path / "out") == contents(tmp_path / "reference")

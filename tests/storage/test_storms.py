@@ -127,12 +127,12 @@ def test_after_a_storage_went_down_the_same_command_resumes(
     config = written(photos, output, **KEYS)
     monkeypatch.setattr(lease, "WAITS_S", (0.0,))
     watched.fault = failing_from(first)
-    told = florilegium("build", config)
-    assert told.code == 1
-    problems = [line for line in told.err.splitlines() if line.startswith("error")]
-    assert len(problems) == 1, told.err
+    done = florilegium("build", config)
+    assert done.code == 1
+    problems = [line for line in done.err.splitlines() if line.startswith("error")]
+    assert len(problems) == 1, done.err
     assert problems[0].endswith("run the same command again later, it resumes")
-    assert "Traceback" not in told.err
+    assert "Traceback" not in done.err
     watched.fault = no_fault
     for name in Folder(output).names(LEASES):  # it ends with its process, which here lives on
         Folder(output).remove(f"{LEASES}/{name}")

@@ -19,12 +19,12 @@ from tests.benchmarks.table import Row
 
 IMAGES_GPU, IMAGES_CPU = 1024, 512
 SHARDS = 8
-LEAST_SHARD = 32
+MIN_SHARD = 32
 ALONE = 4
 """One in so many images is asked about alone."""
-LEAST_RATIO = 0.95
-LEAST_BUSY = 0.9
-MOST_DIFFERENCE_GPU, MOST_DIFFERENCE_CPU = 0.05, 0.001
+MIN_RATIO = 0.95
+MIN_BUSY = 0.9
+MAX_DIFFERENCE_GPU, MAX_DIFFERENCE_CPU = 0.05, 0.001
 """Annotations more or less: half precision differs with the batch, padding a little."""
 BUSY_STAGE = "florence2"
 
@@ -83,7 +83,7 @@ def runner_of(is_real: bool) -> dict[str, Any]:
     return {"kind": "ray"} if is_real else {"kind": "ray", "workers": 1}
 
 
-def shard_size(images: int, *, least: int = LEAST_SHARD) -> int:
+def shard_size(images: int, *, least: int = MIN_SHARD) -> int:
     """Return how many images a shard has: several shards, for they overlap."""
     return max(least, images // SHARDS)
 
@@ -122,17 +122,17 @@ def _rows(name: str, measured: Measured, *, is_real: bool) -> Iterator[Row]:
     yield AtLeast(
         what="engine / the better loop",
         value=built.images_per_s / best,
-        limit=LEAST_RATIO if is_real else None,
+        limit=MIN_RATIO if is_real else None,
     )
     said, by_hand = built.annotations(name), batched.annotations
     yield Row(
         what="annotations more or less than by hand",
         value=abs(said - by_hand) / max(by_hand, 1),
-        limit=MOST_DIFFERENCE_GPU if is_real else MOST_DIFFERENCE_CPU,
+        limit=MAX_DIFFERENCE_GPU if is_real else MAX_DIFFERENCE_CPU,
         how=f"{said} by the engine, {by_hand} by hand",
     )
     if is_real and name == BUSY_STAGE:
         how = "share of the time after warm-up in which a kernel runs, nvidia-smi"
-        yield AtLeast(what="device busy", value=measured.busy, limit=LEAST_BUSY, how=how)
+        yield AtLeast(what="device busy", value=measured.busy, limit=MIN_BUSY, how=how)
     how = "start of Ray to the first answers, the model loaded"
     yield Row(what="start-up", value=built.startup_s, unit="s", how=how)

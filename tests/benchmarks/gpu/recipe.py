@@ -14,7 +14,7 @@ from tests.benchmarks.by_hand import Annotator, write_tar
 from tests.benchmarks.gpu.album import make_album
 from tests.benchmarks.gpu.architectures import REAL
 from tests.benchmarks.gpu.by_hand import Looped, cut, release
-from tests.benchmarks.gpu.compare import LEAST_RATIO, AtLeast, runner_of, shard_size
+from tests.benchmarks.gpu.compare import MIN_RATIO, AtLeast, runner_of, shard_size
 from tests.benchmarks.gpu.engine_side import Built, build
 from tests.benchmarks.gpu.loudness import least_scores
 from tests.benchmarks.table import Row
@@ -24,7 +24,7 @@ IMAGES_GPU, IMAGES_CPU = 512, 64
 BATCH = 32
 """Images that the stages are asked about together by hand: the largest batch of any of them."""
 ALONE = 4
-LEAST_SHARD = 8
+MIN_SHARD = 8
 WANTED = {"objects": 16, "grounding": 20}
 """Annotations of an image, for which `least_score` is set."""
 CHANGES = {"captions": {"max_new_tokens": 48}, "region_text": {"max_new_tokens": 10}}
@@ -39,7 +39,7 @@ def measure(name: str, folder: Path, images: int | None, *, is_real: bool) -> It
         "source": str(folder / "photographs"),
         "output": str(folder / "out"),
         "runner": runner_of(is_real),
-        "shard_size": shard_size(count, least=LEAST_SHARD),
+        "shard_size": shard_size(count, least=MIN_SHARD),
     }
     make = _real if is_real else _tiny
     config = make(name, folder / "models", paths, keys)
@@ -101,7 +101,7 @@ def _rows(alone: Looped, batched: Looped, built: Built, *, is_real: bool) -> Ite
     yield Row(what="engine", value=built.images_per_s, unit="images/s", how=how)
     best = max(alone.images_per_s, batched.images_per_s)
     yield Row(what="engine / one at a time", value=built.images_per_s / alone.images_per_s)
-    limit = LEAST_RATIO if is_real else None
+    limit = MIN_RATIO if is_real else None
     yield AtLeast(what="engine / the better loop", value=built.images_per_s / best, limit=limit)
     totals = built.manifest.totals
     said = totals.annotations_kept + totals.annotations_dropped

@@ -1,7 +1,9 @@
-"""A small dataset with boxes that a script can learn from."""
+"""A small dataset with boxes that a script can learn from, scripts, and the installed plugin."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
@@ -40,3 +42,17 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which pip has put the package, without an index."""
+    folder = tmp_path_factory.mktemp("plugin")
+    shutil.copytree(EXAMPLES / "plugin", folder / "sources")  # pip builds in there
+    command = [
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
+        *("--no-build-isolation", "--disable-pip-version-check"),
+        *("--target", str(folder / "site"), str(folder / "sources")),
+    ]
+    subprocess.run(command, check=True)
+    return folder / "site"

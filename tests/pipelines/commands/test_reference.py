@@ -41,9 +41,9 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  
         monkeypatch.setattr(sys, "argv", ["florilegium", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
-        told = capsys.readouterr()
+        done = capsys.readouterr()
         assert isinstance(ended.value.code, int)
-        return ended.value.code, told.out, told.err
+        return ended.value.code, done.out, done.err
 
     return run
 
@@ -53,30 +53,30 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  
     [("stages", STAGES), ("sources", SOURCES), ("rules", RULES), ("exporters", EXPORT_FORMATS)],
 )
 def test_a_command_lists_what_is_installed_and_describes_one(call, command, kind) -> None:  # type: ignore[no-untyped-def]
-    code, told, _ = call(command)
+    code, out, _ = call(command)
     assert code == 0
-    assert all(name in told for name in kind.names())
-    assert all(len(line) <= 80 for line in told.splitlines())
-    code, told, _ = call(command, "--json")
-    assert [one["name"] for one in json.loads(told)] == kind.names()
+    assert all(name in out for name in kind.names())
+    assert all(len(line) <= 80 for line in out.splitlines())
+    code, out, _ = call(command, "--json")
+    assert [one["name"] for one in json.loads(out)] == kind.names()
     name = kind.names()[0]
-    code, told, _ = call(command, name)
-    assert (code, told.splitlines()[0]) == (0, name)
-    assert "in a config" in told or not kind.describe(name).stanza
-    code, told, _ = call(command, name, "--json")
-    assert json.loads(told) == json.loads(json.dumps(kind.describe(name).to_json()))
+    code, out, _ = call(command, name)
+    assert (code, out.splitlines()[0]) == (0, name)
+    assert "in a config" in out or not kind.describe(name).stanza
+    code, out, _ = call(command, name, "--json")
+    assert json.loads(out) == json.loads(json.dumps(kind.describe(name).to_json()))
 
 
 def test_a_stage_in_a_folder_is_described(call, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "owl_of_mine.py").write_text(PLUGIN, encoding="utf-8")
-    code, told, err = call("stages", "owl_of_mine:Owl")
+    code, out, err = call("stages", "owl_of_mine:Owl")
     assert code == 2
     assert "cannot be imported" in err
-    code, told, _ = call("stages", "owl_of_mine:Owl", "--plugin-path", str(tmp_path))
+    code, out, _ = call("stages", "owl_of_mine:Owl", "--plugin-path", str(tmp_path))
     assert code == 0
-    assert "  least: number; required\n      Lowest score, 0..1. [asked again]\n" in told
-    assert "    use: owl_of_mine:Owl\n      least: LEAST\n" in told
+    assert "  least: number; required\n      Lowest score, 0..1. [asked again]\n" in out
+    assert "    use: owl_of_mine:Owl\n      least: LEAST\n" in out
 
 
 def test_a_name_that_is_not_installed_ends_with_2_and_a_hint(call) -> None:  # type: ignore[no-untyped-def]
@@ -100,7 +100,7 @@ def test_a_stage_whose_options_must_be_given_does_not_break_the_list(
 
 
 def test_the_schema_is_printed_as_json(call) -> None:  # type: ignore[no-untyped-def]
-    code, told, _ = call("schema", "train")
+    code, out, _ = call("schema", "train")
     assert code == 0
-    assert json.loads(told)["$id"] == "urn:florilegium:config:train"
+    assert json.loads(out)["$id"] == "urn:florilegium:config:train"
     assert call("schema", "trian")[0] == 2

@@ -204,7 +204,7 @@ def test_a_takedown_that_is_killed_anywhere_is_completed_by_the_same_command(
     photos.build(takedown=None, keep_versions=3)
     photos.build(takedown=None, **keys)
     with monkeypatch.context() as patch:
-        patch.setattr(build, "finish", lambda *arguments, **_: finishing.append(arguments))
+        patch.setattr(building, "finish", lambda *arguments, **_: finishing.append(arguments))
         photos.build("key:cat", **keys)
     start = shutil.copytree(photos.out, tmp_path / "start")
     photos.build("key:cat", **keys)

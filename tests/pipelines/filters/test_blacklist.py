@@ -99,12 +99,14 @@ def test_the_default_list_is_found_from_any_folder(tmp_path, monkeypatch):
     assert judged(Blacklist(BlacklistConfig()), *rows) == [BLACKLISTED] * 3
 
 
-def test_a_list_in_the_current_folder_comes_first(tmp_path, monkeypatch):
+def test_a_list_of_a_project_is_used_only_where_the_option_names_it(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "blacklist.txt").write_text("cat\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     rows = [box(0, 0, 9, 9, label="cat"), box(0, 0, 9, 9, label="image")]
-    assert judged(Blacklist(BlacklistConfig()), *rows) == [BLACKLISTED, ""]
+    own = BlacklistConfig(path="configs/blacklist.txt")
+    assert judged(Blacklist(own), *rows) == [BLACKLISTED, ""]
+    assert judged(Blacklist(BlacklistConfig()), *rows) == ["", BLACKLISTED]
 
 
 def test_the_default_list_keeps_things_one_can_point_at():

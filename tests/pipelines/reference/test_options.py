@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from florilegium.engine.core.stage import CONTENT, RUNTIME, THRESHOLD, StageConfig
 from florilegium.engine.planning.config import RunConfig
 from florilegium.engine.planning.registry import find_source, find_stage, source_names, stage_names
 from florilegium.pipelines.merge.rules import RuleOptions
-from florilegium.pipelines.reference.options import Change, Option, options_of, yaml_lines
+from florilegium.pipelines.reference.options import Change, Option, options_of
 from florilegium.pipelines.reference.plugins import EXPORT_FORMATS
+from florilegium.pipelines.reference.values import yaml_lines
 from florilegium.pipelines.refine.config import RefineConfig
 from florilegium.pipelines.refresh.options import RefreshConfig
 from florilegium.pipelines.training.config import TrainConfig
@@ -100,6 +101,29 @@ def test_the_options_of_the_class_itself_come_before_those_of_its_bases() -> Non
     assert names[0] == "model"
     assert names[-5:] == ["batch_size", "num_gpus", "workers", "call_seconds", "round"]
     assert OPTIONS["round"].owner is StageConfig
+
+
+class Device:
+    """Something that JSON does not know."""
+
+
+class Strange(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    size: int = 3
+    device: Device = Field(default_factory=Device)
+    other: Device = Field(default=Device())
+    double: int = Field(default_factory=lambda values: 2 * int(values["size"]))
+
+
+def test_an_option_that_json_does_not_know_does_not_hide_the_others() -> None:
+    found = {option.name: (option.value, option.default) for option in options_of(Strange)}
+    assert found["size"] == ("whole number", "3")
+    assert found["device"][0] == found["other"][0] == "anything"
+    assert found["double"] == ("whole number", "")
+    double = options_of(Strange)[-1]
+    assert double.default_text == "a default that code makes"
+    assert "default" not in double.to_json()
 
 
 def test_a_long_mapping_has_an_entry_on_each_line() -> None:

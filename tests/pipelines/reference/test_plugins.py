@@ -18,7 +18,8 @@ from florilegium.engine.planning.source_opening import config_of
 from florilegium.pipelines.merge.rules import rule_names
 from florilegium.pipelines.merge.stage import MergeConfig
 from florilegium.pipelines.reference.options import Change
-from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES, Plugin
+from florilegium.pipelines.reference.plugin import Plugin
+from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES
 from florilegium.pipelines.reference.text import WIDTH, lines_of
 from tests.checkpoints.few_shot_caption import write_examples
 

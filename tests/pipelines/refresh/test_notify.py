@@ -13,6 +13,7 @@ from florilegium.engine.core.errors import ConfigError
 from florilegium.pipelines.refresh.notify import check_hooks, notify
 from florilegium.pipelines.refresh.options import Hook
 from tests.pipelines.refresh.pictures import put, refresh
+from tests.processes import wait_for
 from tests.receiver import Receiver
 
 RECORD = {"outcome": "published", "images": {"before": 1, "after": 2}}
@@ -64,7 +65,15 @@ def test_a_program_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> N
     (problem,), _ = called(hook)
     assert "it took longer than timeout_s = 2" in problem
     stat = Path(f"/proc/{(tmp_path / 'pid').read_text('utf-8')}/stat")
-    assert not stat.exists() or stat.read_text("utf-8").split()[2] == "Z"
+    assert wait_for(lambda: has_ended(stat), seconds=10)
+
+
+def has_ended(stat: Path) -> bool:
+    """Whether a process of `/proc` is gone, or only waits for its parent to look."""
+    try:
+        return stat.read_text("utf-8").split()[2] == "Z"
+    except OSError:
+        return True
 
 
 def test_a_program_that_is_not_there_is_named() -> None:

@@ -106,6 +106,14 @@ def test_what_is_no_folder_is_not_replaced(kind: str, tmp_path: Path) -> None:
     assert not target.is_dir() or not any(target.iterdir())
 
 
+@pytest.mark.parametrize("path", ["file/new", "file/folder/new"])
+def test_below_a_file_there_is_no_folder(path: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", "utf-8")
+    with pytest.raises(UsageError, match=r"cannot be made .*: choose another --output"):
+        write_package(names_of(Kind.FILTER, "try-it-out"), tmp_path / path)
+    assert (tmp_path / "file").read_text("utf-8") == "mine"
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     write_package(names_of(Kind.FILTER, "try-it-out"), tmp_path)
     assert (tmp_path / "pyproject.toml").is_file()

@@ -40,7 +40,7 @@ def test_the_vocabulary_of_the_installation_can_be_read_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    vocabulary = vocabulary_of("configs/objects.txt")
+    vocabulary = vocabulary_of("package://florilegium/configs/objects.txt")
     assert len(vocabulary.names) > 800
     assert vocabulary.phrases["crane"] == ("crane bird",)
     assert all(name == name.lower() for name in vocabulary.names)

@@ -53,8 +53,8 @@ def refresh(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_bucket_must_be_named() -> None:
-    told = subprocess.run(
+    done = subprocess.run(
         [str(SCRIPT)], capture_output=True, text=True, env={"PATH": "/bin:/usr/bin"}
     )
-    assert told.returncode != 0
-    assert "set it to the name of the bucket" in told.stderr
+    assert done.returncode != 0
+    assert "set it to the name of the bucket" in done.stderr

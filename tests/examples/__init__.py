@@ -1,0 +1,1 @@
+"""What takes longer of the examples of `docs/examples`: `make test-examples`."""
