@@ -252,18 +252,13 @@ def _cost(node: Node[Any], load_s: float, ran: Sequence[Ran]) -> StageCost:
 
 @contextmanager
 def _with_traceback() -> Iterator[None]:
-    """Turn an unforeseen error of a stage into one with its traceback.
+    """Turn an unforeseen error of a filter into one with its traceback.
 
     Raises:
         RunError: with what happened, and where.
     """
     try:
         yield
-    except RunError as error:
-        if error.__cause__ is None:
-            raise
-        trace = traceback_of(error.__cause__, above=_PASS_ON)
-        raise RunError(f"{error}\n{trace}") from error
     except FlorilegiumError:
         raise
     except Exception as error:
