@@ -53,7 +53,10 @@ def plugin_trace(error: BaseException) -> str:
 
     Not for datasets, as paths differ between machines.
     """
-    frames = list(dropwhile(_is_caller, extract_tb(error.__traceback__)))
+    frames: list[FrameSummary] = list(extract_tb(error.__traceback__))
+    if any(frame.filename.startswith(_ENGINE) for frame in frames):
+        frames = list(dropwhile(lambda frame: not frame.filename.startswith(_ENGINE), frames))
+    frames = list(dropwhile(_is_caller, frames))
     lines = StackSummary.from_list(frames[-_MAX_FRAMES:]).format()
     return redacted("".join(lines).rstrip())
 

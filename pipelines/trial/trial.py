@@ -15,24 +15,19 @@ from florilegium.engine.core.errors import FlorilegiumError, RunError
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.core.spent import Spent
 from florilegium.engine.core.stage import Filter
-from florilegium.engine.execution import worker as worker_module
 from florilegium.engine.execution.worker import Ran, Worker
 from florilegium.engine.planning.config import RunConfig, RunnerConfig
 from florilegium.engine.planning.graph import Node
 from florilegium.engine.planning.partition import ShardSpec
-from florilegium.engine.results import judging, publication
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import Shard, ShardBytes
 from florilegium.engine.results.shard_files import read_rows
 from florilegium.engine.storage.folder import Folder
-from florilegium.engine.untrusted.traces import message_of, traceback_of
+from florilegium.engine.untrusted.traces import unforeseen
 from florilegium.pipelines.cost.memory import gpu_memory, peak_mib
 from florilegium.pipelines.trial.given import given_stage, read_given
 from florilegium.pipelines.trial.images import Images, look_at
 from florilegium.pipelines.trial.selection import Selection, select
-
-_PASS_ON = (__file__, worker_module.__file__, judging.__file__, publication.__file__)
-"""Files that only pass a call on to a stage: tracebacks leave them out."""
 
 Calls = dict[str, list[Ran]]
 """What each stage answered, by its name, one call for each image."""
@@ -262,5 +257,4 @@ def _with_traceback() -> Iterator[None]:
     except FlorilegiumError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {message_of(error)}"
-        raise RunError(f"{reason}\n{traceback_of(error, above=_PASS_ON)}") from error
+        raise RunError(unforeseen(error)) from error

@@ -34,18 +34,18 @@ def refusal(use: str) -> str:
 def test_a_module_that_raises_has_its_own_traceback(module: Callable[[str], None]) -> None:
     module("def make():\n    return undefined\nStage = make()\n")
     first, *trace = refusal("of_a_plugin:Stage").splitlines()
-    assert first.endswith("from 'of_a_plugin:Stage': NameError: name 'undefined' is not defined")
-    places = [line.rpartition("/")[2] for line in trace if ", line " in line]
-    assert places == ['of_a_plugin.py", line 3, in <module>', 'of_a_plugin.py", line 2, in make']
+    assert first.endswith(": NameError: name 'undefined' is not defined")
+    frames = [line.rpartition("of_a_plugin.py")[2] for line in trace if ", line " in line]
+    assert frames == ['", line 3, in <module>', '", line 2, in make']
 
 
 def test_a_package_that_a_plugin_needs_is_not_a_folder_to_search(
     module: Callable[[str], None],
 ) -> None:
     module("import not_a_package_at_all\n")
-    told = refusal("of_a_plugin:Stage")
-    assert "plugin-path" not in told
-    assert 'of_a_plugin.py", line 1, in <module>' in told
+    message = refusal("of_a_plugin:Stage")
+    assert "plugin-path" not in message
+    assert 'of_a_plugin.py", line 1, in <module>' in message
 
 
 @pytest.mark.parametrize("use", ["nowhere_to_be_found:Stage", "nowhere_to_be_found.deep:Stage"])

@@ -152,9 +152,9 @@ def test_a_stage_that_cannot_be_loaded_is_an_error_with_its_traceback(
         tried("tests.pipelines.trial.test_trial:BadLoad", images)
     first, *trace = str(caught.value).splitlines()
     assert first == "stage 'BadLoad' cannot be loaded: ValueError: no number: {"
-    places = [line.rpartition("/")[2] for line in trace if ", line " in line]
-    assert [place.split(", ")[0] for place in places] == ['test_trial.py"'] * 2
-    assert [place.split(", in ")[1] for place in places] == ["load", "_parse"]
+    where = [line.strip() for line in trace if ", line " in line]
+    assert all('trial/test_trial.py", line ' in line for line in where)
+    assert [line.rpartition(" in ")[2] for line in where] == ["load", "_parse"]
 
 
 def test_a_foreseen_error_of_loading_stays_as_it_is(tried: Try, images: list[str]) -> None:
@@ -169,7 +169,7 @@ def test_a_filter_that_cannot_judge_is_an_error_with_its_traceback(
         tried("tests.pipelines.trial.test_trial:BadJudge", images, config=config_of())
     first, where, *_ = str(caught.value).splitlines()
     assert first == "IndexError: no such column"
-    assert where.strip().startswith("trial/test_trial.py, line ")
+    assert 'trial/test_trial.py", line ' in where
     assert where.endswith("in judge")
 
 
