@@ -180,12 +180,16 @@ def _loaded(
         )
     if not (isinstance(found, type) and issubclass(found, base)):
         raise wrong(f"{cut(point.value)} is not a {what}: subclass {_bases(base)}")
-    _refuse_other_api(found, f"{what} {cut(point.name)} ({cut(point.value)})", wrong)
+    refuse_other_api(found, f"{what} {cut(point.name)} ({cut(point.value)})", wrong)
     return found
 
 
-def _refuse_other_api(plugin: type, what: str, wrong: type[UsageError]) -> None:
-    """Refuse a plugin that was written for another version of the plugin API."""
+def refuse_other_api(plugin: type, what: str, wrong: type[UsageError] = ConfigError) -> None:
+    """Refuse a plugin that was written for another version of the plugin API.
+
+    Raises:
+        UsageError: of the type `wrong`.
+    """
     version = getattr(plugin, "api_version", API_VERSION)
     if version == API_VERSION:
         return

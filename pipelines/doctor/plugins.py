@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from time import perf_counter
 
+from florilegium.engine.core.errors import UsageError
 from florilegium.engine.core.installed import entry_points
 from florilegium.engine.core.stage import Stage
 from florilegium.engine.core.task import Task
 from florilegium.engine.core.tasks import GROUP as TASKS
-from florilegium.engine.planning.registry import SOURCES, STAGES
+from florilegium.engine.planning.registry import SLOW_IMPORT_S, SOURCES, STAGES, refuse_other_api
 from florilegium.engine.sources.source import Source
 from florilegium.engine.untrusted.traces import message_of
 from florilegium.pipelines.doctor.finding import OK, PROBLEM, WARNING, Finding
@@ -18,8 +19,6 @@ from florilegium.pipelines.export.exporter import EXPORTERS, Exporter
 from florilegium.pipelines.merge.rules import MERGE_RULES, Rule
 
 TOPIC = "plugins"
-SLOW_S = 2.0
-"""Seconds of importing from which on a plugin is slow: each command that checks a config waits."""
 _OURS = "florilegium"
 _BASES: dict[str, tuple[str, type]] = {
     STAGES: ("stage", Stage),
@@ -58,8 +57,14 @@ def _looked_at(group: str, point: EntryPoint) -> tuple[Finding, float]:
     if not is_one:
         text = f"of {package}: {point.value} is no {what}"
         return Finding(topic=TOPIC, name=name, level=PROBLEM, text=text, cure=_cure(point)), seconds
+    try:
+        if isinstance(found, type):
+            refuse_other_api(found, f"of {package}: {point.value}")
+    except UsageError as error:
+        finding = Finding(topic=TOPIC, name=name, level=PROBLEM, text=str(error), cure=_cure(point))
+        return finding, seconds
     text = f"of {package}: imported in {seconds:.1f} s"
-    if seconds >= SLOW_S:
+    if seconds > SLOW_IMPORT_S:
         cure = "import what is heavy in its `load()`, not at the top of its module"
         return Finding(topic=TOPIC, name=name, level=WARNING, text=text, cure=cure), seconds
     return Finding(topic=TOPIC, name=name, level=OK, text=text), seconds

@@ -15,8 +15,7 @@ from florilegium.pipelines.doctor.finding import ABSENT, OK, PROBLEM, WARNING, F
 
 _STYLES = {OK: "green", ABSENT: "dim", WARNING: "yellow", PROBLEM: "bold red"}
 _FEW = 4
-"""Findings of a topic and a level that have a line each; more are one paragraph, unless something
-is to be done about them."""
+"""Findings of a topic that are all right and have a line each; more are one paragraph."""
 
 
 def topic_tables(findings: Iterable[Finding]) -> Iterator[Table]:
@@ -36,16 +35,13 @@ def topic_tables(findings: Iterable[Finding]) -> Iterator[Table]:
 
 
 def _texts(level: str, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the findings of a level: each with its cure, or together where they are many."""
-    if level in (PROBLEM, WARNING) or len(findings) <= _FEW:
-        for one in findings:
-            cures = [f"-> {line}" for line in one.cure.splitlines()]
-            yield "\n".join((f"{one.name}: {one.text}", *cures))
-    elif level == OK:
+    """Yield the findings of a level: each with its cure, or together where many are fine."""
+    if level == OK and len(findings) > _FEW:
         yield f"{len(findings)}: " + ", ".join(f"{one.name} {one.text}" for one in findings)
-    else:
-        lines = (f"{one.name}: {one.text}" for one in findings)
-        yield "\n".join((*lines, "-> --json has what brings each of them"))
+        return
+    for one in findings:
+        cures = [f"-> {line}" for line in one.cure.splitlines()]
+        yield "\n".join((f"{one.name}: {one.text}", *cures))
 
 
 def conclusion(findings: Sequence[Finding], name: str) -> str:

@@ -247,7 +247,7 @@ def _cost(node: Node[Any], load_s: float, ran: Sequence[Ran]) -> StageCost:
 
 @contextmanager
 def _with_traceback() -> Iterator[None]:
-    """Turn an unforeseen error of a stage into one with its traceback.
+    """Turn an unforeseen error of a filter into one with its traceback.
 
     Raises:
         RunError: with what happened, and where.

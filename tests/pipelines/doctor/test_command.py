@@ -90,12 +90,13 @@ def test_what_is_to_be_done_comes_first_with_its_cure() -> None:
     ]
 
 
-def test_many_that_are_fine_or_absent_are_one_paragraph_and_no_warning_is_hidden() -> None:
+def test_many_that_are_fine_are_one_paragraph_and_nothing_else_is() -> None:
     levels = (OK, ABSENT, WARNING)
     findings = [finding(level, f"{level}{n}") for level in levels for n in range(5)]
     [table] = topic_tables(findings)
     text = printed(table)
     assert sum(line.startswith("warning") for line in text.splitlines()) == 5
+    assert sum(line.startswith("absent") for line in text.splitlines()) == 5
     assert sum(line.startswith("ok ") for line in text.splitlines()) == 1
     assert all(f"{level}{n}" in text for level in levels for n in range(5))
 

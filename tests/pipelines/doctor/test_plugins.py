@@ -74,6 +74,10 @@ def test_another_package_is_named_with_each_of_its_plugins(install: Install) -> 
         ("", "AttributeError: module 'maps_of_a_test' has no attribute 'Mine'"),
         ("Mine = 3", "maps_of_a_test:Mine is no stage"),
         ("class Mine: pass", "maps_of_a_test:Mine is no stage"),
+        (
+            "from tests.stages import Silent\nclass Mine(Silent): api_version = 99",
+            "maps_of_a_test:Mine is written for version 99 of the plugin API",
+        ),
     ],
 )
 def test_one_that_cannot_be_used_is_a_problem(install: Install, module: str, text: str) -> None:
@@ -88,9 +92,9 @@ def test_one_that_cannot_be_used_is_a_problem(install: Install, module: str, tex
 def test_one_that_takes_long_to_import_is_a_warning(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = itertools.count(step=3.0)
+    seconds = itertools.count(step=6.0)
     monkeypatch.setattr(plugins, "perf_counter", lambda: next(seconds))
     module = "from tests.stages import Silent as Mine\n"
     finding = found(install, module, {STAGES: "mine = maps_of_a_test:Mine"})["stage mine"]
-    assert (finding.level, finding.text) == (WARNING, "of maps: imported in 3.0 s")
+    assert (finding.level, finding.text) == (WARNING, "of maps: imported in 6.0 s")
     assert "load()" in finding.cure
