@@ -1,9 +1,9 @@
 """Florilegium builds vision datasets in the style of FLD-5B. This is its public API.
 
-    from florilegium import build                         build a dataset
-    from florilegium import open_dataset                  read a finished dataset
-    from florilegium import Annotation, Specialist        write a specialist; filters, sources,
-                                                          exporters and merge rules likewise
+    from florilegium import build                     # build a dataset
+    from florilegium import open_dataset              # read a finished dataset
+    from florilegium import Annotation, Specialist    # write a specialist; filters, sources,
+                                                      # exporters and merge rules likewise
 
 What is not listed here may change from one version to the next. A name is imported when it is
 first asked for, so that `import florilegium` costs nothing.

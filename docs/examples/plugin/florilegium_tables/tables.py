@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from florilegium import RUNTIME, Annotation, Sample, Specialist, StageConfig
+from florilegium import CONTENT, Annotation, Sample, Specialist, StageConfig
 
 WEIGHTS = "model.safetensors"
 
@@ -17,7 +17,7 @@ WEIGHTS = "model.safetensors"
 class DocumentTablesConfig(StageConfig):
     """Options of `document_tables`."""
 
-    model: Annotated[str, RUNTIME]
+    model: Annotated[str, CONTENT]
     """The folder of the checkpoint. Its weights count, not its name: see `revision`."""
     least_score: float = Field(default=0.5, ge=0, lt=1)
     """Score that tables must exceed, 0..1."""
