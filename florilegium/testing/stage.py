@@ -21,6 +21,7 @@ DECLARING: tuple[StageCheck, ...] = (
     declarations.describes_itself,
     declarations.options_are_sound,
     declarations.declares_known_tasks,
+    declarations.names_its_content,
     declarations.can_be_loaded,
 )
 """Checks of every stage; the last one tells whether others make sense."""

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +16,7 @@ from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import Filter, Specialist, StageConfig, one_of
+from florilegium.engine.core.stage import CONTENT, Filter, Specialist, StageConfig, one_of
 
 
 def tag(label: str) -> Annotation:
@@ -53,6 +53,35 @@ class Open(BaseModel):
     """The round."""
     num_gpus: float = 0
     """GPUs."""
+
+
+class ForgetsTheLast(Sound):
+    """Answers about all of a batch but the last."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        answers = super().predict(samples)
+        return answers[:-1] if len(answers) > 1 else answers
+
+
+class AnswersTwice(Sound):
+    """Answers once more than it is asked."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        answers = super().predict(samples)
+        return [*answers, []] if len(answers) > 1 else answers
+
+
+class WeightsConfig(StageConfig):
+    """Where weights are."""
+
+    weights: Annotated[str, CONTENT] = "tiny"
+    """A folder."""
+
+
+class UnnamedWeights(Sound):
+    """Does not name the weights that it was given."""
+
+    Config = WeightsConfig
 
 
 class NotFrozen(Sound):
