@@ -57,12 +57,16 @@ def _missing(name: str, stage: Stage[Any] | None) -> Iterator[str]:
 
 def _inputs(reads: Iterable[Input]) -> str:
     """Return what a stage has to read; what it reads only where it is stands in its description."""
-    needed = [_tasks(one.tasks, last=" or ") for one in reads if not one.optional]
-    return ", ".join(["image", *needed])
+    needed = [one.tasks for one in reads if not one.optional]
+    return ", ".join(["image", *map(_one_of, needed)])
 
 
-def _tasks(tasks: Sequence[str], *, last: str = ", ") -> str:
-    return last.join(tasks) if len(tasks) <= _MOST_NAMED else f"{len(tasks)} tasks"
+def _one_of(tasks: Sequence[str]) -> str:
+    return " or ".join(tasks) if len(tasks) < _MOST_NAMED else f"one of {len(tasks)} tasks"
+
+
+def _tasks(tasks: Sequence[str]) -> str:
+    return ", ".join(tasks) if len(tasks) <= _MOST_NAMED else f"{len(tasks)} tasks"
 
 
 def _short(text: str) -> str:

@@ -100,7 +100,7 @@ def test_a_stage_whose_options_must_be_given_does_not_break_the_list(
 
 
 def test_the_list_of_stages_has_three_lines_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    use = "florilegium.specialists.ocr.azure.AzureOcr.needs"
+    use = "florilegium.specialists.online.azure_ocr.AzureOcr.needs"
     monkeypatch.setattr(use, ("not_a_package",))
     lines = list(stage_lines())
     heads = [line.split()[:2] for line in lines if not line.startswith(" ")]
