@@ -64,6 +64,12 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
     for source in sources:
         refuse_nesting(source.config, output, layers)
     tasks = {task for source in sources for task in (*source.produces, *source.config.provides)}
+    if not (config.specialists or tasks):
+        raise ConfigError(
+            "without `specialists`, filters judge labels of the source, and it is not said which "
+            "it has: name their tasks, `source: {url: ..., provides: [caption]}`, or give at least "
+            "1 under `specialists`"
+        )
     return Run(
         config=config,
         graph=plan(config, source_tasks=tasks, is_dry=is_dry, imports_modules=imports_modules),
