@@ -51,7 +51,7 @@ class Provenance:
 class Annotation:
     """One statement about a sample.
 
-    [The output](#output-sample) has the meaning, unit and range of each field. A specialist fills
+    [The output](output.md) has the meaning, unit and range of each field. A specialist fills
     those from `kind` to `span`; the engine stamps the others. Empty means that there is none; a
     number that was not given is `None`.
     """

@@ -129,7 +129,7 @@ class Dataset:
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the selected annotations of each shard as a table of these columns, or of all.
 
-        [The output](#output-shard) has their meaning. No other column is read but those that the
+        [The output](output.md) has their meaning. No other column is read but those that the
         selection needs, and no image.
 
         Raises:
