@@ -25,7 +25,12 @@ SCORE_DECIMALS = 5
 
 
 class MaskRLE(NamedTuple):
-    """A COCO run-length mask: `size` is (height, width), `counts` the compressed string."""
+    """A COCO run-length mask: `size` is (height, width), `counts` the compressed string.
+
+    From what `pycocotools.mask.encode` returns:
+
+        MaskRLE(size=(height, width), counts=encoded["counts"].decode())
+    """
 
     size: tuple[int, int]
     counts: str
@@ -46,9 +51,9 @@ class Provenance:
 class Annotation:
     """One statement about a sample.
 
-    `ANNOTATION_COLUMNS` has the meaning, unit and range of each field. A specialist fills the
-    upper half; the engine stamps identity and provenance. Empty means that there is none; a
-    number that nobody gave is `None`.
+    [The output](output.md) has the meaning, unit and range of each field. A specialist fills
+    those from `kind` to `span`; the engine stamps the others. Empty means that there is none; a
+    number that was not given is `None`.
     """
 
     kind: Kind

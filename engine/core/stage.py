@@ -221,8 +221,9 @@ class Filter(Stage[ConfigT]):
     """On what the verdict on an annotation depends: on it alone (its parents aside), on those of
     its task in the same image, too, or on anything in the image. Only the first two kinds can judge
     before a stage is asked, when not all annotations are there yet."""
-    measured: ClassVar[tuple[str, ...]] = ()
-    """Names of the numbers that `measure` stores; empty when there is no `measure`."""
+    measured: tuple[str, ...] = ()
+    """Names of the numbers that `measure` stores; empty when there is no `measure`. Where
+    they depend on options, these are the names of the defaults, and `__init__` sets the others."""
 
     @property
     def judged_tasks(self) -> frozenset[str]:

@@ -94,7 +94,11 @@ def _type_problem(annotation: Annotation) -> str:
     if mask is None:
         return ""
     if not isinstance(mask, MaskRLE) or not isinstance(mask.size, tuple | list):
-        return f"a mask_rle that is no mask: {shown(mask)}"
+        return (
+            f"a mask_rle that is no MaskRLE: {shown(mask)}; give "
+            "MaskRLE(size=(height, width), counts=...), with the counts of pycocotools as text, "
+            "counts.decode()"
+        )
     return ""
 
 

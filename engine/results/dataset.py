@@ -129,8 +129,8 @@ class Dataset:
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the selected annotations of each shard as a table of these columns, or of all.
 
-        `SHARD_COLUMNS` in `engine.results.contract` has their meaning. No other column is read
-        but those that the selection needs, and no image.
+        [The output](output.md) has their meaning. No other column is read but those that the
+        selection needs, and no image.
 
         Raises:
             UsageError: there is no such column.

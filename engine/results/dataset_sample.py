@@ -38,7 +38,7 @@ class Verdict:
 class DatasetSample:
     """A sample of a finished dataset, with the annotations that are selected.
 
-    `engine.results.contract` has the meaning of the fields. `image` are the bytes in the tar.
+    [The output](output.md) has the meaning of the fields. `image` are the bytes in the tar.
     `verdicts` has those of each annotation by its id where dropped annotations are selected, too,
     and is `None` where only kept ones are read.
     """

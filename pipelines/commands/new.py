@@ -38,7 +38,7 @@ def new(
     out.say(f"{module}: {a_kind(kind)} that works, to be changed into yours. Now:")
     for line in (
         f"cd {quote(str(folder))} && pip install -e '.[test]'",
-        "pytest",
+        "python -m pytest",
         command_of(names),
     ):
         out.say(f"  {line}")

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from itertools import groupby
 from textwrap import dedent, indent
 from types import ModuleType
-from typing import Any
+from typing import Any, ForwardRef
 
 from florilegium.engine.core.documented import attribute_docs, constant_docs
 from florilegium.pipelines.reference.markdown import block, code, heading, link, prose, table
@@ -140,7 +140,8 @@ class _Written:
 def _signature(found: Any) -> str:
     """Return a signature, a line for each parameter where it is long; of a class only where it has
     one of its own."""
-    if inspect.isclass(found) and not is_dataclass(found) and "__init__" not in vars(found):
+    is_own = is_dataclass(found) or not {"__init__", "__new__"}.isdisjoint(vars(found))
+    if inspect.isclass(found) and not is_own:
         return ""
     signature = inspect.signature(found)
     parameters = [
@@ -159,4 +160,6 @@ def _signature(found: Any) -> str:
 
 
 def _written(annotation: Any) -> Any:
+    if isinstance(annotation, ForwardRef):  # of a named tuple
+        annotation = annotation.__forward_arg__
     return _Written(annotation.strip("\"'")) if isinstance(annotation, str) else annotation

@@ -127,7 +127,7 @@ class Console:
         self._write(block)
         before = dict(self.names)
         with redirect_stdout(StringIO()):
-            exec(compile(block.text, block.place, "exec"), self.names)
+            exec(compile(block.text, block.place, "exec", dont_inherit=True), self.names)
             for name, value in self.names.items():
                 is_new = name.startswith("test_") and value is not before.get(name)
                 if is_new and not signature(value).parameters:

@@ -54,3 +54,10 @@ def test_every_reason_why_a_block_is_not_run_is_one_of_these() -> None:
         if block.reason
     }
     assert sorted(found) == sorted(REASONS)
+
+
+def test_the_specialist_that_a_page_shows_is_that_of_the_example() -> None:
+    page = ROOT / "docs" / "how-to" / "write-a-specialist.md"
+    block, *_ = blocks_of(page.read_text("utf-8"), page)
+    example = ROOT / "docs" / "examples" / "plugin" / "florilegium_tables" / "tables.py"
+    assert f"{block.text}\n" == example.read_text("utf-8")

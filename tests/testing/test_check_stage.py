@@ -63,6 +63,14 @@ FAULTS = {
     "ComparesSamples": "its verdict on a sample depends on the samples beside it",
     "ComparesRows": "it declares judges_by = 'annotation', but its verdict depends on more",
     "ComparesTasks": "its verdict depends on annotations of tasks that it does not declare",
+    "ThresholdInMeasure": "`measure` answers differently with least_width=0.0 (sample 'one_pixel_wide': ",
+    "ThresholdInInit": "`measure` answers differently with least_width=0",
+    "ThresholdByTask": "`measure` answers differently with least={'earlier': 1.0, 'object_detection': 1.0} (",
+    "RuntimeInMeasure": "`measure` answers differently with is_fast=True (sample 'wide': ",
+    "RuntimeInJudge": "`judge` judges differently with is_fast=True (",
+    "RuntimeInPredict": "`predict` answers differently with tile=1 (sample 'wide': tag.label",
+    "ThresholdInPredict": "`predict` answers differently with least_width=0",
+    "RuntimeInJudgeOnly": "`judge` judges differently with tile=1 (not judged, then dropped as wide)",
     "Hidden": "does not lead to the class",
 }
 

@@ -25,6 +25,14 @@ def masked(size: Any, counts: Any) -> str:
     return problem_of(said, width=4, height=3)
 
 
+def test_the_mask_of_pycocotools_as_it_is_has_the_call_that_is_meant() -> None:
+    mask: Any = {"size": [3, 4], "counts": b"<"}
+    said = Annotation(kind="region", task="segmentation", mask_rle=mask)
+    told = problem_of(said, width=4, height=3)
+    assert "is no MaskRLE: {'size': [3, 4], 'counts': b'<'}" in told
+    assert "MaskRLE(size=(height, width), counts=...)" in told
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_mask_of_pycocotools_is_believed(seed: int) -> None:
     from pycocotools import mask as coco

@@ -50,6 +50,14 @@ def test_all_pages_are_written_and_named_in_the_table_of_contents(pages: dict[st
     assert all(page.startswith("# ") and page.endswith("\n") for page in pages.values())
 
 
+def test_a_mask_has_a_signature_and_no_class_is_explained_by_what_is_not_public(
+    pages: dict[str, str],
+) -> None:
+    assert "class MaskRLE(size: tuple[int, int], counts: str)" in pages["api.md"]
+    assert 'counts=encoded["counts"].decode()' in pages["api.md"]
+    assert re.findall(r"`(?:florilegium\.)?engine\.[\w.]+`", pages["api.md"]) == []
+
+
 def test_every_link_leads_somewhere_and_no_place_has_two_names(pages: dict[str, str]) -> None:
     found = [place for page in pages.values() for place in places(page)]
     assert len(found) == len(set(found))

@@ -1,15 +1,13 @@
 """Tables in documents, found by a Table Transformer of `transformers`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from florilegium import CONTENT, Annotation, Sample, Specialist, StageConfig
+from florilegium import CONTENT, RUNTIME, Annotation, Sample, Specialist, StageConfig
 
 WEIGHTS = "model.safetensors"
 
@@ -18,9 +16,11 @@ class DocumentTablesConfig(StageConfig):
     """Options of `document_tables`."""
 
     model: Annotated[str, CONTENT]
-    """The folder of the checkpoint. Its weights count, not its name: see `revision`."""
+    """The folder of the checkpoint, absolute or relative to the current folder."""
     least_score: float = Field(default=0.5, ge=0, lt=1)
     """Score that tables must exceed, 0..1."""
+    threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
+    """Threads of torch on the CPU."""
 
     @field_validator("model")
     @classmethod
@@ -39,28 +39,33 @@ class DocumentTables(Specialist[DocumentTablesConfig]):
     Config = DocumentTablesConfig
     produces = ("object_detection",)
 
+    def __init__(self, config: DocumentTablesConfig) -> None:
+        super().__init__(config)
+        self._folder = Path(config.model)
+        self._device = "cuda" if config.num_gpus else "cpu"
+
     @property
     def model(self) -> str:
-        return Path(self.config.model).name
+        """The name of the folder, which stands beside each annotation."""
+        return self._folder.absolute().name
 
     def revision(self) -> str:
         """Return the digest of the weights: other weights give other answers."""
-        with (Path(self.config.model) / WEIGHTS).open("rb") as weights:
-            digest = sha256()
-            while block := weights.read(2**20):
-                digest.update(block)
-        return digest.hexdigest()[:12]
+        with (self._folder / WEIGHTS).open("rb") as weights:
+            return file_digest(weights, "sha256").hexdigest()[:12]
 
     def load(self) -> None:
         """Load the weights. Imports are here, so that the command line starts at once."""
+        import torch
         from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
+        torch.set_num_threads(self.config.threads)
         own: Any = {"local_files_only": True}
-        self.processor = AutoImageProcessor.from_pretrained(self.config.model, **own)
-        self.network = AutoModelForObjectDetection.from_pretrained(
-            self.config.model, use_safetensors=True, **own
+        self._processor = AutoImageProcessor.from_pretrained(self._folder, **own)
+        network = AutoModelForObjectDetection.from_pretrained(
+            self._folder, use_safetensors=True, **own
         )
-        self.network.eval()
+        self._network = network.to(self._device).eval()
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Detect tables; each image alone, so that no answer depends on another image."""
@@ -70,28 +75,27 @@ class DocumentTables(Specialist[DocumentTablesConfig]):
         import torch
 
         with torch.inference_mode():
-            inputs = self.processor(
+            inputs = self._processor(
                 images=sample.image,
                 input_data_format="channels_last",  # else an image 1 or 3 pixels high is unclear
                 return_tensors="pt",
-            )
-            (found,) = self.processor.post_process_object_detection(
-                self.network(**inputs),
+            ).to(self._device)
+            (found,) = self._processor.post_process_object_detection(
+                self._network(**inputs),
                 threshold=self.config.least_score,
                 target_sizes=[(sample.height, sample.width)],
             )
-        boxes = found["boxes"].clamp(min=0)
-        boxes = boxes.minimum(torch.tensor([sample.width, sample.height] * 2)).tolist()
+        boxes = found["boxes"].cpu().clamp(min=0)
+        boxes = boxes.minimum(torch.tensor([sample.width, sample.height] * 2))
+        columns = (boxes, found["scores"], found["labels"])
         return [
             Annotation(
                 kind="region",
                 task="object_detection",
-                label=self.network.config.id2label[name],
+                label=self._network.config.id2label[name],
                 box_xyxy=tuple(box),
                 score=score,
             )
-            for box, score, name in zip(
-                boxes, found["scores"].tolist(), found["labels"].tolist(), strict=True
-            )
+            for box, score, name in zip(*(one.tolist() for one in columns), strict=True)
             if box[0] < box[2] and box[1] < box[3]
         ]
