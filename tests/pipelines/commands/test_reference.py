@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
 from pathlib import Path
 
@@ -115,3 +117,39 @@ def test_the_schema_is_printed_as_json(call) -> None:  # type: ignore[no-untyped
     assert code == 0
     assert json.loads(out)["$id"] == "urn:florilegium:config:train"
     assert call("schema", "trian")[0] == 2
+
+
+def test_help_has_all_commands_below_headings(call) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = call("--help")
+    assert code == 0
+    headings = ["Build", "Look at a dataset", "Use and keep it", "Refine Florence-2"]
+    headings += ["List and describe", "Plugins and this machine"]
+    assert [line[2:].strip("─╮ ") for line in out.splitlines() if line[:1] == "╭"][1:] == headings
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("stages", "stages [OPTIONS] [NAME]"),
+        ("schema", "schema [OPTIONS] [KIND]"),
+        ("configs", "configs [OPTIONS] [NAME]"),
+        ("try", "try [OPTIONS] STAGE IMAGE..."),
+        ("build", "build [OPTIONS] CONFIG"),
+    ],
+)
+def test_arguments_have_names_in_capitals(call, command: str, usage: str) -> None:  # type: ignore[no-untyped-def]
+    first = call(command, "--help")[1].strip().splitlines()[0]
+    assert re.sub("[{}]", "", first.partition("florilegium ")[2]).strip() == usage
+
+
+def test_a_wrong_choice_is_one_error(call) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = call("new", "stage", "x")
+    assert code == 2
+    assert "Invalid value for 'KIND': 'stage' is not one of 'specialist'" in err
+
+
+def test_what_is_logged_without_a_log_is_labelled(call, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)  # `main` sets it
+    monkeypatch.setattr("florilegium.engine.planning.registry.SLOW_IMPORT_S", 0.0)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # without those of pytest
+    assert "warning importing florilegium.engine.sources.folder took" in call("sources")[2]
