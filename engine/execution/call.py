@@ -172,6 +172,8 @@ class WorkerCall:
         is asked, as if nothing were known: the stage may then answer otherwise.
         """
         self._take_known(node, pending)
+        reused = sum(one.is_known and bool(one.questions) for one in pending.values())
+        self._stopwatches[node.name].reused += reused
         wanted = {number: one.new for number, one in pending.items() if not one.is_known}
         while wanted:
             whole: dict[int, Sequence[Question]] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from florilegium.engine.core.errors import ConfigError, MissingPackage, UsageError
@@ -34,6 +36,11 @@ class Run:
     problem: UsageError | None = None
     """Why the source cannot be read, in a dry run, which then has no sources."""
 
+    @property
+    def source_tasks(self) -> frozenset[str]:
+        """The tasks of which the sources are known to have labels."""
+        return _tasks_of(self.config.source, self.sources)
+
 
 def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = True) -> Run:
     """Check a config as far as possible without reading an image.
@@ -63,7 +70,13 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
     output, layers = Folder(config.output), Folder(config.layers_url)
     for source in sources:
         refuse_nesting(source.config, output, layers)
-    tasks = {task for source in sources for task in (*source.produces, *source.config.provides)}
+    tasks = _tasks_of(config.source, sources)
+    if not (config.specialists or tasks):
+        raise ConfigError(
+            "without `specialists`, filters judge labels of the source, and it is not said which "
+            "it has: name their tasks, `source: {url: ..., provides: [caption]}`, or give at least "
+            "1 under `specialists`"
+        )
     return Run(
         config=config,
         graph=plan(config, source_tasks=tasks, is_dry=is_dry, imports_modules=imports_modules),
@@ -72,6 +85,12 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
         layers=layers,
         takedown=read_takedown(config.takedown) if config.takedown else None,
     )
+
+
+def _tasks_of(entries: Sequence[SourceEntry], sources: Sequence[Source[Any]]) -> frozenset[str]:
+    """Return the tasks that the config names as those of its sources, and that their kinds have."""
+    provided = (entry.provides for entry in entries)
+    return frozenset(chain(*provided, *(source.produces for source in sources)))
 
 
 def _refuse_unseen(config: RunConfig) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from florilegium.engine.execution.observer import (
+    CallFinished,
     Fact,
     Observer,
     PoolsSeen,
@@ -22,7 +23,8 @@ from florilegium.engine.execution.observer import (
 
 @dataclass
 class Progress(Observer):
-    """Counters of a run. `answered` counts samples by stage name.
+    """Counters of a run. `answered` counts samples by stage name: `asked` in calls of this run, and
+    `reused` as their answers were stored before it.
 
     `shards`, `inputs` and `dead_letters` are those of the shards that this run works on, those
     with `_before` of shards that were finished before. `unread` are inputs that became no samples,
@@ -38,6 +40,8 @@ class Progress(Observer):
     samples: int = 0
     dead_letters: int = 0
     answered: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    reused: Counter[str] = field(default_factory=Counter)
     stages: tuple[str, ...] = ()
     started_s: float = field(default_factory=time.monotonic)
     current: str = "listing the source"
@@ -49,6 +53,7 @@ class Progress(Observer):
     """The step of a longer job that this run is, such as a round of refinement."""
     _trained: dict[str, str] = field(default_factory=dict)
     _open: dict[str, _Open] = field(default_factory=dict)
+    _restarted: set[str] = field(default_factory=set)
 
     def observe(self, fact: Fact) -> None:
         match fact:
@@ -62,10 +67,17 @@ class Progress(Observer):
                 self.open(fact.shard, inputs=fact.inputs, unread=fact.unread)
                 for stage, samples in fact.answered.items():
                     self.answer(fact.shard, stage, samples)
+                if fact.shard not in self._restarted:  # else the answers are those of this run, too
+                    self.reused.update(fact.answered)
+            case CallFinished():
+                for timing in fact.timings:
+                    self.asked[timing.stage] += timing.samples
+                    self.reused[timing.stage] += timing.reused
             case SamplesAnswered():
                 self.answer(fact.shard, fact.stage, fact.samples)
             case ShardRestarted():
                 self.close(fact.shard, is_done=False)
+                self._restarted.add(fact.shard)
             case ShardFinished(stats=stats):
                 self.close(fact.shard, is_done=True)
                 self.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))

@@ -17,6 +17,7 @@ class StageTiming:
     `started_s` is in seconds since 1970, by the clock of the worker. A batch that raised was asked
     again image by image: its seconds include that. `failures` counts its samples without an answer,
     `spent` what a service was paid since the call of this stage before it, in the same worker.
+    `reused` counts samples about which layers under other gates had every answer.
     """
 
     stage: str
@@ -25,6 +26,7 @@ class StageTiming:
     batch_seconds: tuple[float, ...]
     failures: int
     spent: Spent
+    reused: int = 0
 
     @property
     def samples(self) -> int:
@@ -45,6 +47,7 @@ class Stopwatch:
     samples: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     failures: int = 0
+    reused: int = 0
 
     @contextmanager
     def batch(self, samples: Sized) -> Iterator[None]:
@@ -67,4 +70,5 @@ class Stopwatch:
             batch_seconds=tuple(self.seconds),
             failures=self.failures,
             spent=spent,
+            reused=self.reused,
         )

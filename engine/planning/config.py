@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -114,10 +114,11 @@ class RunConfig(BaseModel):
     """Folder of the layers, the cached answers of all stages; by default `layers` in the output."""
     runner: RunnerConfig = RunnerConfig()
     """`ray`, `local`, `in_process`, or a mapping."""
-    specialists: dict[str, dict[str, Any]] = Field(min_length=1)
+    specialists: dict[str, dict[str, Any]] = {}
     """Stages that say something, by name. `use` names the class (by default the stage's name),
     `reads` the stages to read (by default all that produce what it reads), `sample_share` the share
-    of the images that it is asked about (by default 1, all)."""
+    of the images that it is asked about (by default 1, all). None, where filters are to judge the
+    labels of the source alone."""
     filters: dict[str, dict[str, Any]] = {}
     """Stages that judge, by name, in the order in which they judge."""
     enrich: Literal["kept", "all"] = "kept"
@@ -164,6 +165,15 @@ class RunConfig(BaseModel):
             if "allow_caveats" in values:
                 raise ValueError("the key 'allow_caveats' is now called 'allow_random_weights'")
         return values
+
+    @model_validator(mode="after")
+    def _has_stages(self) -> Self:
+        if not self.specialists and not self.filters:
+            raise ValueError(
+                "there are no stages: give at least 1 under `specialists`, or under `filters` "
+                "where labels of the source are all that is to be judged"
+            )
+        return self
 
     @field_validator("runner", mode="before", json_schema_input_type=RunnerKind | RunnerConfig)
     @classmethod

@@ -5,7 +5,7 @@ Names become classes, options configs, tasks edges. Nothing is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from florilegium.engine.core.errors import (
 from florilegium.engine.core.stage import Filter, Stage
 from florilegium.engine.core.tasks import TASKS
 from florilegium.engine.planning.config import validated
-from florilegium.engine.planning.fingerprint import SAMPLE_SHARE
+from florilegium.engine.planning.fingerprint import SAMPLE_SHARE, unnamed_content
 from florilegium.engine.planning.plugins import UNSEEN
 from florilegium.engine.planning.registry import absent_packages, find_stage, is_module
 from florilegium.engine.sources.source import RECEIPTS
@@ -187,6 +187,7 @@ def revisions_of(
         absent += (found := absent_packages(name, stage))
         try:
             revisions[name] = stage.revision()
+            _refuse_unnamed(name, unnamed_content(stage, revisions[name]))
         except MissingModel as error:
             missing[name] = error
         except MissingPackage as error:
@@ -200,6 +201,16 @@ def revisions_of(
                     f"the revision of stage {name!r} cannot be told: {unforeseen(error)}"
                 ) from error
     return revisions, missing, absent
+
+
+def _refuse_unnamed(stage: str, options: Sequence[str]) -> None:
+    """Refuse a stage of which other content would be taken for the same."""
+    if options:
+        raise PlanError(
+            f"stage {stage!r}: its option {options[0]!r} is marked CONTENT, and its revision() "
+            "names no content: answers would stay when the content changes. Return a digest of it "
+            "in revision(), or take the mark away"
+        )
 
 
 def all_of(missing: Mapping[str, MissingModel]) -> MissingModel:

@@ -75,6 +75,14 @@ def configuration_of(
     }
 
 
+def unnamed_content(stage: Stage[Any], revision: str) -> list[str]:
+    """Return the options that name content which nothing in the fingerprint names: with another
+    content the stage would not be asked again."""
+    if revision or stage.model:
+        return []
+    return sorted(name for name in _marked(stage.config, (CONTENT,)) if getattr(stage.config, name))
+
+
 def _options(config: StageConfig, *, without: tuple[Marker, ...]) -> dict[str, Any]:
     """Return a stage's options as JSON values, those with one of these marks left out."""
     return config.model_dump(mode="json", exclude=_marked(config, without))

@@ -15,8 +15,11 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from florilegium.engine.core.annotation import SOURCE, Annotation
 from florilegium.engine.core.api import API_VERSION
+from florilegium.engine.core.errors import nearest
 from florilegium.engine.core.limits import Limits
 from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.core.tasks import TASKS
+from florilegium.engine.untrusted.escaped import cut
 
 RECEIPTS = f"{SOURCE}-"
 """How the folders beside the layers begin whose files note which samples an input gave, so that an
@@ -42,6 +45,14 @@ class SourceConfig(BaseModel):
         if isinstance(values, Mapping) and "brings" in values:
             raise ValueError("the key 'brings' of a source is now called 'provides'")
         return values
+
+    @field_validator("provides")
+    @classmethod
+    def _are_tasks(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for task in tasks:
+            if task not in TASKS:
+                raise ValueError(f"unknown task {cut(task)}, {nearest(task, TASKS)}")
+        return tasks
 
 
 class FilesConfig(SourceConfig):

@@ -110,17 +110,23 @@ def changes_nothing(subject: Subject) -> Iterator[str]:
 
 def answers_the_same_again(subject: Subject) -> Iterator[str]:
     """The same call has the same answer, and does not raise where each sample has one."""
+    has_answers = not any(isinstance(one, SampleError) for one in subject.together)
     try:
         raw = list(subject.stage.answer(subject.visible))
     except Exception as error:
-        if not any(isinstance(one, SampleError) for one in subject.together):
+        if has_answers:
             yield (
                 f"asked about {len(subject.visible)} samples at once it raises {raised(error)}\n"
                 f"      alone each has an answer: images of a batch may differ in size"
             )
         return
     if len(raw) != len(subject.visible):
-        return  # `answers_each_sample` tells
+        if has_answers:
+            yield (
+                f"asked about {len(subject.visible)} samples at once it gives {len(raw)} answers: "
+                f"give one for each, in their order; an empty list where there is nothing"
+            )
+        return
     triples = [
         (sample, answer, subject.stamped(again, sample))
         for sample, answer, again in zip(subject.visible, subject.together, raw, strict=True)

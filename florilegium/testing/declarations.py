@@ -9,6 +9,7 @@ from typing import Any, get_args
 from florilegium.engine.core.errors import nearest
 from florilegium.engine.core.stage import Filter, Specialist
 from florilegium.engine.core.tasks import TABLE
+from florilegium.engine.planning.fingerprint import unnamed_content
 from florilegium.testing.checks import config_faults, doc_faults, naming_faults
 from florilegium.testing.subject import Subject
 
@@ -66,6 +67,18 @@ def _problems_of_filter(stage_class: type[Filter[Any]], *, reads: bool) -> Itera
         yield "it has a `measure` that is never called: name its numbers in `measured`"
     if stage_class.measured and not has_measure:
         yield f"it declares measured = {stage_class.measured!r}, but has no method `measure`"
+
+
+def names_its_content(subject: Subject) -> Iterator[str]:
+    """A stage with options for weights or lists names their content, for its fingerprint."""
+    if subject.problem:
+        return
+    stage = subject.new()
+    for name in unnamed_content(stage, stage.revision()):
+        yield (
+            f"its option {name!r} is marked CONTENT, and its revision() names no content: old "
+            f"answers would stay when the content changes; return a digest of it"
+        )
 
 
 def can_be_loaded(subject: Subject) -> Iterator[str]:

@@ -71,13 +71,13 @@ def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
 def judges_each_sample_alone(subject: Subject) -> Iterator[str]:
     """A verdict does not depend on other samples or their order, and comes again."""
     together = judged(subject, subject.samples)
-    if difference := _first(together, judged(subject, subject.samples[::-1])):
+    if difference := first_of_verdicts(together, judged(subject, subject.samples[::-1])):
         yield f"its verdicts depend on the order of the samples, or change ({difference})"
         return
     alone: dict[str, tuple[Any, ...]] = {}
     for one in subject.samples:
         alone |= judged(subject, [one])
-    if difference := _first(together, alone):
+    if difference := first_of_verdicts(together, alone):
         yield f"its verdict on a sample depends on the samples beside it ({difference})"
     if judged(subject, []):
         yield "it judges where there is nothing"
@@ -91,7 +91,7 @@ def judges_by_what_it_declares(subject: Subject) -> Iterator[str]:
     together = judged(subject, subject.samples)
     parts = list(_parts(subject, judges_by))
     apart = judged(subject, [part for part, _ in parts], [names for _, names in parts])
-    if difference := _first(together, apart):
+    if difference := first_of_verdicts(together, apart):
         yield (
             f"it declares judges_by = {judges_by!r}, but its verdict depends on more "
             f'({difference}): declare "image"'
@@ -123,7 +123,7 @@ def _groups(sample: Sample, judges_by: str) -> list[list[Annotation]]:
 
 def judges_by_what_it_reads(subject: Subject) -> Iterator[str]:
     """Annotations of tasks that it does not declare change no verdict."""
-    difference = _first(
+    difference = first_of_verdicts(
         judged(subject, subject.samples), judged(subject, subject.visible), common=True
     )
     if difference:
@@ -164,7 +164,7 @@ def judged(
     return found
 
 
-def _first(some: Judged, others: Judged, *, common: bool = False) -> str:
+def first_of_verdicts(some: Judged, others: Judged, *, common: bool = False) -> str:
     """Return where verdicts differ first; with `common`, of annotations that both have."""
     for name, verdict in some.items():
         if name not in others and common:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Filter, Specialist, Stage
-from florilegium.testing import asking, declarations, judging
+from florilegium.testing import asking, declarations, judging, marks
 from florilegium.testing.checks import Check, Checks, name_of
 from florilegium.testing.faults import ContractBroken
 from florilegium.testing.subject import Subject
@@ -21,6 +21,7 @@ DECLARING: tuple[StageCheck, ...] = (
     declarations.describes_itself,
     declarations.options_are_sound,
     declarations.declares_known_tasks,
+    declarations.names_its_content,
     declarations.can_be_loaded,
 )
 """Checks of every stage; the last one tells whether others make sense."""
@@ -35,6 +36,7 @@ ASKING: tuple[StageCheck, ...] = (
     asking.reads_what_it_declares,
     asking.answers_about_each_alone,
     asking.works_in_a_worker,
+    marks.keeps_its_answers,
 )
 """Checks of specialists, and of filters that measure."""
 JUDGING: tuple[StageCheck, ...] = (
@@ -43,6 +45,7 @@ JUDGING: tuple[StageCheck, ...] = (
     judging.judges_each_sample_alone,
     judging.judges_by_what_it_declares,
     judging.judges_by_what_it_reads,
+    marks.keeps_its_verdicts,
 )
 """Checks of filters."""
 
@@ -51,6 +54,7 @@ REQUIRED: Mapping[StageCheck, tuple[StageCheck, ...]] = {
     asking.does_not_depend_on_the_batch: (asking.answers_the_same_again,),
     asking.survives_a_broken_image: (asking.answers_the_same_again,),
     asking.works_in_a_worker: (declarations.found_by_its_name, asking.answers_the_same_again),
+    marks.keeps_its_answers: (asking.answers_the_same_again, asking.answers_each_sample),
     **dict.fromkeys(JUDGING[1:], JUDGING[:1]),
 }
 """For checks that make no sense unless others have found nothing: which these are."""
@@ -62,15 +66,18 @@ class StageReport:
 
     `rows` counts the annotations or measurements that the stage answered with: a test that wants
     the stage to find something asserts it; `judged` counts the annotations on which a filter gave a
-    verdict. `load_s` are the seconds of loading, `image_s` those of
-    one image, in a batch, when everything is warm; `peak_mb` is the most memory of a process with
-    this stage alone, in MiB. They are 0 for a filter that measures nothing.
+    verdict. `unchecked` has the options marked THRESHOLD or RUNTIME of which no other value could
+    be tried, as of a text that names a folder: their marks may be wrong. `load_s` are the seconds
+    of loading, `image_s` those of one image, in a batch, when everything is warm; `peak_mb` is the
+    most memory of a process with this stage alone, in MiB. They are 0 for a filter that measures
+    nothing.
     """
 
     checks: tuple[str, ...]
     samples: int
     rows: int = 0
     judged: int = 0
+    unchecked: tuple[str, ...] = ()
     load_s: float = 0.0
     image_s: float = 0.0
     peak_mb: float = 0.0
@@ -81,6 +88,7 @@ def check_stage(
     *,
     options: Mapping[str, Any] | None = None,
     samples: Sequence[Sample] | None = None,
+    fixed: Collection[str] = (),
 ) -> StageReport:
     """Check that a specialist or a filter keeps its contract, and return what it costs.
 
@@ -88,6 +96,8 @@ def check_stage(
         stage_class: a subclass of `Specialist` or `Filter`.
         options: of its `Config`, as in a config file: a tiny checkpoint, for instance.
         samples: what it is asked about, with annotations of any task; by default `samples()`.
+        fixed: options that keep their values, where the check of marks would try others: one that
+            needs another machine, or takes minutes.
 
     Raises:
         ContractBroken: an AssertionError with one sentence for each fault, and its cure.
@@ -96,7 +106,7 @@ def check_stage(
         raise ContractBroken(
             f"{stage_class!r}", ["it is no stage: derive a class from Specialist or Filter"]
         )
-    checks = stage_checks(Subject(stage_class, options=options, samples=samples))
+    checks = stage_checks(Subject(stage_class, options=options, samples=samples, fixed=fixed))
     checks.raise_faults(name_of(stage_class))
     return _report(checks.subject, checks.every)
 
@@ -112,14 +122,16 @@ def _report(subject: Subject, checks: Sequence[StageCheck]) -> StageReport:
     names = tuple(check.__name__ for check in checks)
     count = len(subject.samples)
     judged = judging.count_of(subject) if issubclass(subject.stage_class, Filter) else 0
+    unchecked = tuple(sorted(subject.unchecked))
     if not subject.is_asked:
-        return StageReport(checks=names, samples=count, judged=judged)
+        return StageReport(checks=names, samples=count, judged=judged, unchecked=unchecked)
     reply, asked = subject.in_worker
     return StageReport(
         checks=names,
         samples=count,
         rows=sum(len(one) for one in subject.together if not isinstance(one, SampleError)),
         judged=judged,
+        unchecked=unchecked,
         load_s=reply.load_s,
         image_s=reply.call_s / max(len(asked), 1),
         peak_mb=reply.peak_mb,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -26,7 +27,8 @@ _NAME = "stage"
 class Subject:
     """A stage class with options and the samples that it is asked about.
 
-    `samples` may have annotations of any task; the stage is shown those that it reads.
+    `samples` may have annotations of any task; the stage is shown those that it reads. Options that
+    are `fixed` keep their values in all checks.
     """
 
     def __init__(
@@ -35,12 +37,17 @@ class Subject:
         *,
         options: Mapping[str, Any] | None = None,
         samples: Sequence[Sample] | None = None,
+        fixed: Collection[str] = (),
     ) -> None:
         self.stage_class = stage_class
         self.options = dict(options or {})
         self.asked_tasks: set[str] = set()
         """The tasks that the stage has asked samples for, by `Sample.of`."""
+        self.fixed = frozenset(fixed)
+        self.unchecked: set[str] = set()
+        """The options with a mark of which no other value could be tried."""
         self._samples = samples
+        self._changed: dict[str, Subject] = {}
 
     @property
     def is_asked(self) -> bool:
@@ -61,6 +68,14 @@ class Subject:
             ConfigError: an option is wrong.
         """
         return self.stage_class(validated(self.stage_class.Config, self.options, where=_NAME))
+
+    def changed(self, changes: Mapping[str, Any]) -> Subject:
+        """Return the stage with some options changed, and the same samples."""
+        key = json.dumps(changes, sort_keys=True)
+        if key not in self._changed:
+            options = {**self.options, **changes}
+            self._changed[key] = Subject(self.stage_class, options=options, samples=self.samples)
+        return self._changed[key]
 
     @cached_property
     def problem(self) -> str:

@@ -6,6 +6,9 @@ A name is that of a file in the package's folder `configs`, without `.yaml`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -42,10 +45,21 @@ def config_path(given: Path) -> Path:
         return _FOLDER / f"{given}.yaml"
     if given.exists():
         return given  # a folder, or a pipe; reading it has an error of its own
-    hint = nearest(given.stem, names)
     raise ConfigError(
-        f"{cut(str(given))} is no file and no shipped config; {hint} (shipped: {', '.join(names)})"
+        f"{cut(str(given))} is no file and no shipped config{_hint(given, names)} "
+        f"(shipped: {', '.join(names)})"
     )
+
+
+def _hint(given: Path, names: Iterable[str]) -> str:
+    """Return a hint that names the closest of the shipped configs and of the files in the same
+    folder; "" where none is close."""
+    valid = {name: repr(name) for name in names}
+    with suppress(OSError):
+        files = [path for path in given.parent.iterdir() if path.suffix in (".yaml", ".yml")]
+        valid |= {path.stem: f"the file {cut(str(path))}" for path in sorted(files)}
+    close = get_close_matches(given.stem, valid, n=1, cutoff=0.5)
+    return f"; did you mean {valid[close[0]]}?" if close else ""
 
 
 def first_sentence(text: str) -> str:

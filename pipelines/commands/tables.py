@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from florilegium.engine.core.annotation import SOURCE
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.core.stage import Input, Stage
@@ -68,7 +69,8 @@ def plan_table(run: Run) -> Table:
         name = node.name if node.use == node.name else f"{node.name}\n  {use}"
         where = f"{node.pool}\n  {node.fingerprint}"
         before = ["after", *(f"  {one}" for one in node.gate.filters)] if node.gate.filters else []
-        reads = [*node.upstream, *before]
+        labels = [] if node.tasks.isdisjoint(run.source_tasks) else [SOURCE]
+        reads = [*labels, *node.upstream, *before]
         table.add_row(name, "\n".join(reads), "\n".join(output), where)
     return table
 

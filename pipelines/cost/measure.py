@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.errors import RunError, UsageError
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.execution.waiting import PATIENCE_S, waiting_for
 from florilegium.engine.planning.graph import Graph
@@ -39,8 +39,15 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
     asks a stage about a share only, so that what reads it is measured with its annotations.
 
     Raises:
+        UsageError: no stage is asked about images.
         RunError: no image of the sample can be read, or a stage cannot be loaded.
     """
+    if not run.graph.layered:
+        names = ", ".join(node.name for node in run.graph.nodes)
+        raise UsageError(
+            f"no stage here is asked about images ({names}): there is nothing to measure, and "
+            f"`florilegium build` needs no plan"
+        )
     import ray
 
     from florilegium.engine.execution.nodes import nodes_of_ray

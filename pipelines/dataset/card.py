@@ -93,7 +93,7 @@ def card_of(manifest: Manifest) -> bytes:
     data = DatasetCardData(
         pretty_name="An annotated image dataset",
         language=["en"],
-        annotations_creators=["machine-generated"],
+        annotations_creators=["machine-generated" if {*totals.specialists} - {SOURCE} else "found"],
         task_categories=["image-to-text", "object-detection", "image-segmentation"],
         size_categories=[next((name for size, name in _SIZES if totals.samples < size), "n>1M")],
         tags=["webdataset", "florilegium"],

@@ -90,9 +90,19 @@ def _run() -> Schema:
     keys["refresh"] = {"anyOf": [_reference(names[RefreshOptions]), {"type": "null"}]}
     used = {names[model] for model in entries}
     rest = {name: one for name, one in definitions.items() if name not in used}
-    # Source and output may be given on the command line.
-    rules = {"required": ["specialists"], "not": {"required": ["refine", "refresh"]}}
+    del root["required"]  # source and output may be given on the command line
+    rules = {"not": {"required": ["refine", "refresh"]}, **_some_stages()}
     return {**root, **rules, "$defs": rest | ours}
+
+
+def _some_stages() -> Schema:
+    """Return the rule that a run has specialists or filters, and a refinement specialists."""
+    specialists, filters = (
+        {"required": [section], "properties": {section: {"type": "object", "minProperties": 1}}}
+        for section in SECTIONS
+    )
+    is_refined = {"required": ["refine"]}
+    return {"if": {"anyOf": [is_refined, {"not": filters}]}, "then": specialists}
 
 
 def _stages(stages: Mapping[str, type[Stage[Any]]], options: Mapping[str, Schema]) -> Schema:
@@ -115,10 +125,20 @@ def _stages(stages: Mapping[str, type[Stage[Any]]], options: Mapping[str, Schema
             "type": ["object", "null"],
             "propertyNames": {"pattern": NAME, "maxLength": LONGEST},
             "properties": {name: _named(name, section) for name in names},
-            "additionalProperties": _reference(f"{section}.use"),
+            **_others(names, _reference(f"{section}.use")),
         }
-    found[Specialist.section] |= {"type": "object", "minProperties": 1}
     return found
+
+
+def _others(names: Iterable[str], by_use: Schema) -> Schema:
+    """Return the rule for stages that have no name of an installed one: their `use` names a class.
+    Where none of them has a `use`, it is the name that is refused: probably it is mistyped."""
+    installed = dict.fromkeys(names, True)
+    return {
+        "if": {"properties": installed, "additionalProperties": {"not": _HAS_USE}},
+        "then": {"propertyNames": {"enum": list(installed)}},
+        "else": {"properties": installed, "additionalProperties": by_use},
+    }
 
 
 def _options(
@@ -164,11 +184,14 @@ _OF_SPECIALISTS: Mapping[str, Schema] = {
 }
 
 
+_HAS_USE: Schema = {"type": "object", "required": ["use"]}
+
+
 def _named(name: str, section: str) -> Schema:
     """Return the schema of a stage that has the name of an installed one: it is of another class
     where `use` says so."""
     return {
-        "if": {"type": "object", "required": ["use"]},
+        "if": _HAS_USE,
         "then": _reference(f"{section}.use"),
         "else": _reference(f"stage.{name}"),
     }
@@ -203,7 +226,8 @@ def _sources(options: Mapping[str, Schema]) -> Schema:
 
 
 def _if_is(key: str, value: str, then: str) -> Schema:
-    return {"if": {"properties": {key: {"const": value}}}, "then": _reference(then)}
+    is_value = {"properties": {key: {"const": value}}, "required": [key]}
+    return {"if": is_value, "then": _reference(then)}
 
 
 def _one_or_more(name: str) -> Schema:

@@ -117,6 +117,15 @@ class RefineConfig(RunConfig):
             )
         return values
 
+    @model_validator(mode="after")
+    def _has_specialists(self) -> Self:
+        if not self.specialists:
+            raise ValueError(
+                "a refinement needs `specialists`, whose annotations its students learn first: "
+                "give at least 1; `florilegium build` without `refine` needs none"
+            )
+        return self
+
     def refuse_remote_output(self) -> None:
         """Refuse an output where students cannot be trained.
 

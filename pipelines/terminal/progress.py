@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Group, RenderableType
@@ -12,16 +13,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from florilegium.engine.core.counted import counted
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.untrusted.escaped import visible
 from florilegium.pipelines.terminal.console import ERR, Terminal
 
 PLAIN_INTERVAL_S = 5.0
+_TOGETHER = "\u00a0"
+"""A space at which no line ends."""
 
 
 @contextmanager
 def shown(progress: Progress) -> Iterator[None]:
-    """Show the progress of a run on standard error while the block runs, and a summary after it."""
+    """Show the progress of a run on standard error while the block runs; after it, a summary and
+    what was asked."""
     notes = _Notes(progress, ERR)
     try:
         with updated(ERR, table=lambda: progress_table(progress), lines=notes.and_summary):
@@ -30,6 +35,8 @@ def shown(progress: Progress) -> Iterator[None]:
         notes.print()
     if ended := end_of(progress):
         ERR.say(ended)
+    if asked := asked_of(progress):
+        ERR.say(folded(asked, width=ERR.width))
 
 
 class _Notes:
@@ -96,6 +103,36 @@ def end_of(progress: Progress) -> str:
         took = f"took {duration(progress.elapsed_s)}"
         return ", ".join([*_step(progress), *_counts(progress), took])
     return ", ".join([*_step(progress), progress.trained]) if progress.trained else ""
+
+
+def asked_of(progress: Progress) -> str:
+    """Return which stages were asked about how many samples, and which answers were reused: `asked:
+    words 7; reused: nms 7; 2 shards unchanged`; "" where there was no stage to ask."""
+    asked, reused = (
+        [(name, counts[name]) for name in progress.stages if counts[name]]
+        for counts in (progress.asked, progress.reused)
+    )
+    before = progress.shards_before
+    parts = [f"asked: {_listed(asked) or 'nothing'}"]
+    if reused:
+        stages = counted(len(reused), "stage")
+        parts.append(f"reused: {_listed(reused)}" if asked else f"{stages} reused")
+    if before:
+        parts.append(f"{counted(before, 'shard')} unchanged")
+    return "; ".join(parts) if progress.stages else ""
+
+
+def _listed(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{name}{_TOGETHER}{count}" for name, count in counts)
+
+
+def folded(text: str, *, width: int) -> str:
+    """Return a line in as many as its width needs, the later ones indented; a name and its number
+    stay together."""
+    lines = textwrap.wrap(
+        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines).replace(_TOGETHER, " ")
 
 
 def _step(progress: Progress) -> list[str]:

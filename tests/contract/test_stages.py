@@ -35,6 +35,8 @@ from tests.configs import load_config
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "spacy", "cv2", "onnxruntime", "rapidocr", "ray")
 HAS_TORCHVISION = find_spec("torchvision") is not None
+SLOW = ("compile",)
+"""Options whose other value takes minutes."""
 NAMES = [name for name in stage_names() if HAS_TORCHVISION or not needs_torchvision(name)]
 """Those that can be asked in this process; `tests/torchvision` asks the others."""
 
@@ -93,7 +95,7 @@ def annotated(run: Run) -> list[Sample]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stage_keeps_its_contract(name: str, annotated: list[Sample]) -> None:
     stage_class = find_stage(name)
-    report = check_stage(stage_class, options=options(name), samples=annotated)
+    report = check_stage(stage_class, options=options(name), samples=annotated, fixed=SLOW)
     assert report.rows > 0 or not issubclass(stage_class, Specialist)
     assert report.judged > 0 or not issubclass(stage_class, Filter)
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +16,15 @@ from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import Filter, Specialist, StageConfig, one_of
+from florilegium.engine.core.stage import (
+    CONTENT,
+    RUNTIME,
+    THRESHOLD,
+    Filter,
+    Specialist,
+    StageConfig,
+    one_of,
+)
 
 
 def tag(label: str) -> Annotation:
@@ -53,6 +61,35 @@ class Open(BaseModel):
     """The round."""
     num_gpus: float = 0
     """GPUs."""
+
+
+class ForgetsTheLast(Sound):
+    """Answers about all of a batch but the last."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        answers = super().predict(samples)
+        return answers[:-1] if len(answers) > 1 else answers
+
+
+class AnswersTwice(Sound):
+    """Answers once more than it is asked."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        answers = super().predict(samples)
+        return [*answers, []] if len(answers) > 1 else answers
+
+
+class WeightsConfig(StageConfig):
+    """Where weights are."""
+
+    weights: Annotated[str, CONTENT] = "tiny"
+    """A folder."""
+
+
+class UnnamedWeights(Sound):
+    """Does not name the weights that it was given."""
+
+    Config = WeightsConfig
 
 
 class NotFrozen(Sound):
@@ -535,6 +572,120 @@ class ComparesTasks(SoundFilter):
         has_tag = np.isin(statements.sample, list(tagged))
         where = statements.of_tasks(("object_detection",))
         verdicts.drop(where & has_tag, "tagged")
+        return verdicts
+
+
+class Marked(StageConfig):
+    """Options that are marked, each right where nothing reads it."""
+
+    least_width: Annotated[float, THRESHOLD, Field(ge=0)] = 5.0
+    """Pixels."""
+    least: Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]], THRESHOLD] = Field(default={})
+    """By task."""
+    is_fast: Annotated[bool, RUNTIME] = False
+    """Whether it is fast."""
+    tile: Annotated[int, RUNTIME, Field(ge=1)] = 512
+    """Pixels."""
+
+
+class Marks(SoundMeasure):
+    """Has options with right marks: one is read when it is made, but only for `judge`."""
+
+    Config: Any = Marked
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.options = config
+        self.least_width = config.least_width
+
+    def judge(self, statements: Statements) -> Verdicts:
+        verdicts = Verdicts(len(statements))
+        where = statements.of_tasks(("object_detection",))
+        width = statements.measurements["width"]
+        verdicts.drop(where & (width < self.least_width), "narrow")
+        return verdicts
+
+
+class ThresholdInMeasure(Marks):
+    """Leaves narrow objects out of what is stored."""
+
+    def measure(self, samples: Sequence[Sample]) -> list[Any]:
+        least = self.options.least_width
+        every = super().measure(samples)
+        return [[one for one in rows if one.values["width"] > least] for rows in every]
+
+
+class ThresholdInInit(Marks):
+    """Measures by what it made of a threshold at first."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.unit = 1 + config.least_width / 100
+
+    def about(self, one: Annotation) -> Measurement:
+        return Measurement(one.id, {"width": (one.box_xyxy[2] - one.box_xyxy[0]) / self.unit})
+
+
+class ThresholdByTask(Marks):
+    """Measures by the threshold of a task, of which the default has none."""
+
+    def about(self, one: Annotation) -> Measurement:
+        least = self.options.least.get(one.task, 0.25)
+        return Measurement(one.id, {"width": float(one.score > least)})
+
+
+class RuntimeInMeasure(Marks):
+    """Rounds when it is to be fast."""
+
+    def about(self, one: Annotation) -> Measurement:
+        width = one.box_xyxy[2] - one.box_xyxy[0]
+        return Measurement(one.id, {"width": width // 10 if self.options.is_fast else width})
+
+
+class RuntimeInJudge(Marks):
+    """Judges nothing when it is to be fast."""
+
+    def judge(self, statements: Statements) -> Verdicts:
+        fast = self.options.is_fast
+        return Verdicts(len(statements)) if fast else super().judge(statements)
+
+
+class MarkedSpecialist(Sound):
+    """Has options with right marks."""
+
+    Config: Any = Marked
+
+    def tone(self, sample: Sample) -> Any:
+        """Return the mean colour of the first pixels."""
+        config: Any = self.config
+        return sample.image[: config.tile, : config.tile].mean()
+
+
+class RuntimeInPredict(MarkedSpecialist):
+    """Looks at one tile only."""
+
+    def about(self, sample: Sample) -> list[Annotation]:
+        return [tag(f"{self.tone(sample):.3f}")]
+
+
+class ThresholdInPredict(MarkedSpecialist):
+    """Predicts only what is wide enough."""
+
+    def about(self, sample: Sample) -> list[Annotation]:
+        config: Any = self.config
+        return super().about(sample) if sample.width > config.least_width * 15 else []
+
+
+class RuntimeInJudgeOnly(SoundFilter):
+    """Judges by an option that is said to be about speed, and measures nothing."""
+
+    Config: Any = Marked
+
+    def judge(self, statements: Statements) -> Verdicts:
+        config: Any = self.config
+        verdicts = Verdicts(len(statements))
+        where = statements.of_tasks(("object_detection",))
+        verdicts.drop(where & (statements.box_xyxy[:, 2] > config.tile), "wide")
         return verdicts
 
 

@@ -84,8 +84,11 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
     [
         (MINIMAL + "shard_sise: 3\n", "did you mean 'shard_size'"),
         (MINIMAL + "runner: {kind: ray, adress: auto}\n", "did you mean 'address'"),
-        (MINIMAL.replace("photos", "{provides: [tag]}"), "give a `url`, or a `kind` that needs"),
-        (MINIMAL.replace("photos", "{url: a, brings: [tag]}"), "now called 'provides'"),
+        (
+            MINIMAL.replace("photos", "{provides: [caption]}"),
+            "give a `url`, or a `kind` that needs",
+        ),
+        (MINIMAL.replace("photos", "{url: a, brings: [caption]}"), "now called 'provides'"),
         (MINIMAL + "shard_size: 0\n", "shard_size"),
         (MINIMAL + "runner: spark\n", "runner"),
         ("output: out\nspecialists: {a: }\n", "'source' is missing"),

@@ -19,7 +19,9 @@ from florilegium.pipelines.merge.rules import Rule
 from tests.building import build, configure
 
 PLUGIN = """
-from florilegium import Source, Specialist, StageConfig
+from typing import Annotated
+
+from florilegium import CONTENT, Source, Specialist, StageConfig
 
 
 class Sound(Specialist):
@@ -48,6 +50,14 @@ class FailsToTell(Sound):
 class FailsToPredict(Sound):
     def predict(self, samples):
         return [int(one.key) for one in samples]
+
+
+class Weights(StageConfig):
+    weights: Annotated[str, CONTENT] = ""
+
+
+class UnnamedWeights(Sound):
+    Config = Weights
 
 
 class OfTomorrow(Sound):
@@ -95,7 +105,7 @@ def test_an_error_in_a_constructor(album: Path, tmp_path: Path, module: str) -> 
     with pytest.raises(PlanError, match="cannot be made: ZeroDivisionError") as raised:
         run(album, tmp_path, module, "FailsToBeMade")
     place, code, *_ = lines_of(raised.value)
-    assert place == f'File "{tmp_path}/{module}.py", line 15, in __init__'
+    assert place == f'File "{tmp_path}/{module}.py", line 17, in __init__'
     assert code == "self.scale = 1 / len(self.reads)"
 
 
@@ -103,9 +113,9 @@ def test_an_error_in_load(album: Path, tmp_path: Path, module: str) -> None:
     with pytest.raises(RunError, match="'it' cannot be loaded: KeyError: 'weights'") as raised:
         run(album, tmp_path, module, "FailsToLoad")
     place, *_ = lines_of(raised.value)
-    assert place == f'File "{tmp_path}/{module}.py", line 20, in load'
+    assert place == f'File "{tmp_path}/{module}.py", line 22, in load'
     log = (tmp_path / "out" / "run.log").read_text("utf-8")
-    assert f'File "{tmp_path}/{module}.py", line 20, in load' in log
+    assert f'File "{tmp_path}/{module}.py", line 22, in load' in log
 
 
 def test_an_error_in_what_names_the_model(album: Path, tmp_path: Path, module: str) -> None:
@@ -114,10 +124,17 @@ def test_an_error_in_what_names_the_model(album: Path, tmp_path: Path, module: s
     assert lines_of(raised.value)[1] == "return [][0]"
 
 
+def test_weights_that_no_revision_names(album: Path, tmp_path: Path, module: str) -> None:
+    use = {"use": f"{module}:UnnamedWeights"}
+    build(album, tmp_path / "out", specialists={"it": use})
+    with pytest.raises(PlanError, match="'weights' is marked CONTENT, and its revision"):
+        build(album, tmp_path / "out", specialists={"it": {**use, "weights": "other"}})
+
+
 def test_an_error_about_an_image(album: Path, tmp_path: Path, module: str) -> None:
     manifest = run(album, tmp_path, module, "FailsToPredict")
     letter = next(letter for _, letter in manifest.dead_letters)
-    assert f"{module}.py, line 30, in predict" in letter.traceback
+    assert f"{module}.py, line 32, in predict" in letter.traceback
     assert "engine/" not in letter.traceback
     log = (tmp_path / "out" / "run.log").read_text("utf-8")
     assert "return [int(one.key) for one in samples]" in log

@@ -63,6 +63,28 @@ def test_what_is_neither_a_file_nor_a_name_is_an_error_with_the_nearest_name(giv
     assert str(refused.value) == f"{message} (shipped: {', '.join(NAMES)})"
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("mein.yaml", "; did you mean the file 'mine.yaml'?"),
+        ("min", "; did you mean the file 'mine.yaml'?"),
+        ("runs/nigth.yaml", "; did you mean the file 'runs/night.yml'?"),
+        ("quickstrat", "; did you mean 'quickstart'?"),
+        ("0123", ""),
+    ],
+)
+def test_a_file_beside_is_named_and_the_shipped_configs_once(
+    elsewhere: Path, given: str, hint: str
+) -> None:
+    (elsewhere / "runs").mkdir()
+    for name in ("mine.yaml", "quick.yaml", "mein.txt", "runs/night.yml"):
+        (elsewhere / name).write_text("source: mine\n", "utf-8")
+    with pytest.raises(ConfigError) as refused:
+        config_path(Path(given))
+    shipped = f" (shipped: {', '.join(NAMES)})"
+    assert str(refused.value) == f"'{given}' is no file and no shipped config{hint}{shipped}"
+
+
 @pytest.mark.parametrize("command", ["build", "plan", "refresh", "refine", "submit", "train"])
 def test_every_command_that_takes_a_config_knows_the_names(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from florilegium.engine.execution.preparation import prepare
 from florilegium.pipelines.commands.tables import plan_table, print_table
-from tests.building import configure
+from tests.building import BRIGHT_ENOUGH, configure
 from tests.enriching import scoring, stages
 
 LONG = "a_specialist_whose_name_is_longer_than_anybody_would_ever_write_it_in_a_config_file_of_80"
@@ -66,3 +66,11 @@ def test_a_plan_has_the_filters_that_judge_before_each_stage(album: Path, tmp_pa
     config = configure(album, tmp_path / "out", specialists=stages(tmp_path), filters=scoring(0.5))
     text = printed(plan_table(prepare(config)))
     assert text.split().count("after") == 2, "`least` judges before `texts` and `names`"
+
+
+def test_a_plan_tells_which_stages_read_labels_of_the_source(album: Path, tmp_path: Path) -> None:
+    source = [{"url": str(album), "provides": ["object_detection"]}]
+    table = plan_table(prepare(configure(source, tmp_path / "out", filters=BRIGHT_ENOUGH)))
+    names, reads = (list(table.columns[number].cells) for number in (0, 1))
+    assert [str(name).split("\n")[0] for name in names] == ["bright", "enough"]
+    assert reads == ["", "source\nbright"]

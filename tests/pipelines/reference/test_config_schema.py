@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.planning.registry import stage_names
@@ -96,15 +97,18 @@ def test_what_a_build_understands_is_valid(text: str) -> None:
         ("specialists: {rapidocr: {least_scor: 0.5}}", "'least_scor' was unexpected"),
         ("specialists: {rapidocr: {threads: 0}}", "0 is less than the minimum of 1"),
         ("specialists: {detector: {dtype: int8}}", "'int8' is not one of"),
-        ("specialists: {objects: {model: x}}", "'use' is a required property"),
-        ("specialists: {objects: null}", "None is not of type 'object'"),
+        ("specialists: null", "None is not of type 'object'"),
+        (
+            "{refine: {students: {s: {}}, train: {model: x}}, filters: {nms: null}, "
+            "specialists: {}}",
+            "{} should be non-empty",
+        ),
         ("specialists: {objects: {use: detectr}}", "not valid under any of the given schemas"),
         ("specialists: {objects: {use: nms}}", "not valid under any of the given schemas"),
         ("specialists: {objects: {use: detector, modle: x}}", "'modle' was unexpected"),
         ("specialists: {rapidocr: {sample_share: 2}}", "2 is greater than the maximum of 1"),
         ("specialists: {florence2: {tasks: [captions]}}", "'captions' is not one of"),
         ("specialists: {'a/b': {use: detector}}", "'a/b' does not match"),
-        ("filters: {rapidocr: null}", "None is not of type 'object'"),
         ("filters: {nms: {sample_share: 0.5}}", "'sample_share' was unexpected"),
         ("filters: {nms: {tasks: {orc: {iou: 0.4}}}}", "'orc' is not one of"),
         ("filters: {nms: {tasks: {ocr: {iuo: 0.4}}}}", "'iuo' was unexpected"),
@@ -121,6 +125,37 @@ def test_what_a_build_understands_is_valid(text: str) -> None:
 )
 def test_a_mistake_is_found_where_it_is(text: str, fault: str) -> None:
     assert any(fault in found for found in faults(text)), faults(text)
+
+
+@pytest.mark.parametrize(
+    ("stages", "fault"),
+    [
+        (
+            "specialists: {rapidcor: {threads: 2}}",
+            "'rapidcor' is not one of ['azure_ocr', 'chat_caption', ",
+        ),
+        (
+            "specialists: {rapidcor: null, detector: null}",
+            "'rapidcor' is not one of ['azure_ocr', ",
+        ),
+        ("{filters: {rapidocr: null}, specialists: {rapidocr: null}}", "'rapidocr' is not one of"),
+        (
+            "specialists: {mine: {use: 'acme:Mine', x: 1}, objects: {model: x}}",
+            "'use' is a required property",
+        ),
+        ("filters: {}", "'specialists' is a required property"),
+    ],
+)
+def test_a_validator_finds_one_mistake_in_a_name_and_tells_it(stages: str, fault: str) -> None:
+    errors = list(validator().iter_errors(yaml.safe_load(stages)))
+    assert [error.message for error in errors] == [best_match(errors).message]
+    assert errors[0].message.startswith(fault)
+
+
+def test_filters_may_stand_alone() -> None:
+    for specialists in ("", ", specialists: {}", ", specialists: null"):
+        text = f"{{filters: {{nms: null}}{specialists}}}"
+        assert list(validator().iter_errors(yaml.safe_load(text))) == []
 
 
 @pytest.mark.parametrize(
