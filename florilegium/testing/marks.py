@@ -101,11 +101,12 @@ class _Trial:
         subject, is_runtime = self._subject, self._mark == RUNTIME
         if name in subject.fixed or (is_runtime and subject.stage_class.is_remote):
             return []  # limits of a service make it wait, or stop it
+        stage = subject.stage
         return other_values(
-            subject.stage.config,
+            stage.config,
             name,
             given=subject.options,
-            names=sorted({*subject.stage.read_tasks, *subject.upstream}),
+            names=sorted({*stage.read_tasks, *stage.produces, *subject.upstream}),
             has_any_text=not is_runtime,
         )
 
