@@ -61,9 +61,7 @@ def _of_rows(subject: Subject, other: Subject) -> str:
 def _of_rows_nearly(subject: Subject, other: Subject) -> str | None:
     if any(isinstance(one, SampleError) and one.reason in _UNUSABLE for one in other.together):
         return None
-    return first_difference(
-        subject.visible, subject.together, other.together, within=_LAST_DECIMAL
-    )
+    return first_difference(subject.visible, subject.together, other.together, within=_LAST_DECIMAL)
 
 
 def _of_verdicts(subject: Subject, other: Subject) -> str | None:
