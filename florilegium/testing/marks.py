@@ -25,6 +25,8 @@ Difference = Callable[[Subject, Subject], str | None]
 """Tells how the answers of two stages differ; `None` where the second does not run as it is."""
 
 _MISSING = object()
+_LAST_DECIMAL = 0.011
+"""Of a box, which is rounded: another batch or kernel may round it the other way."""
 _UNUSABLE = (STAGE_FAILED, OUT_OF_MEMORY)
 """Why a stage fails with a value of a RUNTIME option that does not fit the machine."""
 _CURE = {
@@ -59,7 +61,7 @@ def _of_rows(subject: Subject, other: Subject) -> str:
 def _of_rows_nearly(subject: Subject, other: Subject) -> str | None:
     if any(isinstance(one, SampleError) and one.reason in _UNUSABLE for one in other.together):
         return None
-    return first_difference(subject.visible, subject.together, other.together)
+    return first_difference(subject.visible, subject.together, other.together, within=_LAST_DECIMAL)
 
 
 def _of_verdicts(subject: Subject, other: Subject) -> str | None:
@@ -101,11 +103,12 @@ class _Trial:
         subject, is_runtime = self._subject, self._mark == RUNTIME
         if name in subject.fixed or (is_runtime and subject.stage_class.is_remote):
             return []  # limits of a service make it wait, or stop it
+        stage = subject.stage
         return other_values(
-            subject.stage.config,
+            stage.config,
             name,
             given=subject.options,
-            names=sorted({*subject.stage.read_tasks, *subject.upstream}),
+            names=sorted({*stage.read_tasks, *stage.produces, *subject.upstream}),
             has_any_text=not is_runtime,
         )
 

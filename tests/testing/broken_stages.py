@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -674,6 +674,39 @@ class ThresholdInPredict(MarkedSpecialist):
     def about(self, sample: Sample) -> list[Annotation]:
         config: Any = self.config
         return super().about(sample) if sample.width > config.least_width * 15 else []
+
+
+class OptionsOfAMachine(StageConfig):
+    """Options of which no other value can be tried everywhere."""
+
+    folder: Annotated[str, RUNTIME] = "/tmp"
+    """A folder."""
+    only: Annotated[Literal["this"], THRESHOLD] = "this"
+    """The only way."""
+
+
+class Folders(Sound):
+    """Has options that have no other value."""
+
+    Config = OptionsOfAMachine
+
+
+class DeviceConfig(StageConfig):
+    """Options with a device."""
+
+    device: Annotated[Literal["cpu", "cuda"], RUNTIME] = "cpu"
+    """Where it runs."""
+
+
+class OneDevice(Sound):
+    """Can be loaded on one device only."""
+
+    Config = DeviceConfig
+
+    def load(self) -> None:
+        config: Any = self.config
+        if config.device == "cuda":
+            raise RuntimeError("no driver")
 
 
 class RuntimeInJudgeOnly(SoundFilter):

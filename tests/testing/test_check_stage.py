@@ -10,7 +10,13 @@ from florilegium.testing import ContractBroken, check_stage
 from florilegium.testing.checks import naming_faults
 from tests.stages import BrightEnough, Brightest, Describe
 from tests.testing import broken_stages
-from tests.testing.broken_stages import Sound, SoundFilter, SoundMeasure
+from tests.testing.broken_stages import (
+    MarkedSpecialist,
+    RuntimeInPredict,
+    Sound,
+    SoundFilter,
+    SoundMeasure,
+)
 
 FAULTS = {
     "NotFrozen": "Open is not frozen",
@@ -64,20 +70,21 @@ FAULTS = {
     "ComparesSamples": "its verdict on a sample depends on the samples beside it",
     "ComparesRows": "it declares judges_by = 'annotation', but its verdict depends on more",
     "ComparesTasks": "its verdict depends on annotations of tasks that it does not declare",
-    "ThresholdInMeasure": "`measure` answers differently with least_width=0.0 (sample 'one_pixel_wide': ",
+    "ThresholdInMeasure": "`measure` answers differently with least_width=0.0 (sample 'one_pixel_",
     "ThresholdInInit": "`measure` answers differently with least_width=0",
-    "ThresholdByTask": "`measure` answers differently with least={'earlier': 1.0, 'object_detection': 1.0} (",
+    "ThresholdByTask": "with least={'earlier': 1.0, 'object_detection': 1.0} (sample 'wide': the",
     "RuntimeInMeasure": "`measure` answers differently with is_fast=True (sample 'wide': ",
     "RuntimeInJudge": "`judge` judges differently with is_fast=True (",
     "RuntimeInPredict": "`predict` answers differently with tile=1 (sample 'wide': tag.label",
     "ThresholdInPredict": "`predict` answers differently with least_width=0",
-    "RuntimeInJudgeOnly": "`judge` judges differently with tile=1 (not judged, then dropped as wide)",
+    "RuntimeInJudgeOnly": "`judge` judges differently with tile=1 (not judged, then dropped",
     "Hidden": "does not lead to the class",
 }
 
 
 @pytest.mark.parametrize(
-    "stage_class", [Brightest, Describe, BrightEnough, Sound, SoundFilter, SoundMeasure]
+    "stage_class",
+    [Brightest, Describe, BrightEnough, Sound, SoundFilter, SoundMeasure, MarkedSpecialist],
 )
 def test_a_sound_stage_passes(stage_class: Any) -> None:
     check_stage(stage_class)
@@ -122,6 +129,20 @@ def test_the_cost_of_a_stage_is_measured() -> None:
     assert report.image_s > 0
     assert 10 < report.peak_mb < 1000
     assert "works_in_a_worker" in report.checks
+
+
+def test_an_option_of_which_no_other_value_is_tried_is_named() -> None:
+    assert check_stage(broken_stages.Folders).unchecked == ("folder", "only")
+    assert check_stage(broken_stages.Marks).unchecked == ()
+
+
+def test_a_fixed_option_keeps_its_value_and_is_named() -> None:
+    report = check_stage(RuntimeInPredict, fixed=["tile"])
+    assert report.unchecked == ("tile",)
+
+
+def test_a_value_with_which_a_stage_cannot_be_loaded_is_no_fault() -> None:
+    assert check_stage(broken_stages.OneDevice).unchecked == ("device",)
 
 
 def test_what_is_no_stage_is_refused() -> None:
