@@ -70,7 +70,12 @@ def naming_faults(plugin: type) -> Iterator[str]:
     place: Any = import_module(plugin.__module__)
     for part in plugin.__qualname__.split("."):
         place = getattr(place, part, None)
-    if place is not plugin or plugin.__module__ == "__main__":
+    if plugin.__module__ == "__main__":
+        yield (
+            f"{name_of(plugin)!r} is of the program itself, so no config and no worker finds it: "
+            f"put it in a module and import it"
+        )
+    elif place is not plugin:
         yield (
             f"{name_of(plugin)!r} does not lead to the class, so no config and no worker finds it: "
             f"define it at the top of a module that can be imported"

@@ -71,7 +71,9 @@ def first_sentence(text: str) -> str:
 
 
 def configs(
-    name: Annotated[str | None, typer.Argument(help="Print this one, as it is.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Print this one, as it is.")
+    ] = None,
 ) -> None:
     """List the configs that are shipped, or print one: `florilegium configs quickstart > my.yaml`.
 

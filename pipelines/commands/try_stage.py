@@ -23,7 +23,7 @@ def try_stage(
             metavar="STAGE", help="An installed stage, one of the config, or `module:Class`."
         ),
     ],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="A few image files.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="A few image files.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set an option of the stage."),

@@ -53,7 +53,7 @@ def config_schema(kind: str = RUN) -> Schema:
     formats = installed_names(EXPORTERS)
     if kind not in (RUN, TRAIN, *formats):
         hint = nearest(kind, (RUN, TRAIN, *formats))
-        raise UsageError(f"there is no kind of config {cut(kind)}: {hint}")
+        raise UsageError(f"no config kind {cut(kind)}: {hint}")
     if kind == RUN:
         schema = _run()
     else:

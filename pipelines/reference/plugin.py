@@ -42,7 +42,7 @@ class Plugin:
     @property
     def title(self) -> str:
         """The first sentence of the documentation."""
-        return re.split(r"(?<=\.) |\n", self.doc, maxsplit=1)[0]
+        return title_of(self.doc)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
@@ -111,6 +111,11 @@ def nested(keys: list[str], values: Iterable[tuple[str, Any]]) -> str:
     for key, value in values:
         lines += (f"{_INDENT * len(keys)}{line}" for line in yaml_lines(key, value))
     return "".join(f"{line}\n" for line in lines)
+
+
+def title_of(doc: str) -> str:
+    """Return the first sentence of a documentation."""
+    return re.split(r"(?<=\.) |\n", doc, maxsplit=1)[0]
 
 
 def path_of(plugin: type) -> str:

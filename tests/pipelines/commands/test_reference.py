@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from florilegium.pipelines.commands.main import main
-from florilegium.pipelines.commands.tables import stages_table
 from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES
+from florilegium.pipelines.reference.stage_list import stage_lines
 
 PLUGIN = '''
 from florilegium import Specialist, StageConfig
@@ -94,9 +94,20 @@ def test_a_stage_whose_options_must_be_given_does_not_break_the_list(
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: owls\nVersion: 1\n")
     (folder / "entry_points.txt").write_text("[florilegium.stages]\nowl = owl_to_list:Owl\n")
     monkeypatch.syspath_prepend(tmp_path)
-    rows = {cell: index for index, cell in enumerate(stages_table().columns[0].cells)}
-    assert "owl" in rows
-    assert list(stages_table().columns[2].cells)[rows["owl"]] == "tag"
+    lines = list(stage_lines())
+    first = lines.index("owl  specialist")
+    assert lines[first + 1 : first + 3] == ["    Finds owls.", "    image -> tag"]
+
+
+def test_the_list_of_stages_has_three_lines_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    use = "florilegium.specialists.online.azure_ocr.AzureOcr.needs"
+    monkeypatch.setattr(use, ("not_a_package",))
+    lines = list(stage_lines())
+    heads = [line.split()[:2] for line in lines if not line.startswith(" ")]
+    assert len(lines) == 3 * len(heads) == 3 * len(STAGES.names())
+    assert ["nms", "filter"] in [[name, kind.rstrip(";")] for name, kind in heads]
+    assert "azure_ocr  specialist; needs florilegium[azure]" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_schema_is_printed_as_json(call) -> None:  # type: ignore[no-untyped-def]
