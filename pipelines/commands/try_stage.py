@@ -11,7 +11,7 @@ import typer
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.untrusted.escaped import json_text
-from florilegium.pipelines.commands.options import PluginPath, local_folder, out, warn
+from florilegium.pipelines.commands.options import PluginPath, config_file, local_folder, out, warn
 
 if TYPE_CHECKING:
     from florilegium.engine.planning.config import RunConfig
@@ -32,7 +32,11 @@ def try_stage(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="Take the stage's options and the stages that it reads from here."),
+        typer.Option(
+            parser=config_file,
+            metavar="CONFIG",
+            help="Take the stage's options and the stages that it reads from here.",
+        ),
     ] = None,
     annotations: Annotated[
         Path | None,
