@@ -29,6 +29,11 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
+def shipped_path(name: str) -> Path:
+    """Return the path of a shipped config."""
+    return _FOLDER / f"{name}.yaml"
+
+
 def config_path(given: Path) -> Path:
     """Return the path of a config that is given by a path or by the name of a shipped one.
 
@@ -42,7 +47,7 @@ def config_path(given: Path) -> Path:
         return given
     names = shipped_names()
     if str(given) in names:
-        return _FOLDER / f"{given}.yaml"
+        return shipped_path(str(given))
     if given.exists():
         return given  # a folder, or a pipe; reading it has an error of its own
     raise ConfigError(
@@ -83,9 +88,9 @@ def configs(
     if name is None:
         width = max(map(len, names))
         for one in names:
-            sentence = first_sentence((_FOLDER / f"{one}.yaml").read_text("utf-8"))
+            sentence = first_sentence(shipped_path(one).read_text("utf-8"))
             out.say(f"{one:{width}}  {sentence}")
     elif name in names:
-        typer.echo((_FOLDER / f"{name}.yaml").read_bytes(), nl=False)
+        typer.echo(shipped_path(name).read_bytes(), nl=False)
     else:
         raise ConfigError(f"no shipped config is called {cut(name)}; {nearest(name, names)}")

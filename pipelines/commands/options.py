@@ -30,9 +30,24 @@ def local_folder(text: str) -> Path:
     return Path(text)
 
 
+def config_file(text: str) -> Path:
+    """Return the path of a config, or the name of a shipped one as a path.
+
+    Raises:
+        ConfigError: it is no file, and only its last part is the name of a shipped config.
+    """
+    from florilegium.pipelines.commands.configs import config_path
+
+    path = Path(text)
+    if str(path) != text and len(path.parts) == 1 and not path.exists():  # as in ./quickstart
+        config_path(path.absolute())
+    return path
+
+
 ConfigFile = Annotated[
     Path,
     typer.Argument(
+        parser=config_file,
         metavar="CONFIG",
         help="A YAML file, or the name of a shipped config: `florilegium configs` lists them.",
     ),

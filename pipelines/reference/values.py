@@ -55,7 +55,8 @@ def _list(schema: Schema, definitions: Schema) -> str:
     if "prefixItems" in schema:
         of_each = {value_text(one, definitions): None for one in schema["prefixItems"]}
         return f"list of {len(schema['prefixItems'])}: {', '.join(of_each)}"
-    return f"list of: {value_text(schema['items'], definitions)}{_least(schema, 'minItems')}"
+    of_each = value_text(schema.get("items", {}), definitions)
+    return f"list of: {of_each}{_least(schema, 'minItems')}"
 
 
 def _mapping(schema: Schema, definitions: Schema) -> str:

@@ -14,6 +14,7 @@ from florilegium.pipelines.commands.main import app
 from florilegium.pipelines.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from florilegium.pipelines.doctor.table import conclusion, topic_tables
 from tests.pipelines.commands.test_tables import printed
+from tests.pipelines.doctor.conftest import Install
 
 
 def run(*arguments: object) -> Result:
@@ -66,6 +67,19 @@ def test_no_command_is_run_on_the_network(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     assert run("--json").exit_code == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_secret_in_the_error_of_a_plugin_is_masked(
+    install: Install, options: tuple[str, ...]
+) -> None:
+    site = install("maps", "1.0", points={"florilegium.stages": "mine = leaks_in_a_test:Mine"})
+    error = "cannot read https://me:hunter-22@maps.example/x?token=abc-123-def"
+    (site / "leaks_in_a_test.py").write_text(f"raise OSError({error!r})")
+    done = run(*options)
+    assert "".join(done.stdout.split()).count("maps.example/x?token=***") == 1
+    assert "hunter-22" not in done.output
+    assert "abc-123" not in done.output
 
 
 def test_what_is_to_be_done_comes_first_with_its_cure() -> None:
