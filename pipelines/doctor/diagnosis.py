@@ -57,14 +57,14 @@ def _findings(
     is_online: bool,
     is_ray_started: bool,
 ) -> Iterator[Finding]:
-    yield from readiness(name, config)
+    yield from readiness(name, config, is_online=is_online)
     yield from package_findings()
     yield from _language_and_fonts()
     yield from plugin_findings()
     yield from machine_findings(config.runner.object_store_mb)
     yield from ray_findings(config.runner, is_online=is_online, is_started=is_ray_started)
     yield from model_findings(documents, is_wanted=is_wanted, is_online=is_online)
-    yield from folder_findings()
+    yield from folder_findings(config.output if is_wanted else None)
     yield from environment_findings()
 
 

@@ -127,6 +127,16 @@ def test_the_last_line_says_whether_a_build_can_start(levels: list[Any], line: s
     assert conclusion([finding(level) for level in levels], "mine") == line
 
 
+def test_files_with_the_names_of_shipped_configs_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cluster", "quickstart"):
+        (tmp_path / name).write_text("a cluster: of mine")
+    assert "cluster" in command._shipped()
+    assert run().exit_code == 0
+
+
 def test_configs_that_build_nothing_are_not_asked_for_stages() -> None:
     assert "train" not in command._shipped()
     assert "fld5b" in command._shipped()
