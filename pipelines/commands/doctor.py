@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from florilegium.engine.untrusted.escaped import json_text
-from florilegium.pipelines.commands.options import SourceOption, config_file, out
+from florilegium.pipelines.commands.options import SourceOption, out
+from florilegium.pipelines.commands.shipped import config_file
 
 _QUICKSTART = "quickstart"
 
@@ -32,8 +33,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look at this machine: packages, GPUs, memory, Ray, models, free space, each with its cure."""
-    from florilegium.pipelines.commands.configs import shipped_path
     from florilegium.pipelines.commands.loading import load
+    from florilegium.pipelines.commands.shipped import shipped_path
     from florilegium.pipelines.commands.tables import print_table
     from florilegium.pipelines.doctor.diagnosis import diagnose
     from florilegium.pipelines.doctor.table import conclusion, to_json, topic_tables
@@ -73,7 +74,7 @@ def doctor(
 def _shipped() -> dict[str, dict[str, Any]]:
     """Return the shipped configs of datasets by name."""
     from florilegium.engine.planning.config import load_document
-    from florilegium.pipelines.commands.configs import shipped_names, shipped_path
+    from florilegium.pipelines.commands.shipped import shipped_names, shipped_path
 
     documents = {name: load_document(shipped_path(name)) for name in shipped_names()}
     return {name: one for name, one in documents.items() if "specialists" in one}

@@ -45,7 +45,7 @@ def build(
     from florilegium.engine.execution.preparation import prepare
     from florilegium.pipelines.commands.build import runnable
     from florilegium.pipelines.commands.loading import load
-    from florilegium.pipelines.commands.options import config_file
+    from florilegium.pipelines.commands.shipped import config_file
 
     given = config if isinstance(config, Mapping) else config_file(str(config))
     where = None if output is None else str(output)

@@ -11,8 +11,8 @@ from typing import Any
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.config import RunConfig, load_document, validated
 from florilegium.engine.planning.plugins import modules_of, refuse_plugins
-from florilegium.pipelines.commands.configs import config_path
 from florilegium.pipelines.commands.options import given
+from florilegium.pipelines.commands.shipped import config_path
 from florilegium.pipelines.refresh.options import RefreshOptions, load_run
 
 

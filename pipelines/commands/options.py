@@ -10,6 +10,7 @@ import typer
 
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.untrusted.escaped import cut
+from florilegium.pipelines.commands.shipped import config_file
 from florilegium.pipelines.terminal.console import ERR, Terminal
 
 out = Terminal()
@@ -28,20 +29,6 @@ def local_folder(text: str) -> Path:
             f"machine: give a path, and copy the folder to the storage afterwards"
         )
     return Path(text)
-
-
-def config_file(text: str) -> Path:
-    """Return the path of a config, or the name of a shipped one as a path.
-
-    Raises:
-        ConfigError: it is no file, and only its last part is the name of a shipped config.
-    """
-    from florilegium.pipelines.commands.configs import config_path
-
-    path = Path(text)
-    if str(path) != text and len(path.parts) == 1 and not path.exists():  # as in ./quickstart
-        config_path(path.absolute())
-    return path
 
 
 ConfigFile = Annotated[

@@ -11,7 +11,8 @@ import typer
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.untrusted.escaped import json_text
-from florilegium.pipelines.commands.options import PluginPath, config_file, local_folder, out, warn
+from florilegium.pipelines.commands.options import PluginPath, local_folder, out, warn
+from florilegium.pipelines.commands.shipped import config_file
 
 if TYPE_CHECKING:
     from florilegium.engine.planning.config import RunConfig

@@ -53,8 +53,8 @@ def _number(kind: str, schema: Schema) -> str:
 
 def _list(schema: Schema, definitions: Schema) -> str:
     if "prefixItems" in schema:
-        of_each = {value_text(one, definitions): None for one in schema["prefixItems"]}
-        return f"list of {len(schema['prefixItems'])}: {', '.join(of_each)}"
+        kinds = dict.fromkeys(value_text(one, definitions) for one in schema["prefixItems"])
+        return f"list of {len(schema['prefixItems'])}: {', '.join(kinds)}"
     if schema.get("maxItems") == 0:
         return "empty list"
     of_each = value_text(schema.get("items", {}), definitions)

@@ -9,10 +9,9 @@ import pytest
 import yaml
 
 from florilegium.engine.core.errors import ConfigError
-from florilegium.pipelines.commands.configs import config_path, first_sentence
 from florilegium.pipelines.commands.loading import load
 from florilegium.pipelines.commands.main import main
-from florilegium.pipelines.commands.options import config_file
+from florilegium.pipelines.commands.shipped import config_file, config_path, first_sentence
 from tests.conftest import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
