@@ -163,7 +163,7 @@ def _loaded(
     start = monotonic()
     try:
         found = point.load()
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         is_absent = isinstance(error, ModuleNotFoundError) and not plugin_trace(error)
         cure = f"; {_OWN_FOLDER}" if is_absent and is_module(point.name) else ""
         why = str(error) + cure if isinstance(error, ImportError) else unforeseen(error)

@@ -111,5 +111,5 @@ def checks_of(
     Raises:
         FlorilegiumError: it cannot be imported, is of another kind, or a source with no config.
     """
-    plugin: type = find_plugin(contract.group, contract.what, use, contract.base, PlanError)
+    plugin: type[Any] = find_plugin(contract.group, contract.what, use, contract.base, PlanError)
     return contract.checks(plugin, options, folder)

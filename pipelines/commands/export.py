@@ -36,7 +36,7 @@ def export(
 ) -> None:
     """Write a dataset for other programs: Florence-2 JSONL, COCO, few-shot examples."""
     from florilegium.engine.planning.config import load_document, validated
-    from florilegium.pipelines.commands.configs import config_path
+    from florilegium.pipelines.commands.shipped import config_path
     from florilegium.pipelines.export.exporter import export as export_dataset
     from florilegium.pipelines.export.exporter import find_exporter
 

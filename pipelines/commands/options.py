@@ -10,6 +10,7 @@ import typer
 
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.untrusted.escaped import cut
+from florilegium.pipelines.commands.shipped import config_file
 from florilegium.pipelines.terminal.console import ERR, Terminal
 
 out = Terminal()
@@ -33,6 +34,7 @@ def local_folder(text: str) -> Path:
 ConfigFile = Annotated[
     Path,
     typer.Argument(
+        parser=config_file,
         metavar="CONFIG",
         help="A YAML file, or the name of a shipped config: `florilegium configs` lists them.",
     ),

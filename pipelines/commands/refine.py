@@ -113,7 +113,7 @@ def train(
     """Train Florence-2 on a finished dataset, its own tasks or one of yours."""
     from florilegium.engine.execution.progress import Progress
     from florilegium.engine.planning.config import load_document, validated
-    from florilegium.pipelines.commands.configs import config_path
+    from florilegium.pipelines.commands.shipped import config_path
     from florilegium.pipelines.terminal.progress import shown
     from florilegium.pipelines.training.config import TrainConfig
     from florilegium.pipelines.training.survey import untrained

@@ -150,6 +150,12 @@ def test_an_error_in_an_import(tmp_path: Path, module: str) -> None:
     assert "plugin_path" not in str(raised.value)
 
 
+def test_a_module_that_ends_python_is_an_error(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}_ends.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(PlanError, match=r"cannot be imported from .*: SystemExit: 0"):
+        find_stage(f"{module}_ends:Sound")
+
+
 def test_a_missing_package_of_a_plugin_is_named_with_the_line_that_imports_it(
     tmp_path: Path, module: str
 ) -> None:

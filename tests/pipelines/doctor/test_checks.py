@@ -255,3 +255,26 @@ def test_a_mistake_in_a_config_is_a_problem(album: Path, tmp_path: Path) -> None
     [finding] = readiness("mine", configure(album, tmp_path / "out", specialists=specialists))
     assert finding.level == PROBLEM
     assert "reads object_detection" in finding.text
+
+
+def test_an_output_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    found = by_name(folder_findings(str(tmp_path / "taken" / "out")))["output"]
+    assert (found.level, found.text.endswith(f"{tmp_path / 'taken'} is no folder")) == (
+        PROBLEM,
+        True,
+    )
+    assert by_name(folder_findings(str(tmp_path / "out")))["output"].level == OK
+
+
+def test_modules_and_sources_on_other_machines_are_named_as_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.socket.connect", None)
+    stages = {"mine": {"use": "no_module_of_a_test:Mine"}, "rapidocr": {}}
+    config = configure("https://127.0.0.1:9/images/", tmp_path / "out", specialists=stages)
+    module, source, rest = readiness("mine", config)
+    assert (module.level, source.level, rest.level) == (WARNING, WARNING, OK)
+    assert module.text == "no_module_of_a_test:Mine: not imported, not checked"
+    assert source.text.endswith("is on another machine: not asked, not checked")
+    assert rest.text.startswith("1 stage, ")
