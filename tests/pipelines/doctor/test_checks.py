@@ -224,7 +224,11 @@ def test_a_hub_that_is_switched_off_is_a_warning(
 
 
 def test_a_config_that_can_be_built_is_fine(album: Path, tmp_path: Path) -> None:
-    [finding] = readiness("mine", configure(album, tmp_path / "out"))
+    unseen, finding = readiness("mine", configure(album, tmp_path / "out"))
+    assert (unseen.text, unseen.level) == (
+        "tests.stages:Brightest: not imported, not checked",
+        WARNING,
+    )
     assert (finding.name, finding.level) == ("mine", OK)
 
 
