@@ -192,8 +192,7 @@ def plan(
     sections = ((Specialist.section, config.specialists), (Filter.section, config.filters))
 
     def is_imported(name: str) -> bool:
-        is_same = isinstance(imports_modules, bool)
-        return bool(imports_modules) if is_same else name in imports_modules
+        return imports_modules if isinstance(imports_modules, bool) else name in imports_modules
 
     specialists, filters = (
         {

@@ -13,9 +13,10 @@ import typer
 
 from florilegium.engine.core.errors import ConfigError, nearest
 from florilegium.engine.untrusted.escaped import cut
-from florilegium.pipelines.commands.options import out
+from florilegium.pipelines.terminal.console import Terminal
 
 _FOLDER = Path(__file__).parents[2] / "configs"
+out = Terminal()
 _SENTENCE = re.compile(r".+?[.:](?=\s|$)", re.DOTALL)
 _EDITORS = "# yaml-language-server:"
 """A line that tells editors where the schema is."""

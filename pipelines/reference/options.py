@@ -158,8 +158,8 @@ def _mappings(schema: Schema, definitions: Schema) -> Iterator[tuple[str, Schema
     elif "items" in found:
         yield from _mappings(found["items"], definitions)
     elif isinstance(found.get("additionalProperties"), dict):
-        for between, *inner in _mappings(found["additionalProperties"], definitions):
-            yield f".{ANY_NAME}{between}", *inner
+        for between, inner, known in _mappings(found["additionalProperties"], definitions):
+            yield f".{ANY_NAME}{between}", inner, known
     else:
         distinct: dict[int, tuple[str, Schema, Schema]] = {}
         for one in found.get("anyOf", ()):

@@ -64,8 +64,8 @@ def write_package(names: Names, folder: Path) -> None:
             (package / path).parent.mkdir(parents=True, exist_ok=True)
             (package / path).write_bytes(content)
         if folder.is_dir():  # it stays the same folder: somebody may stand in it
-            for path in package.iterdir():
-                os.replace(path, folder / path.name)
+            for one in package.iterdir():
+                os.replace(one, folder / one.name)
         else:
             os.replace(package, folder)
 

@@ -205,7 +205,8 @@ def test_a_hub_that_is_switched_off_is_a_warning(
 
 
 def test_a_config_that_can_be_built_is_fine(album: Path, tmp_path: Path) -> None:
-    [finding] = readiness("mine", configure(album, tmp_path / "out"))
+    specialists = {"shapes_colour": {}}
+    [finding] = readiness("mine", configure(album, tmp_path / "out", specialists=specialists))
     assert (finding.name, finding.level) == ("mine", OK)
 
 
