@@ -57,8 +57,8 @@ def _list(schema: Schema, definitions: Schema) -> str:
         return f"list of {len(schema['prefixItems'])}: {', '.join(kinds)}"
     if schema.get("maxItems") == 0:
         return "empty list"
-    of_each = value_text(schema.get("items", {}), definitions)
-    return f"list of: {of_each}{_least(schema, 'minItems')}"
+    text = value_text(schema.get("items", {}), definitions)
+    return f"list of: {text}{_least(schema, 'minItems')}"
 
 
 def _mapping(schema: Schema, definitions: Schema) -> str:
