@@ -93,7 +93,7 @@ def test_each_check_of_each_stage_is_a_test(package: Path) -> None:
     assert outcomes["tests/test_own.py::test_own"] == "PASSED"
     assert outcomes["contract::acme_gone::can_be_imported"] == "FAILED"
     of_word = {name: one for name, one in outcomes.items() if "::acme_word::" in name}
-    assert len(of_word) == 15
+    assert len(of_word) == 17
     assert set(of_word.values()) == {"PASSED"}
     assert outcomes["contract::acme_counts::answers_the_same_again"] == "FAILED"
     assert outcomes["contract::acme_counts::works_in_a_worker"] == "SKIPPED"
