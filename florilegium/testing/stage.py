@@ -65,13 +65,13 @@ class StageReport:
     """What `check_stage` did and what it measured.
 
     `idle` has those of the `checks` that had nothing to compare: a single sample shows no
-    dependence on others. `rows` counts the annotations or measurements that the stage answered with: a test that wants
-    the stage to find something asserts it; `judged` counts the annotations on which a filter gave a
-    verdict. `unchecked` has the options marked THRESHOLD or RUNTIME of which no other value could
-    be tried, as of a text that names a folder: their marks may be wrong. `load_s` are the seconds
-    of loading, `image_s` those of one image, in a batch, when everything is warm; `peak_mb` is the
-    most memory of a process with this stage alone, in MiB. They are 0 for a filter that measures
-    nothing.
+    dependence on others. `rows` counts the annotations or measurements that the stage answered
+    with: a test that wants the stage to find something asserts it; `judged` counts the annotations
+    on which a filter gave a verdict. `unchecked` has the options marked THRESHOLD or RUNTIME of
+    which no other value could be tried, as of a text that names a folder: their marks may be wrong.
+    `load_s` are the seconds of loading, `image_s` those of one image, in a batch, when everything
+    is warm; `peak_mb` is the most memory of a process with this stage alone, in MiB. They are 0 for
+    a filter that measures nothing.
     """
 
     checks: tuple[str, ...]

@@ -804,3 +804,41 @@ class KeepsAnswers(Batchwise):
             self.known.setdefault(one.sha256, answer)
             for one, answer in zip(samples, answers, strict=True)
         ]
+
+
+class WordsConfig(StageConfig):
+    """Options with two kinds of content."""
+
+    weights: Annotated[str, CONTENT] = "tiny"
+    """A folder."""
+    words: Annotated[tuple[str, ...], CONTENT] = ("cat",)
+    """Words."""
+
+
+class UnreadWords(Sound):
+    """Names the content of its weights, and not that of its words."""
+
+    Config = WordsConfig
+
+    def revision(self) -> str:
+        config: Any = self.config
+        return f"digest of {config.weights}"
+
+
+class MissingWords(UnreadWords):
+    """Names all of its content: it refuses words that are not there, which is no fault."""
+
+    def revision(self) -> str:
+        config: Any = self.config
+        if config.words != ("cat",):
+            raise ConfigError("there are no such words")
+        return super().revision()
+
+
+class WritesLabels(SoundFilter):
+    """Writes labels in capitals."""
+
+    def judge(self, statements: Statements) -> Verdicts:
+        labels = statements.texts("label")
+        labels[:] = [one.upper() for one in labels]
+        return super().judge(statements)

@@ -52,6 +52,8 @@ FAULTS = {
     "RefusesTinyByChance": "asked twice it gives two answers (sample 'wide': tag.label",
     "KeepsAnswers": "its answer depends on the other samples of the batch",
     "PrintsSecret": "it cannot be loaded: it raises ValueError: refused: api_key=",
+    "UnreadWords": "revision() does not look at 'words', which is marked CONTENT",
+    "WritesLabels": "`judge` writes into `statements.texts('label')`",
     "Batchwise": "its answer depends on the other samples of the batch",
     "SwallowsErrors": "it answers a broken image as if it saw one",
     "HidesErrors": "the error of a broken image does not come through: ValueError: no pixels",
@@ -91,6 +93,7 @@ FAULTS = {
     "stage_class",
     [
         *(Brightest, Describe, BrightEnough),
+        broken_stages.MissingWords,
         *(Sound, SoundFilter, SoundMeasure, MarkedSpecialist, RoundsBoxes),
     ],
 )
