@@ -842,3 +842,22 @@ class WritesLabels(SoundFilter):
         labels = statements.texts("label")
         labels[:] = [one.upper() for one in labels]
         return super().judge(statements)
+
+
+class Lenient(BaseModel):
+    """Limits of a task, with any key."""
+
+    least: float = 0.5
+
+
+class NestedConfig(StageConfig):
+    """Options with others within."""
+
+    limits: dict[str, tuple[Lenient, ...]] = Field(default={})
+    """By task."""
+
+
+class NestedUnknownKeys(Sound):
+    """Has options within others that take unknown keys."""
+
+    Config = NestedConfig

@@ -21,6 +21,7 @@ from tests.testing.broken_stages import (
 FAULTS = {
     "NotFrozen": "Open is not frozen",
     "UnknownKeys": "Lax accepts unknown keys",
+    "NestedUnknownKeys": "Lenient, which is part of NestedConfig, accepts unknown keys",
     "UndocumentedOption": "the option Undocumented.limit is not documented",
     "NoDocstring": "it has no docstring",
     "TextVersion": "its version is '1.0': give an integer",
