@@ -14,12 +14,10 @@ from florilegium.engine.execution.answer import STAGE_FAILED, Answer
 from florilegium.engine.results.questions import divided, questions_of, shown
 from florilegium.testing.drawn import broken
 from florilegium.testing.faults import raised
-from florilegium.testing.rows import difference_of, first_difference
+from florilegium.testing.rows import LAST_DECIMAL, difference_of, first_difference
 from florilegium.testing.subject import Subject
 
 _ONE_PIXEL = 1.0
-_LAST_DECIMAL = 0.011
-"""Of a box."""
 _READ_ONLY = "read-only"
 
 
@@ -110,29 +108,28 @@ def changes_nothing(subject: Subject) -> Iterator[str]:
 
 def answers_the_same_again(subject: Subject) -> Iterator[str]:
     """The same call has the same answer, and does not raise where each sample has one."""
-    has_answers = not any(isinstance(one, SampleError) for one in subject.together)
-    try:
-        raw = list(subject.stage.answer(subject.visible))
-    except Exception as error:
-        if has_answers:
-            yield (
-                f"asked about {len(subject.visible)} samples at once it raises {raised(error)}\n"
-                f"      alone each has an answer: images of a batch may differ in size"
-            )
+    samples = subject.answered
+    if not samples:
         return
-    if len(raw) != len(subject.visible):
-        if has_answers:
+    try:
+        calls = [list(subject.stage.answer(samples)) for _ in range(1 + subject.has_errors)]
+    except Exception as error:
+        yield (
+            f"asked about {len(samples)} samples at once it raises {raised(error)}\n"
+            f"      alone each has an answer: images of a batch may differ in size"
+        )
+        return
+    for raw in calls:
+        if len(raw) != len(samples):
             yield (
-                f"asked about {len(subject.visible)} samples at once it gives {len(raw)} answers: "
+                f"asked about {len(samples)} samples at once it gives {len(raw)} answers: "
                 f"give one for each, in their order; an empty list where there is nothing"
             )
-        return
-    triples = [
-        (sample, answer, subject.stamped(again, sample))
-        for sample, answer, again in zip(subject.visible, subject.together, raw, strict=True)
-        if not isinstance(answer, SampleError)
-    ]
-    if difference := triples and first_difference(*zip(*triples, strict=True), within=0):
+            return
+    stamped = [list(map(subject.stamped, raw, samples)) for raw in calls]
+    first, again = stamped if subject.has_errors else (subject.together, *stamped)
+    subject.in_one_call = first
+    if difference := first_difference(samples, first, again, within=0):
         yield (
             f"asked twice it gives two answers ({difference}): seed what is random from the image, "
             f"and keep nothing from one call to the next"
@@ -140,9 +137,18 @@ def answers_the_same_again(subject: Subject) -> Iterator[str]:
 
 
 def does_not_depend_on_the_batch(subject: Subject) -> Iterator[str]:
-    """A sample has the same answer alone, in a batch, and in another order."""
-    alone = [subject.answers([one])[0] for one in reversed(subject.visible)][::-1]
-    if difference := first_difference(subject.visible, subject.together, alone):
+    """A sample has the same answer alone, in a batch, and in another order.
+
+    Another instance is asked about each alone, as this one may have kept its answers.
+    """
+    if not subject.answered:
+        return
+    new = subject.changed({})
+    if new.problem:
+        yield f"it can be loaded once only: {new.problem}"
+        return
+    alone = [new.answers([one])[0] for one in reversed(subject.answered)][::-1]
+    if difference := first_difference(subject.answered, subject.in_one_call, alone):
         yield (
             f"its answer depends on the other samples of the batch ({difference}): look at each "
             f"sample by itself"
@@ -211,7 +217,7 @@ def answers_about_each_alone(subject: Subject) -> Iterator[str]:
             return
         for question, part in zip(questions, parts, strict=True):
             (alone,) = subject.answers([shown(stage, sample, [question])])
-            if difference := difference_of(_unnamed(part), _unnamed(alone), within=_LAST_DECIMAL):
+            if difference := difference_of(_unnamed(part), _unnamed(alone), pixels=LAST_DECIMAL):
                 yield (
                     f"it declares `each`, but its answer about one annotation depends on others "
                     f"(sample {sample.key!r}: {difference})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel
 
@@ -84,7 +84,7 @@ def naming_faults(plugin: type) -> Iterator[str]:
 
 
 def config_faults(config_class: type[BaseModel]) -> Iterator[str]:
-    """Find out whether options are frozen, refuse unknown keys and are documented."""
+    """Find out whether options are frozen and documented, and refuse unknown keys, also within."""
     name = config_class.__name__
     if not config_class.model_config.get("frozen"):
         yield f"{name} is not frozen: derive it from the base class and keep its `model_config`"
@@ -93,6 +93,12 @@ def config_faults(config_class: type[BaseModel]) -> Iterator[str]:
             f"{name} accepts unknown keys, so a typing error in a config is silent: set "
             f'extra="forbid"'
         )
+    for model in sorted(_models_in(config_class) - {config_class}, key=lambda one: one.__name__):
+        if model.model_config.get("extra") != "forbid":
+            yield (
+                f"{model.__name__}, which is part of {name}, accepts unknown keys, so a typing "
+                f'error in a config is silent: set extra="forbid"'
+            )
     documented = attribute_docs(config_class)
     for field, info in config_class.model_fields.items():
         if not info.description and field not in documented:
@@ -100,6 +106,19 @@ def config_faults(config_class: type[BaseModel]) -> Iterator[str]:
                 f"the option {name}.{field} is not documented: write a string below it, with unit "
                 f"and range"
             )
+
+
+def _models_in(config_class: type[BaseModel]) -> set[type[BaseModel]]:
+    """Return a model and those of which its fields have values, at any depth."""
+    found: set[type[BaseModel]] = set()
+    kinds: list[Any] = [config_class]
+    while kinds:
+        kind = kinds.pop()
+        kinds += get_args(kind)
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in found:
+            found.add(kind)
+            kinds += [info.annotation for info in kind.model_fields.values()]
+    return found
 
 
 def doc_faults(plugin: type) -> Iterator[str]:

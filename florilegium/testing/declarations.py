@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from florilegium.engine.core.errors import nearest
-from florilegium.engine.core.stage import Filter, Specialist
+from florilegium.engine.core.errors import FlorilegiumError, nearest
+from florilegium.engine.core.stage import CONTENT, Filter, Specialist
 from florilegium.engine.core.tasks import TABLE
 from florilegium.engine.planning.fingerprint import unnamed_content
 from florilegium.testing.checks import config_faults, doc_faults, naming_faults
 from florilegium.testing.subject import Subject
+from florilegium.testing.values import other_values
 
 
 def found_by_its_name(subject: Subject) -> Iterator[str]:
@@ -79,6 +80,34 @@ def names_its_content(subject: Subject) -> Iterator[str]:
             f"its option {name!r} is marked CONTENT, and its revision() names no content: old "
             f"answers would stay when the content changes; return a digest of it"
         )
+        return
+    before = stage.model, stage.revision()
+    for name in _content_options(subject):
+        if name not in subject.fixed and not _looks_at(subject, name, before):
+            yield (
+                f"revision() does not look at {name!r}, which is marked CONTENT: old answers would "
+                f"stay when the content changes; add a digest of it"
+            )
+
+
+def _content_options(subject: Subject) -> list[str]:
+    """Return the options that name content, where the stage was given some."""
+    config = subject.new().config
+    fields = type(config).model_fields
+    return [name for name in fields if CONTENT in fields[name].metadata and getattr(config, name)]
+
+
+def _looks_at(subject: Subject, name: str, before: tuple[str, str]) -> bool:
+    """Whether model and revision differ with another value of an option, or it is refused."""
+    values = other_values(subject.new().config, name, given=subject.options)
+    for value in values:
+        try:
+            other = subject.changed({name: value}).new()
+            if (other.model, other.revision()) != before:
+                return True
+        except (FlorilegiumError, OSError):  # it was looked for
+            return True
+    return not values
 
 
 def can_be_loaded(subject: Subject) -> Iterator[str]:

@@ -23,6 +23,7 @@ from florilegium.testing.checks import (
     naming_faults,
 )
 from florilegium.testing.dataset import small_dataset
+from florilegium.testing.elsewhere import FailsElsewhere, called_elsewhere
 from florilegium.testing.faults import ContractBroken, raised
 
 
@@ -97,11 +98,36 @@ def writes_files(subject: ExporterSubject) -> Iterator[str]:
 def writes_the_same_again(subject: ExporterSubject) -> Iterator[str]:
     """The same dataset gives the same bytes."""
     _, again = subject.written("again")
-    before, after = _digests(subject.first[1]), _digests(again)
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield f"{name} differs when it is written again: leave out times, and sort"
-            return
+    if name := _differs(subject.first[1], again):
+        yield f"{name} differs when it is written again: leave out times, and sort"
+
+
+def writes_the_same_elsewhere(subject: ExporterSubject) -> Iterator[str]:
+    """Another process writes the same bytes."""
+    arguments = subject.exporter_class, subject.options, subject.folder, subject.dataset
+    try:
+        again = called_elsewhere(_written, *arguments)
+    except FailsElsewhere as error:
+        yield f"it cannot write in another process: {error}"
+        return
+    if name := _differs(subject.first[1], again):
+        yield f"{name} differs when another process writes it: sort what comes of a set"
+
+
+def _written(
+    exporter_class: type[Exporter[Any, Any]],
+    options: Mapping[str, Any],
+    folder: Path,
+    dataset: Path,
+) -> Path:
+    return ExporterSubject(exporter_class, options, folder).written("elsewhere", dataset)[1]
+
+
+def _differs(one: Path, other: Path) -> str:
+    """Return the first file that differs in two folders, empty where none does."""
+    before, after = _digests(one), _digests(other)
+    names = sorted(before.keys() | after.keys())
+    return next((name for name in names if before.get(name) != after.get(name)), "")
 
 
 def tells_what_it_did(subject: ExporterSubject) -> Iterator[str]:
@@ -140,10 +166,12 @@ CHECKS: tuple[ExporterCheck, ...] = (
     writes_the_same_again,
     tells_what_it_did,
     refuses_what_is_not_finished,
+    writes_the_same_elsewhere,
 )
-REQUIRED: Mapping[ExporterCheck, tuple[ExporterCheck, ...]] = dict.fromkeys(
-    (writes_the_same_again, tells_what_it_did), (writes_files,)
-)
+REQUIRED: Mapping[ExporterCheck, tuple[ExporterCheck, ...]] = {
+    **dict.fromkeys((writes_the_same_again, tells_what_it_did), (writes_files,)),
+    writes_the_same_elsewhere: CHECKS[:-1],
+}
 
 
 def check_exporter(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from florilegium.engine.core.counted import counted
+from florilegium.engine.core.redaction import redacted
 from florilegium.engine.untrusted.traces import message_of, traceback_of
 
 
@@ -22,7 +23,7 @@ class ContractBroken(AssertionError):
 def raised(error: BaseException) -> str:
     """Describe an error of a plugin, with its own lines of the traceback."""
     lines = traceback_of(error, above=_OURS).strip().splitlines()
-    return "\n      ".join([f"{type(error).__name__}: {message_of(error)}", *lines[:-1]])
+    return "\n      ".join([f"{type(error).__name__}: {redacted(message_of(error))}", *lines[:-1]])
 
 
 _OURS = frozenset([*map(str, Path(__file__).parent.glob("*.py")), functools.__file__])

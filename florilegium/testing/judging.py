@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from pyarrow.types import is_string
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError
@@ -56,6 +57,9 @@ def judges_without_changes(subject: Subject) -> Iterator[str]:
     """The columns that a filter judges are the same afterwards."""
     statements = _statements(subject, subject.samples)
     columns = {name: getattr(statements, name) for name in _COLUMNS} | dict(statements.measurements)
+    schema = statements.table.schema
+    texts = {field.name for field in schema if is_string(field.type)} - {"task"}
+    columns |= {f"texts({name!r})": statements.texts(name) for name in sorted(texts)}
     before = {name: column.copy() for name, column in columns.items()}
     _filter(subject).judge(statements)
     for name, column in columns.items():

@@ -15,7 +15,7 @@ from florilegium.engine.core.image.header import OUT_OF_MEMORY
 from florilegium.engine.core.stage import RUNTIME, THRESHOLD, Filter, Marker, StageConfig
 from florilegium.engine.execution.answer import STAGE_FAILED
 from florilegium.testing.judging import first_of_verdicts, judged
-from florilegium.testing.rows import first_difference
+from florilegium.testing.rows import LAST_DECIMAL, first_difference
 from florilegium.testing.subject import Subject
 from florilegium.testing.values import other_values
 
@@ -25,8 +25,6 @@ Difference = Callable[[Subject, Subject], str | None]
 """Tells how the answers of two stages differ; `None` where the second does not run as it is."""
 
 _MISSING = object()
-_LAST_DECIMAL = 0.011
-"""Of a box, which is rounded: another batch or kernel may round it the other way."""
 _UNUSABLE = (STAGE_FAILED, OUT_OF_MEMORY)
 """Why a stage fails with a value of a RUNTIME option that does not fit the machine."""
 _CURE = {
@@ -61,7 +59,7 @@ def _of_rows(subject: Subject, other: Subject) -> str:
 def _of_rows_nearly(subject: Subject, other: Subject) -> str | None:
     if any(isinstance(one, SampleError) and one.reason in _UNUSABLE for one in other.together):
         return None
-    return first_difference(subject.visible, subject.together, other.together, within=_LAST_DECIMAL)
+    return first_difference(subject.visible, subject.together, other.together, pixels=LAST_DECIMAL)
 
 
 def _of_verdicts(subject: Subject, other: Subject) -> str | None:

@@ -13,12 +13,15 @@ from florilegium.engine.execution.answer import Answer
 
 TOLERANCE = 1e-3
 """Sums of floats differ in their last digits with the size of a batch."""
+LAST_DECIMAL = 0.011
+"""Of a box in pixels, which is rounded: another batch or kernel may round it the other way."""
 _WORDS = (
     *("task", "kind", "text", "label", "language", "span", "parent_id", "merged_from"),
     "mask_rle",
 )
 """The fields of an annotation that must be equal."""
-_NUMBERS = ("score", "support", "confidence", "box_xyxy", "quad")
+_PIXELS = ("box_xyxy", "quad")
+_NUMBERS = ("score", "support", "confidence", *_PIXELS)
 """The fields of an annotation that must be nearly equal."""
 
 
@@ -28,15 +31,21 @@ def first_difference(
     others: Sequence[Answer],
     *,
     within: float = TOLERANCE,
+    pixels: float | None = None,
 ) -> str:
-    """Return where two answers to the same samples differ first, empty where they do not."""
+    """Return where two answers to the same samples differ first, empty where they do not.
+
+    Numbers may differ by `within`, those of boxes by `pixels` where it is given.
+    """
     for sample, one, other in zip(samples, some, others, strict=True):
-        if difference := difference_of(one, other, within=within):
+        if difference := difference_of(one, other, within=within, pixels=pixels):
             return f"sample {sample.key!r}: {difference}"
     return ""
 
 
-def difference_of(one: Answer, other: Answer, *, within: float = TOLERANCE) -> str:
+def difference_of(
+    one: Answer, other: Answer, *, within: float = TOLERANCE, pixels: float | None = None
+) -> str:
     """Return how two answers to a sample differ, empty where they do not."""
     if isinstance(one, SampleError) or isinstance(other, SampleError):
         first, second = _outcome(one), _outcome(other)
@@ -45,7 +54,8 @@ def difference_of(one: Answer, other: Answer, *, within: float = TOLERANCE) -> s
         return f"{_outcome(one)}, then {_outcome(other)}"
     for row, again in zip(one, other, strict=True):
         for (name, value), (_, value_again) in zip(_fields(row), _fields(again), strict=True):
-            if not _is_same(value, value_again, within):
+            allowed = within if pixels is None or not name.endswith(_PIXELS) else pixels
+            if not _is_same(value, value_again, allowed):
                 return f"{name} {value!r}, then {value_again!r}"
     return ""
 

@@ -30,6 +30,7 @@ from florilegium.testing.checks import (
     name_of,
     naming_faults,
 )
+from florilegium.testing.elsewhere import FailsElsewhere, called_elsewhere
 from florilegium.testing.faults import ContractBroken, raised
 
 _SHARD_SIZE = 8
@@ -123,13 +124,34 @@ def lists_items(subject: SourceSubject) -> Iterator[str]:
 def lists_the_same_again(subject: SourceSubject) -> Iterator[str]:
     """Listing again, also by another instance, gives the same items in the same order."""
     for again in (list(subject.source.items()), list(subject.new().items())):
-        if again != subject.items:
-            (one, other) = next(
-                (pair for pair in zip(subject.items, again, strict=False) if pair[0] != pair[1]),
-                (f"{len(subject.items)} items", f"{len(again)}"),
-            )
-            yield f"listed again it gives other items ({one}, then {other}): sort them by name"
+        if difference := _difference(subject.items, again):
+            yield f"listed again it gives other items ({difference}): sort them by name"
             return
+
+
+def lists_the_same_elsewhere(subject: SourceSubject) -> Iterator[str]:
+    """Another process lists the same items in the same order."""
+    try:
+        again = called_elsewhere(_listed, subject.source_class, subject.config)
+    except FailsElsewhere as error:
+        yield f"it cannot be listed in another process: {error}"
+        return
+    if difference := _difference(subject.items, again):
+        yield f"another process lists other items ({difference}): sort what comes of a set"
+
+
+def _listed(source_class: type[Source[Any]], config: SourceConfig) -> list[Item]:
+    return SourceSubject(source_class, config).items
+
+
+def _difference(items: list[Item], again: list[Item]) -> str:
+    """Return where two listings differ first, empty where they do not."""
+    if items == again:
+        return ""
+    pairs = zip(items, again, strict=False)
+    lengths = f"{len(items)} items", f"{len(again)}"
+    one, other = next((pair for pair in pairs if pair[0] != pair[1]), lengths)
+    return f"{one}, then {other}"
 
 
 def reads_inputs(subject: SourceSubject) -> Iterator[str]:
@@ -214,10 +236,12 @@ def loses_only_what_is_gone(subject: SourceSubject) -> Iterator[str]:
     url = Path(subject.config.url)
     if not url.exists():
         return  # no file, or not here
-    folder = url if url.is_dir() else url.parent
     with tempfile.TemporaryDirectory(prefix="florilegium-") as place:
         copy = Path(place) / "copy"
-        shutil.copytree(folder, copy)
+        if url.is_dir():
+            shutil.copytree(url, copy)
+        else:
+            _copy_files(subject, url, copy)
         moved = copy if url.is_dir() else copy / url.name
         config = subject.config.model_copy(update={"url": str(moved)})
         source = subject.source_class(config, shard_size=_SHARD_SIZE)
@@ -228,6 +252,15 @@ def loses_only_what_is_gone(subject: SourceSubject) -> Iterator[str]:
             os.unlink(file)
             yield from _faults_of_gone(source, item)
             return
+
+
+def _copy_files(subject: SourceSubject, url: Path, copy: Path) -> None:
+    """Copy a file and what is listed of the folder around it, which may hold much more."""
+    for name in dict.fromkeys([url.name, *(item.location for item in subject.items)]):
+        file, place = url.parent / name, copy / name
+        if file.is_file() and place.resolve().is_relative_to(copy.resolve()):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, place)
 
 
 def _faults_of_gone(source: Source[Any], item: Item) -> Iterator[str]:
@@ -281,6 +314,7 @@ CHECKS: tuple[SourceCheck, ...] = (
     loses_only_what_is_gone,
     remarks_are_text,
     becomes_samples,
+    lists_the_same_elsewhere,
 )
 REQUIRED: Mapping[SourceCheck, tuple[SourceCheck, ...]] = {
     lists_items: (options_are_sound,),
@@ -288,6 +322,7 @@ REQUIRED: Mapping[SourceCheck, tuple[SourceCheck, ...]] = {
     **dict.fromkeys(
         (reads_the_same_again, loses_only_what_is_gone, becomes_samples), (reads_inputs,)
     ),
+    lists_the_same_elsewhere: CHECKS[:-1],
 }
 
 

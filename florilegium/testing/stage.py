@@ -64,16 +64,18 @@ REQUIRED: Mapping[StageCheck, tuple[StageCheck, ...]] = {
 class StageReport:
     """What `check_stage` did and what it measured.
 
-    `rows` counts the annotations or measurements that the stage answered with: a test that wants
-    the stage to find something asserts it; `judged` counts the annotations on which a filter gave a
-    verdict. `unchecked` has the options marked THRESHOLD or RUNTIME of which no other value could
-    be tried, as of a text that names a folder: their marks may be wrong. `load_s` are the seconds
-    of loading, `image_s` those of one image, in a batch, when everything is warm; `peak_mb` is the
-    most memory of a process with this stage alone, in MiB. They are 0 for a filter that measures
-    nothing.
+    `idle` has those of the `checks` that had nothing to compare: a single sample shows no
+    dependence on others. `rows` counts the annotations or measurements that the stage answered
+    with: a test that wants the stage to find something asserts it; `judged` counts the annotations
+    on which a filter gave a verdict. `unchecked` has the options marked THRESHOLD or RUNTIME of
+    which no other value could be tried, as of a text that names a folder: their marks may be wrong.
+    `load_s` are the seconds of loading, `image_s` those of one image, in a batch, when everything
+    is warm; `peak_mb` is the most memory of a process with this stage alone, in MiB. They are 0 for
+    a filter that measures nothing.
     """
 
     checks: tuple[str, ...]
+    idle: tuple[str, ...]
     samples: int
     rows: int = 0
     judged: int = 0
@@ -106,6 +108,8 @@ def check_stage(
         raise ContractBroken(
             f"{stage_class!r}", ["it is no stage: derive a class from Specialist or Filter"]
         )
+    if samples is not None and not samples:
+        raise ContractBroken(name_of(stage_class), ["it is asked about no sample: give `samples`"])
     checks = stage_checks(Subject(stage_class, options=options, samples=samples, fixed=fixed))
     checks.raise_faults(name_of(stage_class))
     return _report(checks.subject, checks.every)
@@ -123,11 +127,15 @@ def _report(subject: Subject, checks: Sequence[StageCheck]) -> StageReport:
     count = len(subject.samples)
     judged = judging.count_of(subject) if issubclass(subject.stage_class, Filter) else 0
     unchecked = tuple(sorted(subject.unchecked))
+    idle = _idle(subject, checks)
     if not subject.is_asked:
-        return StageReport(checks=names, samples=count, judged=judged, unchecked=unchecked)
+        return StageReport(
+            checks=names, idle=idle, samples=count, judged=judged, unchecked=unchecked
+        )
     reply, asked = subject.in_worker
     return StageReport(
         checks=names,
+        idle=idle,
         samples=count,
         rows=sum(len(one) for one in subject.together if not isinstance(one, SampleError)),
         judged=judged,
@@ -136,3 +144,13 @@ def _report(subject: Subject, checks: Sequence[StageCheck]) -> StageReport:
         image_s=reply.call_s / max(len(asked), 1),
         peak_mb=reply.peak_mb,
     )
+
+
+def _idle(subject: Subject, checks: Sequence[StageCheck]) -> tuple[str, ...]:
+    """Return the names of checks that compare samples, where there are not two."""
+    few: set[StageCheck] = set()
+    if subject.is_asked and len(subject.answered) < 2:
+        few |= {asking.does_not_depend_on_the_batch, asking.survives_a_broken_image}
+    if len(subject.samples) < 2:
+        few.add(judging.judges_each_sample_alone)
+    return tuple(check.__name__ for check in checks if check in few)

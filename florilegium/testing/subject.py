@@ -11,6 +11,7 @@ from typing import Any
 
 from florilegium.engine.core.annotation import SOURCE, Annotation, Provenance
 from florilegium.engine.core.errors import FlorilegiumError, SampleError
+from florilegium.engine.core.redaction import redacted
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Filter, Specialist, Stage
 from florilegium.engine.execution.answer import Answer, ask
@@ -47,6 +48,8 @@ class Subject:
         self.unchecked: set[str] = set()
         """The options with a mark of which no other value could be tried."""
         self._samples = samples
+        self.in_one_call: list[Answer] = []
+        """The answers to the samples that have one, asked about in one call without others."""
         self._changed: dict[str, Subject] = {}
 
     @property
@@ -87,7 +90,7 @@ class Subject:
             if self.is_asked:
                 stage.load()
         except FlorilegiumError as error:
-            return str(error)
+            return redacted(str(error))
         except Exception as error:  # of any kind, from code of the plugin
             return f"it raises {raised(error)}"
         self._stage = stage
@@ -153,6 +156,17 @@ class Subject:
     def together(self) -> list[Answer]:
         """The answers to all samples, asked about in one call."""
         return self._together[0]
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether a sample has no answer, so that samples may have been asked about one by one."""
+        return len(self.answered) < len(self.visible)
+
+    @cached_property
+    def answered(self) -> list[Sample]:
+        """The samples that have an answer."""
+        pairs = zip(self.visible, self.together, strict=True)
+        return [sample for sample, answer in pairs if not isinstance(answer, SampleError)]
 
     @cached_property
     def in_worker(self) -> tuple[Reply, list[Sample]]:

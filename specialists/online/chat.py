@@ -18,7 +18,7 @@ from pydantic import Field
 
 from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.core.spent import Spent
-from florilegium.engine.core.stage import CONTENT, RUNTIME, Specialist
+from florilegium.engine.core.stage import RUNTIME, Specialist
 from florilegium.specialists.online.address import host_of, read_key
 from florilegium.specialists.online.budget import Limits, Prices
 from florilegium.specialists.online.exchange import Exchange
@@ -82,8 +82,9 @@ def _part_as_json(part: str | Image) -> dict[str, Any]:
 class ChatConfig(ServiceConfig):
     """Options of a chat model."""
 
-    url: Annotated[str, CONTENT] = "http://127.0.0.1:8000/v1"
-    """Address before `/chat/completions`; by default a vLLM server on this machine."""
+    url: Annotated[str, RUNTIME] = "http://127.0.0.1:8000/v1"
+    """Address before `/chat/completions`; by default a vLLM server on this machine. Without
+    `release`, another host counts as another model."""
     model: str = "Qwen/Qwen3-VL-8B-Instruct"
     """Name of the model in the service."""
     release: str = ""

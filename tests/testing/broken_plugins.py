@@ -78,6 +78,30 @@ class Unstable(Photos):
         return (replace(item, signature=str(next(_NUMBERS))) for item in super().items())
 
 
+class OrderOfASet(Photos):
+    """Lists by the order of a set, which is another one in each process."""
+
+    def items(self) -> Iterator[Item]:
+        letters = "".join({f"letter {number}" for number in range(30)})
+        return (replace(item, signature=letters) for item in super().items())
+
+
+class ListOfFiles(Source[SourceConfig]):
+    """The files of a list, which is a file beside them; it is right."""
+
+    def items(self) -> Iterator[Item]:
+        for name in Path(self.config.url).read_text("utf-8").split():
+            yield Item(location=name, signature="1")
+
+    def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
+        try:
+            data = (Path(self.config.url).parent / item.location).read_bytes()
+        except OSError as error:
+            yield lost(item, str(error))
+            return
+        yield Reading(name=item.location, location=item.location, data=data)
+
+
 class Several(Photos):
     """Reads several inputs of one item, though it is not packed."""
 
@@ -207,6 +231,15 @@ class OtherBytes(Keys):
 
     def write(self, dataset: Folder, output: Path) -> Any:
         (output / "run.txt").write_text(f"run {next(_NUMBERS)}", "utf-8")
+        return super().write(dataset, output)
+
+
+class OrderOfATable(Keys):
+    """Writes by the order of a set, which is another one in each process."""
+
+    def write(self, dataset: Folder, output: Path) -> Any:
+        letters = {f"letter {number}" for number in range(30)}
+        (output / "letters.txt").write_text("\n".join(letters), "utf-8")
         return super().write(dataset, output)
 
 

@@ -731,3 +731,133 @@ class Outer:
 
 Hidden = Outer.Inner
 del Outer.Inner
+
+
+class RuntimeInScore(MarkedSpecialist):
+    """Gives other scores when it is fast, by more than rounding."""
+
+    produces = ("object_detection",)
+
+    def about(self, sample: Sample) -> list[Annotation]:
+        config: Any = self.config
+        bright = float(sample.image.mean()) / 510
+        return [box(0.0, 0.0, 1.0, 1.0, score=bright + 0.005 * config.is_fast)]
+
+
+class RoundsBoxes(MarkedSpecialist):
+    """Gives a box of another last decimal when it is fast, which is no fault."""
+
+    produces = ("object_detection",)
+
+    def about(self, sample: Sample) -> list[Annotation]:
+        config: Any = self.config
+        left = 0.1 + 0.01 * config.is_fast
+        return [box(left, 0.0, 1.0, 1.0, score=float(sample.image.mean()) / 255)]
+
+
+class Keyed(Sound):
+    """Needs a key of the environment."""
+
+    def load(self) -> None:
+        self.key = os.environ["FLORILEGIUM_TEST_WORD"]
+
+
+class PrintsSecret(Sound):
+    """Has a key in the message of an error."""
+
+    def load(self) -> None:
+        raise ValueError("refused: api_key=sk-abcdefghij0123456789")
+
+
+class RefusesTiny(Sound):
+    """Refuses the whole batch for one tiny image, and depends on the batch."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        for one in samples:
+            if min(one.width, one.height) < 2:
+                raise SampleError("too_small", "an image of one pixel")
+        tones = [float(one.image.mean()) for one in samples]
+        return [[tag(f"{tone:.0f} of {len(samples)}")] for tone in tones]
+
+
+class RefusesTinyByChance(RefusesTiny):
+    """Refuses the whole batch for one tiny image, and gives another answer each time."""
+
+    calls = 0
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        answers = super().predict(samples)
+        self.calls += len(samples) > 1
+        number = self.calls if len(samples) > 1 else 0
+        return [[tag(f"{one[0].label.split()[0]} {number}")] for one in answers]
+
+
+class KeepsAnswers(Batchwise):
+    """Keeps its answers, so it has the same one later, which depended on the batch."""
+
+    def load(self) -> None:
+        self.known: dict[str, Any] = {}
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        answers = super().predict(samples)
+        return [
+            self.known.setdefault(one.sha256, answer)
+            for one, answer in zip(samples, answers, strict=True)
+        ]
+
+
+class WordsConfig(StageConfig):
+    """Options with two kinds of content."""
+
+    weights: Annotated[str, CONTENT] = "tiny"
+    """A folder."""
+    words: Annotated[tuple[str, ...], CONTENT] = ("cat",)
+    """Words."""
+
+
+class UnreadWords(Sound):
+    """Names the content of its weights, and not that of its words."""
+
+    Config = WordsConfig
+
+    def revision(self) -> str:
+        config: Any = self.config
+        return f"digest of {config.weights}"
+
+
+class MissingWords(UnreadWords):
+    """Names all of its content: it refuses words that are not there, which is no fault."""
+
+    def revision(self) -> str:
+        config: Any = self.config
+        if config.words != ("cat",):
+            raise ConfigError("there are no such words")
+        return super().revision()
+
+
+class WritesLabels(SoundFilter):
+    """Writes labels in capitals."""
+
+    def judge(self, statements: Statements) -> Verdicts:
+        labels = statements.texts("label")
+        labels[:] = [one.upper() for one in labels]
+        return super().judge(statements)
+
+
+class Lenient(BaseModel):
+    """Limits of a task, with any key."""
+
+    least: float = 0.5
+
+
+class NestedConfig(StageConfig):
+    """Options with others within."""
+
+    limits: dict[str, tuple[Lenient, ...]] = Field(default={})
+    """By task."""
+
+
+class NestedUnknownKeys(Sound):
+    """Has options within others that take unknown keys."""
+
+    Config = NestedConfig

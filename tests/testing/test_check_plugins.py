@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from florilegium.testing import (
     small_dataset,
 )
 from tests.testing import broken_plugins
-from tests.testing.broken_plugins import Keys, Photos
+from tests.testing.broken_plugins import Keys, ListOfFiles, Photos
 
 SOURCES = {
     "Empty": "it lists nothing",
@@ -31,6 +33,7 @@ SOURCES = {
     "Twice": "it lists '0.png' twice",
     "NoSignature": "'0.png' has no signature",
     "Unstable": "listed again it gives other items",
+    "OrderOfASet": "another process lists other items",
     "Several": "an item gives several inputs",
     "Nothing": "nothing comes of item '0.png'",
     "AllLost": "no input can be read: no right to read it",
@@ -46,6 +49,7 @@ FORMATS = {
     "WritesNothing": "it writes no file",
     "ReturnsNothing": "`write` returns NoneType",
     "OtherBytes": "run.txt differs when it is written again",
+    "OrderOfATable": "letters.txt differs when another process writes it",
     "WritesBeside": "it changes files of the dataset",
     "TakesAll": "it writes an export of a folder without a dataset",
     "Breaks": "of a folder without a dataset, it raises AssertionError",
@@ -133,6 +137,18 @@ def test_a_broken_source_is_told_what_is_wrong_and_nothing_else(name: str, photo
 def test_a_broken_exporter_is_told_what_is_wrong_and_nothing_else(name: str) -> None:
     fault = only_fault(lambda: check_exporter(getattr(broken_plugins, name)))
     assert fault.startswith(FORMATS[name])
+
+
+def test_of_the_folder_around_a_file_only_what_is_listed_is_copied(
+    photos: Path, tmp_path: Path
+) -> None:
+    names = sorted(path.name for path in photos.iterdir())
+    for name in names:
+        shutil.copy(photos / name, tmp_path)
+    listing = tmp_path / "list.txt"
+    listing.write_text("\n".join(names), "utf-8")
+    os.mkfifo(tmp_path / "pipe")  # which cannot be copied
+    assert check_source(ListOfFiles, ListOfFiles.Config(url=str(listing))).images == 3
 
 
 def test_what_is_of_another_kind_is_refused(photos: Path) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from florilegium.testing import ContractBroken, check_stage
+from florilegium.testing import ContractBroken, check_stage, sample
 from florilegium.testing.checks import naming_faults
 from tests.stages import BrightEnough, Brightest, Describe
 from tests.testing import broken_stages
 from tests.testing.broken_stages import (
     MarkedSpecialist,
+    RoundsBoxes,
     RuntimeInPredict,
     Sound,
     SoundFilter,
@@ -21,6 +22,7 @@ from tests.testing.broken_stages import (
 FAULTS = {
     "NotFrozen": "Open is not frozen",
     "UnknownKeys": "Lax accepts unknown keys",
+    "NestedUnknownKeys": "Lenient, which is part of NestedConfig, accepts unknown keys",
     "UndocumentedOption": "the option Undocumented.limit is not documented",
     "NoDocstring": "it has no docstring",
     "TextVersion": "its version is '1.0': give an integer",
@@ -48,6 +50,12 @@ FAULTS = {
     "ChangesAnnotations": "it changes the annotations of a sample",
     "Counts": "asked twice it gives two answers",
     "OfTheProcess": "it answers otherwise in another process",
+    "RefusesTiny": "its answer depends on the other samples of the batch (sample 'wide': tag.label",
+    "RefusesTinyByChance": "asked twice it gives two answers (sample 'wide': tag.label",
+    "KeepsAnswers": "its answer depends on the other samples of the batch",
+    "PrintsSecret": "it cannot be loaded: it raises ValueError: refused: api_key=",
+    "UnreadWords": "revision() does not look at 'words', which is marked CONTENT",
+    "WritesLabels": "`judge` writes into `statements.texts('label')`",
     "Batchwise": "its answer depends on the other samples of the batch",
     "SwallowsErrors": "it answers a broken image as if it saw one",
     "HidesErrors": "the error of a broken image does not come through: ValueError: no pixels",
@@ -77,6 +85,7 @@ FAULTS = {
     "RuntimeInJudge": "`judge` judges differently with is_fast=True (",
     "RuntimeInPredict": "`predict` answers differently with tile=1 (sample 'wide': tag.label",
     "ThresholdInPredict": "`predict` answers differently with least_width=0",
+    "RuntimeInScore": "`predict` answers differently with is_fast=True (sample 'wide': object_det",
     "RuntimeInJudgeOnly": "`judge` judges differently with tile=1 (not judged, then dropped",
     "Hidden": "does not lead to the class",
 }
@@ -84,7 +93,11 @@ FAULTS = {
 
 @pytest.mark.parametrize(
     "stage_class",
-    [Brightest, Describe, BrightEnough, Sound, SoundFilter, SoundMeasure, MarkedSpecialist],
+    [
+        *(Brightest, Describe, BrightEnough),
+        broken_stages.MissingWords,
+        *(Sound, SoundFilter, SoundMeasure, MarkedSpecialist, RoundsBoxes),
+    ],
 )
 def test_a_sound_stage_passes(stage_class: Any) -> None:
     check_stage(stage_class)
@@ -148,3 +161,27 @@ def test_a_value_with_which_a_stage_cannot_be_loaded_is_no_fault() -> None:
 def test_what_is_no_stage_is_refused() -> None:
     with pytest.raises(ContractBroken, match="derive a class from Specialist or Filter"):
         check_stage(dict)  # type: ignore[arg-type]
+
+
+def test_a_worker_has_the_environment_of_this_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_stage(Sound)  # the process from which workers are forked is there
+    monkeypatch.setenv("FLORILEGIUM_TEST_WORD", "yes")
+    assert check_stage(broken_stages.Keyed).rows == 8
+
+
+def test_a_secret_in_an_error_is_masked() -> None:
+    with pytest.raises(ContractBroken) as raised:
+        check_stage(broken_stages.PrintsSecret)
+    assert "sk-abcdefghij" not in raised.value.faults[0].splitlines()[0]
+
+
+def test_checks_that_had_nothing_to_compare_are_named() -> None:
+    report = check_stage(Sound, samples=[sample()])
+    assert report.idle == ("does_not_depend_on_the_batch", "survives_a_broken_image")
+    assert check_stage(SoundFilter, samples=[sample()]).idle == ("judges_each_sample_alone",)
+    assert check_stage(Sound).idle == check_stage(SoundFilter).idle == ()
+
+
+def test_a_stage_that_is_asked_about_nothing_is_not_checked() -> None:
+    with pytest.raises(ContractBroken, match="asked about no sample"):
+        check_stage(Sound, samples=[])
