@@ -60,7 +60,7 @@ def ask_in_worker(stage: Stage[Any], samples: Sequence[Sample]) -> Reply:
         )
     connection = _parent_of_workers()
     imported = [name for name in sys.modules if f"{name}.".startswith(_prefixes())]
-    connection.send((imported, dict(os.environ), data))
+    connection.send((imported, dict(os.environ), list(sys.path), data))
     if not connection.poll(_WAIT_S):
         _parent_of_workers.cache_clear()
         return Reply(problem=f"it gives no answer in a worker within {_WAIT_S} seconds")
@@ -88,12 +88,13 @@ def _fork_workers(connection: Connection) -> None:
     """Fork a process for each stage that comes; it sends a `Reply`, then this one its exit code.
 
     What the owner has imported of heavy packages is imported once, for all of them. Each has the
-    environment that the owner has now, which may have changed since this process was started.
+    environment and the path that the owner has now, which may have changed since this process was
+    started.
     """
     warnings.simplefilter("ignore")  # that libraries have threads, which sleep
     while True:
         try:
-            imported, environment, data = connection.recv()
+            imported, environment, path, data = connection.recv()
         except EOFError:
             return
         for name in imported:
@@ -103,6 +104,7 @@ def _fork_workers(connection: Connection) -> None:
         if child == 0:
             os.environ.clear()
             os.environ.update(environment)
+            sys.path[:] = path
             _answer(connection, data)
             os._exit(0)
         _, status = os.waitpid(child, 0)
