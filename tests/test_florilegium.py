@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 import florilegium
-from florilegium.engine.core.errors import RunError
+from florilegium.engine.core.errors import RunError, UsageError
 from florilegium.testing import photo
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +72,14 @@ dataset = florilegium.build(config)
 print(len(list(dataset)))
 """
 STAGES = {"bright": {"use": "tests.stages:Brightest"}}
+
+
+def test_a_build_leaves_the_mapping_that_it_is_given_alone() -> None:
+    config = {"source": "/nowhere", "output": "out", "specialists": {"a": {}}, "filters": {}}
+    before = deepcopy(config)
+    with pytest.raises(UsageError, match="/nowhere does not exist"):
+        florilegium.build(config, overrides=["specialists.a=null", "specialists.b.side=3"])
+    assert config == before
 
 
 @pytest.fixture

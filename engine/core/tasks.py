@@ -218,7 +218,7 @@ def _installed() -> Iterator[Task]:
     for point in sorted(entry_points(group=GROUP)):
         try:
             task = point.load()
-        except Exception as error:  # a module may raise anything
+        except (Exception, SystemExit) as error:  # a module may raise anything
             raise PlanError(
                 f"the task {point.name!r} cannot be loaded from {point.value!r}: {error}; keep it "
                 f"in a module that imports nothing but engine.core.task"

@@ -19,7 +19,7 @@ from florilegium.engine.core.errors import (
     nearest,
 )
 from florilegium.engine.core.stage import Filter, Stage
-from florilegium.engine.core.tasks import TASKS
+from florilegium.engine.core.tasks import TABLE, TASKS
 from florilegium.engine.planning.config import validated
 from florilegium.engine.planning.fingerprint import SAMPLE_SHARE, unnamed_content
 from florilegium.engine.planning.plugins import UNSEEN
@@ -75,6 +75,7 @@ def draft_of(section: str, name: str, options: Mapping[str, Any], *, imports: bo
         raise PlanError(
             f"{section}.{name}: the stage cannot be made: {unforeseen(error)}"
         ) from error
+    _refuse_unknown_tasks(stage, where=f"{section}.{name}")
     return Draft(
         name=name,
         use=use,
@@ -83,6 +84,16 @@ def draft_of(section: str, name: str, options: Mapping[str, Any], *, imports: bo
         is_unseen=is_unseen,
         sample_share=share,
     )
+
+
+def _refuse_unknown_tasks(stage: Stage[Any], *, where: str) -> None:
+    """Refuse a stage that produces what is no task: its answers would be refused, one by one."""
+    for task in stage.produces:
+        if task not in TABLE:
+            raise PlanError(
+                f"{where}: the stage produces {cut(task)}, which is no task; "
+                f"{nearest(task, TABLE)}; a new task is an entry point of florilegium.tasks"
+            )
 
 
 def _share(value: Any, *, where: str, section: str) -> float:

@@ -6,7 +6,7 @@ stage its fingerprint. It loads no model and touches no image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -171,13 +171,14 @@ def plan(
     *,
     source_tasks: Iterable[str] = (),
     is_dry: bool = False,
-    imports_modules: bool = True,
+    imports_modules: bool | Collection[str] = True,
 ) -> Graph:
     """Turn a config into a checked graph.
 
     `source_tasks` are the tasks of which the source itself may have labels. A graph that is only
-    looked at (`is_dry`) may lack packages and models; without `imports_modules`, a stage that is
-    no installed one is not looked at. The fingerprints of such stages are not those of a run.
+    looked at (`is_dry`) may lack packages and models; without `imports_modules`, or where that
+    does not name it, a stage that is no installed one is not looked at. The fingerprints of such
+    stages are not those of a run.
 
     Raises:
         MissingPackage: packages are not installed, all of them in one error.
@@ -189,9 +190,15 @@ def plan(
     if both:
         raise PlanError(f"{min(both)!r} names a specialist and a filter: rename one with `use`")
     sections = ((Specialist.section, config.specialists), (Filter.section, config.filters))
+
+    def is_imported(name: str) -> bool:
+        if isinstance(imports_modules, bool):
+            return imports_modules
+        return name in imports_modules
+
     specialists, filters = (
         {
-            name: draft_of(section, name, own, imports=imports_modules)
+            name: draft_of(section, name, own, imports=is_imported(name))
             for name, own in stages.items()
         }
         for section, stages in sections

@@ -70,7 +70,7 @@ def find_stage(use: str) -> type[Stage[Any]]:
     Raises:
         PlanError: there is no such stage, or the object is not a stage.
     """
-    return _find(STAGES, "stage", use, Stage, PlanError)  # type: ignore[type-abstract]
+    return find_plugin(STAGES, "stage", use, Stage, PlanError)  # type: ignore[type-abstract]
 
 
 def find_source(kind: str) -> type[Source[Any]]:
@@ -79,7 +79,7 @@ def find_source(kind: str) -> type[Source[Any]]:
     Raises:
         ConfigError: there is no such kind of source, or the object is not a source.
     """
-    return _find(SOURCES, "kind of source", kind, Source, ConfigError)  # type: ignore[type-abstract]
+    return find_plugin(SOURCES, "kind of source", kind, Source, ConfigError)  # type: ignore[type-abstract]
 
 
 def require_packages(name: str, stage_class: type[Stage[Any]]) -> None:
@@ -148,9 +148,10 @@ def find_installed(
     return _loaded(points[name], what, base, wrong)
 
 
-def _find(
+def find_plugin(
     group: str, what: str, use: str, base: type[PluginT], wrong: type[UsageError]
 ) -> type[PluginT]:
+    """Return the class of an entry point or of `package.module:Class`; see `find_installed`."""
     if is_module(use):
         return _loaded(EntryPoint(name=use, value=use, group=group), what, base, wrong)
     return find_installed(group, what, use, base, wrong)
@@ -162,14 +163,14 @@ def _loaded(
     start = monotonic()
     try:
         found = point.load()
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         is_absent = isinstance(error, ModuleNotFoundError) and not plugin_trace(error)
         cure = f"; {_OWN_FOLDER}" if is_absent and is_module(point.name) else ""
         why = str(error) + cure if isinstance(error, ImportError) else unforeseen(error)
         trace = f"\n{plugin_trace(error)}" if isinstance(error, ImportError) else ""
+        place = "" if point.name == point.value else f" from {cut(point.value)}"
         raise wrong(
-            f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: "
-            f"{why}{trace.rstrip()}"
+            f"{what} {cut(point.name)} cannot be imported{place}: {why}{trace.rstrip()}"
         ) from error
     if (seconds := monotonic() - start) > SLOW_IMPORT_S:
         _log.warning(

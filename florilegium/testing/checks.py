@@ -67,10 +67,16 @@ def name_of(plugin: type) -> str:
 
 def naming_faults(plugin: type) -> Iterator[str]:
     """Find out whether a class is where its name leads."""
+    if plugin.__module__ == "__main__":
+        yield (
+            f"{name_of(plugin)!r} is of the program itself, so no config and no worker finds it: "
+            f"put it in a module and import it"
+        )
+        return
     place: Any = import_module(plugin.__module__)
     for part in plugin.__qualname__.split("."):
         place = getattr(place, part, None)
-    if place is not plugin or plugin.__module__ == "__main__":
+    if place is not plugin:
         yield (
             f"{name_of(plugin)!r} does not lead to the class, so no config and no worker finds it: "
             f"define it at the top of a module that can be imported"

@@ -45,8 +45,8 @@ def declares_known_tasks(subject: Subject) -> Iterator[str]:
     for name, tasks in lists.items():
         for task in sorted(tasks - set(TABLE)):
             yield (
-                f"`{name}` has {task!r}, which is no task: {nearest(task, TABLE)} A new task is an "
-                f"entry point of florilegium.tasks"
+                f"`{name}` has {task!r}, which is no task: {nearest(task, TABLE)}; "
+                f"a new task is an entry point of florilegium.tasks"
             )
     if issubclass(stage_class, Specialist) and not stage_class.produces:
         yield "it declares no task in `produces`, so the engine refuses all that it predicts"

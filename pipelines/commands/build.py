@@ -223,8 +223,10 @@ def plan(
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
 ) -> None:
-    """Measure each stage on a few images, divide the cluster among them, predict time and bytes; of
-    a refinement phase by phase."""
+    """Measure each stage on a few images, divide the cluster among them, predict time and bytes.
+
+    A refinement is predicted phase by phase.
+    """
     from florilegium.engine.execution.progress import Progress
     from florilegium.pipelines.commands.loading import load
     from florilegium.pipelines.commands.services import loopback_warnings

@@ -189,7 +189,7 @@ jobs = typer.Typer(no_args_is_help=True, help="Look at jobs that `submit` sent; 
 def status(
     address: Address,
     job: Annotated[
-        str | None, typer.Argument(metavar="[JOB]", help="Its id or its output; all by default.")
+        str | None, typer.Argument(metavar="JOB", help="Its id or its output; all by default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

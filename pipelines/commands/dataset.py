@@ -102,7 +102,10 @@ def clean(
 def why(
     directory: Directory,
     image: Annotated[
-        str, typer.Argument(help="Its key, its path or the end of it, or 6 digits of its SHA-256.")
+        str,
+        typer.Argument(
+            metavar="IMAGE", help="Its key, its path or the end of it, or 6 digits of its SHA-256."
+        ),
     ],
 ) -> None:
     """Print all annotations of an image: which stage made them, which filters judged them."""

@@ -9,13 +9,19 @@ import typer
 
 from florilegium.engine.untrusted.escaped import json_text
 from florilegium.pipelines.commands.options import SourceOption, out
+from florilegium.pipelines.commands.shipped import config_file
 
 _QUICKSTART = "quickstart"
 
 
 def doctor(
     config: Annotated[
-        Path | None, typer.Option(help="Check what this config needs; by default `quickstart`.")
+        Path | None,
+        typer.Option(
+            parser=config_file,
+            metavar="CONFIG",
+            help="Check what this config needs; by default `quickstart`.",
+        ),
     ] = None,
     source: SourceOption = None,
     online: Annotated[
@@ -28,21 +34,24 @@ def doctor(
 ) -> None:
     """Look at this machine: packages, GPUs, memory, Ray, models, free space, each with its cure."""
     from florilegium.pipelines.commands.loading import load
+    from florilegium.pipelines.commands.shipped import shipped_path
     from florilegium.pipelines.commands.tables import print_table
     from florilegium.pipelines.doctor.diagnosis import diagnose
     from florilegium.pipelines.doctor.table import conclusion, to_json, topic_tables
     from florilegium.pipelines.refine.config import RefineConfig
     from florilegium.pipelines.refine.stages import without_audit
 
-    path = config or Path(_QUICKSTART)
-    loaded = load(path, overrides=None, no_plugins=False, source=source)
+    name = str(config or _QUICKSTART)
+    loaded = load(
+        config or shipped_path(_QUICKSTART), overrides=None, no_plugins=False, source=source
+    )
     run = loaded.config
     if isinstance(run, RefineConfig):
         run = without_audit(run)
-    documents = {str(path): loaded.document} if config else _shipped()
+    documents = {name: loaded.document} if config else _shipped()
     findings = list(
         diagnose(
-            str(path),
+            name,
             run,
             documents,
             is_wanted=config is not None,
@@ -57,7 +66,7 @@ def doctor(
         for table in topic_tables(findings):
             print_table(out, table)
             out.say("")
-        out.say(conclusion(findings, str(path)))
+        out.say(conclusion(findings, name))
     if not report["is_ready"]:
         raise typer.Exit(1)
 
@@ -65,7 +74,7 @@ def doctor(
 def _shipped() -> dict[str, dict[str, Any]]:
     """Return the shipped configs of datasets by name."""
     from florilegium.engine.planning.config import load_document
-    from florilegium.pipelines.commands.configs import config_path, shipped_names
+    from florilegium.pipelines.commands.shipped import shipped_names, shipped_path
 
-    documents = {name: load_document(config_path(Path(name))) for name in shipped_names()}
+    documents = {name: load_document(shipped_path(name)) for name in shipped_names()}
     return {name: one for name, one in documents.items() if "specialists" in one}

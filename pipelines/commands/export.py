@@ -10,9 +10,9 @@ import typer
 from florilegium.pipelines.commands.options import (
     Directory,
     NoPlugins,
-    Overrides,
     local_folder,
     out,
+    overrides_like,
     warn,
 )
 
@@ -27,14 +27,16 @@ def export(
     ],
     config: Annotated[
         Path | None,
-        typer.Option(help="A YAML file with options of the format, or `train`, which is shipped."),
+        typer.Option(
+            help="A YAML file with options of the format, or for `florence2` the shipped `train`."
+        ),
     ] = None,
-    overrides: Overrides = None,
+    overrides: Annotated[list[str] | None, overrides_like("absent_share=0 of `florence2`")] = None,
     no_plugins: NoPlugins = False,  # the config of an export names no class
 ) -> None:
     """Write a dataset for other programs: Florence-2 JSONL, COCO, few-shot examples."""
     from florilegium.engine.planning.config import load_document, validated
-    from florilegium.pipelines.commands.configs import config_path
+    from florilegium.pipelines.commands.shipped import config_path
     from florilegium.pipelines.export.exporter import export as export_dataset
     from florilegium.pipelines.export.exporter import find_exporter
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,8 +45,9 @@ def build(
     from florilegium.engine.execution.preparation import prepare
     from florilegium.pipelines.commands.build import runnable
     from florilegium.pipelines.commands.loading import load
+    from florilegium.pipelines.commands.shipped import config_file
 
-    given = config if isinstance(config, Mapping) else Path(config)
+    given = config if isinstance(config, Mapping) else config_file(str(config))
     where = None if output is None else str(output)
     loaded = load(given, overrides=overrides, no_plugins=False, source=source, output=where).config
     run = prepare(runnable(loaded, given))

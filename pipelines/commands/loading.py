@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.config import RunConfig, load_document, validated
 from florilegium.engine.planning.plugins import modules_of, refuse_plugins
-from florilegium.pipelines.commands.configs import config_path
 from florilegium.pipelines.commands.options import given
+from florilegium.pipelines.commands.shipped import config_path
 from florilegium.pipelines.refresh.options import RefreshOptions, load_run
 
 
@@ -51,7 +52,7 @@ def load(
     changes = given(**options)
     overrides = [*(overrides or []), *([f"runner.kind={runner}"] if runner else [])]
     if isinstance(given_config, Mapping):
-        path, where, changes = None, "config", {**given_config, **changes}
+        path, where, changes = None, "config", deepcopy({**given_config, **changes})
     else:
         path, where = config_path(given_config), str(given_config)
     document = load_document(path, changes=changes, overrides=overrides, plan=plan_file)

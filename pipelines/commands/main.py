@@ -1,4 +1,4 @@
-"""The command line: `florilegium build | plan | submit | train | score | diff | status | ...`.
+"""The command line `florilegium`: `_COMMANDS` has all commands by the headings of `--help`.
 
 Parses, calls, prints and exits with a code of `ExitCode`. Everything heavy is imported inside a
 command, so that `--help` answers at once.
@@ -6,6 +6,7 @@ command, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -70,10 +71,11 @@ def program(
 
 _COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Build": (build, refresh, plan, submit),
-    "Look at a dataset, use it": (status, report, why, verify, sign, clean, export),
-    "Train and refine": (refine, train, score, diff),
-    "What can stand in a config": (configs, stages, sources, rules, exporters, schema),
-    "Write a plugin, look at this machine": (new, try_stage, doctor),
+    "Look at a dataset": (status, report, why, verify, diff),
+    "Use and keep it": (export, sign, clean),
+    "Refine Florence-2": (refine, train, score),
+    "List and describe": (configs, stages, sources, rules, exporters, schema),
+    "Plugins and this machine": (new, try_stage, doctor),
 }
 """By the headings of `--help`, in its order."""
 _NAMES = {try_stage: "try"}
@@ -101,6 +103,7 @@ def _run(stop: Stop) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # else some letters raise
             stream.reconfigure(errors="backslashreplace")
+    logging.lastResort = _Labelled(logging.WARNING)
     try:
         code = app(standalone_mode=False)
         return code if isinstance(code, int) else ExitCode.DONE
@@ -113,6 +116,13 @@ def _run(stop: Stop) -> int:
             err.error(str(error))
             return _exit_code(error)
         return _unexpected(error)
+
+
+class _Labelled(logging.Handler):
+    """Prints what is logged while no log is shown, with its label as all other warnings have."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.say(self.format(record), label=record.levelname.lower(), style="yellow")
 
 
 def _unexpected(error: Exception) -> int:
@@ -159,7 +169,7 @@ def _show_usage(error: Any) -> None:
     if error.ctx is not None and error.ctx.command_path:
         err.say(error.ctx.get_usage())
     if message := error.format_message():
-        err.error(message)
+        err.error(message.replace(": Value error, ", ": "))
 
 
 def _exit_code(error: FlorilegiumError) -> int:

@@ -12,7 +12,7 @@ from florilegium.pipelines.scaffold.kind import Kind
 
 
 def new(
-    kind: Annotated[Kind, typer.Argument(help="What the plugin is.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What the plugin is.")],
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What it is called, as in `my-detector`.")
     ],

@@ -10,6 +10,7 @@ import typer
 
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.untrusted.escaped import cut
+from florilegium.pipelines.commands.shipped import config_file
 from florilegium.pipelines.terminal.console import ERR, Terminal
 
 out = Terminal()
@@ -33,7 +34,9 @@ def local_folder(text: str) -> Path:
 ConfigFile = Annotated[
     Path,
     typer.Argument(
-        help="A YAML file, or the name of a shipped config: `florilegium configs` lists them."
+        parser=config_file,
+        metavar="CONFIG",
+        help="A YAML file, or the name of a shipped config: `florilegium configs` lists them.",
     ),
 ]
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder of a dataset.")]
@@ -45,12 +48,14 @@ RunnerOption = Annotated[
     str | None,
     typer.Option("--runner", help="`ray`, `local` (one worker process), `in_process`."),
 ]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="A.B=C", help="Override a key: shard_size=64, filters.nms=null (off)."
-    ),
-]
+
+
+def overrides_like(examples: str) -> Any:
+    """Return the option `--set` of a command whose config has such keys."""
+    return typer.Option("--set", metavar="A.B=C", help=f"Override a key: {examples}.")
+
+
+Overrides = Annotated[list[str] | None, overrides_like("shard_size=64, filters.nms=null (off)")]
 PlanFile = Annotated[
     Path | None,
     typer.Option("--plan", help="Workers and GPUs of each stage: a file of `plan --save`."),

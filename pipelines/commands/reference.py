@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from florilegium.pipelines.reference.plugin import Kind
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Describe this one, with all its options.")
+    str | None, typer.Argument(metavar="NAME", help="Describe this one, with all its options.")
 ]
 NameOrModule = Annotated[
     str | None,
     typer.Argument(
-        metavar="[NAME]",
-        help="Describe this one, with all its options; `package.module:Class` is not installed.",
+        metavar="NAME",
+        help="Describe this one, with all its options; or a class, as `package.module:Class`, "
+        "that is not installed.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,12 +31,13 @@ def stages(
 ) -> None:
     """List the installed stages, or describe one: tasks, packages, options, a piece of config."""
     from florilegium.engine.planning.plugins import search_for_plugins
-    from florilegium.pipelines.commands.tables import print_table, stages_table
     from florilegium.pipelines.reference.plugins import STAGES
+    from florilegium.pipelines.reference.stage_list import stage_lines
 
     search_for_plugins(plugin_path or [])
     if name is None and not as_json:
-        print_table(out, stages_table())
+        for line in stage_lines():
+            out.say(line)
         return
     _show(STAGES, name, as_json=as_json)
 
@@ -85,7 +87,7 @@ def _show(kind: Kind, name: str | None, *, as_json: bool) -> None:
 
 def schema(
     kind: Annotated[
-        str, typer.Argument(metavar="[KIND]", help="`run`, `train` or a format of `export`.")
+        str, typer.Argument(metavar="KIND", help="`run`, `train` or a format of `export`.")
     ] = "run",
 ) -> None:
     """Print the JSON schema of a config, by which editors complete and check it."""

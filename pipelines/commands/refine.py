@@ -25,6 +25,7 @@ from florilegium.pipelines.commands.options import (
     Verbose,
     local_folder,
     out,
+    overrides_like,
     warn,
 )
 
@@ -106,13 +107,13 @@ def train(
     output: Annotated[
         Path, typer.Option(parser=local_folder, metavar="PATH", help="Write the checkpoint here.")
     ],
-    overrides: Overrides = None,
+    overrides: Annotated[list[str] | None, overrides_like("steps=500, lora.r=16")] = None,
     no_plugins: NoPlugins = False,  # the config of a training names no class
 ) -> None:
     """Train Florence-2 on a finished dataset, its own tasks or one of yours."""
     from florilegium.engine.execution.progress import Progress
     from florilegium.engine.planning.config import load_document, validated
-    from florilegium.pipelines.commands.configs import config_path
+    from florilegium.pipelines.commands.shipped import config_path
     from florilegium.pipelines.terminal.progress import shown
     from florilegium.pipelines.training.config import TrainConfig
     from florilegium.pipelines.training.survey import untrained

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from rich.cells import cell_len
 from rich.console import RenderableType
@@ -13,19 +12,14 @@ from rich.text import Text
 
 from florilegium.engine.core.annotation import SOURCE
 from florilegium.engine.core.counted import counted
-from florilegium.engine.core.errors import UsageError
-from florilegium.engine.core.stage import Input, Stage
 from florilegium.engine.execution.preparation import Run
-from florilegium.engine.planning.registry import find_stage, stage_names
 from florilegium.engine.results.manifest import Totals
 from florilegium.engine.untrusted.escaped import LONGEST, cut
 from florilegium.pipelines.cluster.jobs import Job
 from florilegium.pipelines.dataset.status import Status
 from florilegium.pipelines.reference.plugin import Broken, Plugin
-from florilegium.pipelines.reference.stage import made
 from florilegium.pipelines.terminal.console import Terminal
 
-_MAX_LISTED_TASKS = 6
 _WORD = re.compile(r"^ *\S+|\S+|^$", re.MULTILINE)
 _UNBOUNDED = 10_000
 
@@ -111,37 +105,6 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
     return table
 
 
-def stages_table() -> Table:
-    """Return all installed stages: the tasks that they can produce, and read by default."""
-    caption = "?: optional, read if some stage produces it"
-    table = Table(
-        caption=caption, caption_justify="left", show_lines=True, show_edge=False, pad_edge=False
-    )
-    table.add_column("stage")
-    for column in ("reads", "produces"):
-        table.add_column(column)
-    for name in stage_names():
-        try:
-            stage_class = find_stage(name)
-        except UsageError as error:
-            table.add_row(name, f"broken: {error}", "")
-            continue
-        found = made(stage_class)
-        stage = stage_class if isinstance(found, str) else found
-        produces = stage_class.produces or stage.produces or ("verdicts",)
-        reads = "\n".join(map(_input_lines, stage_class.reads or stage.reads))
-        table.add_row("\n".join((name, *_needs(stage_class))), reads, "\n".join(produces))
-    return table
-
-
-def _input_lines(wanted: Input) -> str:
-    """Return the tasks of an input in lines, or their number where they are many."""
-    mark = "?" if wanted.optional else ""
-    if len(wanted.tasks) > _MAX_LISTED_TASKS:
-        return f"any of {len(wanted.tasks)} tasks{mark}"
-    return "\n".join(f"{task}{mark}" for task in wanted.tasks)
-
-
 def plugins_table(what: str, plugins: Iterable[Plugin | Broken]) -> Table:
     """Return installed plugins of a kind, with what each one does."""
     table = Table(show_edge=False, pad_edge=False)
@@ -150,12 +113,3 @@ def plugins_table(what: str, plugins: Iterable[Plugin | Broken]) -> Table:
     for one in plugins:
         table.add_row(one.name, one.title if isinstance(one, Plugin) else f"broken: {one.error}")
     return table
-
-
-def _needs(stage: type[Stage[Any]]) -> list[str]:
-    """Return the extras that a stage needs beyond the base installation."""
-    needs = [f"  extra {stage.extra}"] if stage.extra else []
-    family = getattr(stage, "family", None)
-    if family is not None and family.needs_torchvision:
-        needs.append(f"  extra torchvision for {', '.join(family.needs_torchvision)}")
-    return needs

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import UsageError
 from florilegium.engine.untrusted.escaped import json_text
 from florilegium.pipelines.commands.options import PluginPath, local_folder, out, warn
+from florilegium.pipelines.commands.shipped import config_file
 
 if TYPE_CHECKING:
     from florilegium.engine.planning.config import RunConfig
@@ -23,14 +26,18 @@ def try_stage(
             metavar="STAGE", help="An installed stage, one of the config, or `module:Class`."
         ),
     ],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="A few image files.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="A few image files.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set an option of the stage."),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="Take the stage's options and the stages that it reads from here."),
+        typer.Option(
+            parser=config_file,
+            metavar="CONFIG",
+            help="Take the stage's options and the stages that it reads from here.",
+        ),
     ] = None,
     annotations: Annotated[
         Path | None,
@@ -61,6 +68,8 @@ def try_stage(
             annotations=annotations,
             plugin_path=plugin_path or (),
         )
+        _make(folder)
+        warn(prepared.remarks)
         for node in prepared.selection.graph.nodes:
             if caveat := node.stage.caveat():
                 warn([f"{node.name} has {caveat}: its annotations are worth nothing"])
@@ -87,11 +96,26 @@ def _loaded(path: Path | None) -> RunConfig | None:
     return without_audit(config) if isinstance(config, RefineConfig) else config
 
 
+def _make(folder: Path) -> None:
+    """Make the folder of the pictures, before a stage is asked and perhaps paid.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--output {folder} cannot be made ({error.strerror}): choose another folder"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--output {folder} cannot be written: choose another folder")
+
+
 def _drawn(trial: Trial, folder: Path) -> dict[str, Path]:
     """Write a picture of each image that did not fail; return them by the key of the image."""
     from florilegium.pipelines.trial.picture import draw
 
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for image in trial.images:
         if image.data is not None and not image.failure:

@@ -51,7 +51,7 @@ and its provenance; they were not checked one by one.
 {% for task, sides in totals.shown_tasks.items() -%}
 | {{ task }} | {{ sides.kept }} | {{ sides.dropped }} |
 {% endfor %}
-| who said it | model | revision | kept |
+| stage | model | revision | kept |
 |---|---|---|---:|
 {% for who in speakers -%}
 | {{ who.name }} | {{ who.model }} | {{ who.revision }} | {{ who.kept }} |

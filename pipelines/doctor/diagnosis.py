@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from florilegium.engine.core.errors import MissingPackage
+from florilegium.engine.core.redaction import redacted
 from florilegium.engine.planning.config import RunConfig
 from florilegium.pipelines.doctor.cluster import ray_findings
 from florilegium.pipelines.doctor.environment import environment_findings
@@ -30,16 +32,39 @@ def diagnose(
     """Yield what is found on this machine, topic after topic.
 
     The config with this name has to be ready to be built. Models are those of `documents`, configs
-    by name; where these are `wanted`, a missing one is a problem.
+    by name; where these are `wanted`, a missing one is a problem. Secrets are masked.
     """
-    yield from readiness(name, config)
+    findings = _findings(
+        name,
+        config,
+        documents,
+        is_wanted=is_wanted,
+        is_online=is_online,
+        is_ray_started=is_ray_started,
+    )
+    for one in findings:  # texts have errors of plugins and services in them
+        yield replace(
+            one, name=redacted(one.name), text=redacted(one.text), cure=redacted(one.cure)
+        )
+
+
+def _findings(
+    name: str,
+    config: RunConfig,
+    documents: Mapping[str, Mapping[str, Any]],
+    *,
+    is_wanted: bool,
+    is_online: bool,
+    is_ray_started: bool,
+) -> Iterator[Finding]:
+    yield from readiness(name, config, is_online=is_online)
     yield from package_findings()
     yield from _language_and_fonts()
     yield from plugin_findings()
     yield from machine_findings(config.runner.object_store_mb)
     yield from ray_findings(config.runner, is_online=is_online, is_started=is_ray_started)
     yield from model_findings(documents, is_wanted=is_wanted, is_online=is_online)
-    yield from folder_findings()
+    yield from folder_findings(config.output if is_wanted else None)
     yield from environment_findings()
 
 

@@ -20,6 +20,12 @@ WORKER_MIB = 700
 """Peak memory of a process that asks all stages of the quickstart, as `florilegium try text_filter
 --config quickstart` shows it."""
 _MIB = 1 << 20
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Limit and use of a cgroup of version 2 and of version 1, and what `memory.stat` calls its cache.
+"""
 _NVIDIA = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 _NVIDIA_S = 10.0
 
@@ -51,6 +57,20 @@ def memory_limit(cgroup: Path = CGROUP) -> int | None:
     texts = [_read(folder / name) for folder in _own_cgroups(cgroup, "memory") for name in names]
     limits = [int(text) for text in texts if text.isdecimal()]
     return min(limits, default=None)
+
+
+def memory_left(cgroup: Path = CGROUP) -> int | None:
+    """Return the bytes that the cgroup of this process may still take; `None` without limit. Files
+    that were read and can be dropped do not count as taken."""
+    left: list[int] = []
+    for folder in _own_cgroups(cgroup, "memory"):
+        for most, used, cache in _MEMORY_FILES:
+            limit, taken = _read(folder / most), _read(folder / used)
+            if limit.isdecimal() and taken.isdecimal():
+                lines = (line.split() for line in _read(folder / "memory.stat").splitlines())
+                cached = next((int(value) for name, value in lines if name == cache), 0)
+                left.append(max(0, int(limit) - max(0, int(taken) - cached)))
+    return min(left, default=None)
 
 
 def _own_cgroups(root: Path, controller: str) -> Iterator[Path]:
@@ -87,7 +107,8 @@ def _memory(cpus: int, store_mib: int) -> Finding:
 
     memory = psutil.virtual_memory()
     limit = min(memory_limit() or memory.total, memory.total)
-    free_mib = min(memory.available, limit) / _MIB
+    left = memory_left()
+    free_mib = min(memory.available, limit if left is None else left) / _MIB
     text = f"{limit / 2**30:.1f} GiB, of which {free_mib / 1024:.1f} GiB are free"
     workers = int((free_mib - store_mib) // WORKER_MIB)
     if workers >= cpus:

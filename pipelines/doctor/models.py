@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import MissingModel, MissingPackage, UsageError
 from florilegium.engine.core.stage import Stage
 from florilegium.engine.planning.config import SECTIONS
@@ -41,16 +42,41 @@ def model_findings(
 ) -> Iterator[Finding]:
     """Yield the models of the stages of configs, which are given by name.
 
-    A missing one is a problem where it `is_wanted`. With `is_online`, the hub is asked for sizes.
+    Where they are wanted, a missing one is a problem with its command; otherwise missing ones are
+    counted by config. With `is_online`, the hub is asked for sizes of those that are wanted.
     """
     models: dict[tuple[str, str], _Model] = {}
     for config, document in documents.items():
         for stage in stages_with_checkpoints(document):
             key = (stage.model, getattr(stage.config, "revision", ""))
             models.setdefault(key, _Model(stage=stage)).configs[config] = None
+    absent: dict[str, dict[str, None]] = {}
     for model in models.values():
-        readers = f"for {', '.join(model.configs)}"
-        yield _looked_at(model.stage, readers, PROBLEM if is_wanted else ABSENT, is_online)
+        commands = () if is_wanted else _commands(model.stage)
+        for config in model.configs:
+            absent.setdefault(config, {}).update(dict.fromkeys(commands))
+        if not commands:
+            readers = f"for {', '.join(model.configs)}"
+            yield _looked_at(model.stage, readers, PROBLEM if is_wanted else ABSENT, is_online)
+    for config, missing in absent.items():
+        if missing:
+            text = (
+                f"{counted(len(missing), 'model')} absent; `florilegium doctor --config {config}` "
+                f"lists {'it' if len(missing) == 1 else 'them'}"
+            )
+            yield Finding(topic=TOPIC, name=config, level=ABSENT, text=text)
+
+
+def _commands(stage: Stage[Any]) -> tuple[str, ...]:
+    """Return the commands that fetch the models of a stage which are not here."""
+    assert isinstance(stage, HasCheckpoints), "the caller has looked"
+    try:
+        stage.checkpoints()
+    except MissingModel as error:
+        return error.commands
+    except UsageError:
+        return ()
+    return ()
 
 
 def stages_with_checkpoints(document: Mapping[str, Any]) -> Iterator[Stage[Any]]:

@@ -49,7 +49,7 @@ def _looked_at(group: str, point: EntryPoint) -> tuple[Finding, float]:
     began = perf_counter()
     try:
         found = point.load()
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         text = f"of {package}: {point.value} raises {type(error).__name__}: {message_of(error)}"
         return Finding(topic=TOPIC, name=name, level=PROBLEM, text=text, cure=_cure(point)), 0.0
     seconds = perf_counter() - began

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from florilegium.pipelines.doctor.finding import OK, WARNING, Finding
+from florilegium.pipelines.doctor.finding import OK, PROBLEM, WARNING, Finding
 
 TOPIC = "folders"
 LEAST_BYTES = 1_000_000_000
@@ -20,15 +20,27 @@ RAY_FULL = 0.95
 in Ray's documentation)."""
 
 
-def folder_findings() -> Iterator[Finding]:
-    """Yield the folders, each with its free space."""
+def folder_findings(output: str | None = None) -> Iterator[Finding]:
+    """Yield the folders, each with its free space; of an output, if it is on this machine."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
+    if output is not None and "://" not in output:
+        yield _output_finding(Path(output))
     yield folder_finding("current folder", Path.cwd(), "go to another folder, or name --output")
     yield folder_finding(
         "temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder with room", RAY_FULL
     )
     yield folder_finding("models of the hub", Path(HF_HUB_CACHE), "set HF_HOME to another folder")
+
+
+def _output_finding(path: Path) -> Finding:
+    """Return the finding of an output: it must be a folder that can be written, or made."""
+    cure = "choose another --output"
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        text = f"{path} cannot be written: {there} is {'no' if not there.is_dir() else 'a locked'}"
+        return Finding(topic=TOPIC, name="output", level=PROBLEM, text=f"{text} folder", cure=cure)
+    return folder_finding("output", path, cure)
 
 
 def folder_finding(name: str, path: Path, cure: str, fullest: float = 1.0) -> Finding:

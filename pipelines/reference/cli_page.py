@@ -77,17 +77,19 @@ def _parameter(parameter: inspect.Parameter) -> Parameter:
     is_required = parameter.default is inspect.Parameter.empty
     is_shown = not is_required and parameter.default not in (None, False)
     return Parameter(
-        spelling=_spelling(parameter.name, kind, info),
+        spelling=_spelling(parameter.name, kind, info, is_required=is_required),
         is_required=is_required,
         default=str(parameter.default) if is_shown else "",
         doc=info.help or "",
     )
 
 
-def _spelling(name: str, kind: Any, info: ArgumentInfo | OptionInfo) -> str:
+def _spelling(name: str, kind: Any, info: ArgumentInfo | OptionInfo, *, is_required: bool) -> str:
     value = info.metavar or _value_of(kind)
     if isinstance(info, ArgumentInfo):
-        return info.metavar or name.upper()
+        word = info.metavar or name.upper()
+        word += "..." if get_origin(kind) is list else ""
+        return word if is_required else f"[{word}]"
     # In an annotation the first one stands in the place of the default.
     given = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]
     own = "/".join(given) or f"--{name.replace('_', '-')}"

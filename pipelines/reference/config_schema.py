@@ -25,7 +25,7 @@ from florilegium.engine.planning.registry import (
 from florilegium.engine.untrusted.escaped import cut
 from florilegium.engine.untrusted.names import LONGEST
 from florilegium.pipelines.export.exporter import EXPORTERS, find_exporter
-from florilegium.pipelines.reference.model_schema import REFERENCE, Schema, schemas_of
+from florilegium.pipelines.reference.model_schema import REFERENCE, Schema, names_of, schemas_of
 from florilegium.pipelines.reference.options import change_of, owner_of
 from florilegium.pipelines.reference.stage import is_asked
 from florilegium.pipelines.refine.config import RefineOptions
@@ -53,7 +53,7 @@ def config_schema(kind: str = RUN) -> Schema:
     formats = installed_names(EXPORTERS)
     if kind not in (RUN, TRAIN, *formats):
         hint = nearest(kind, (RUN, TRAIN, *formats))
-        raise UsageError(f"there is no kind of config {cut(kind)}: {hint}")
+        raise UsageError(f"no config kind {cut(kind)}: {hint}")
     if kind == RUN:
         schema = _run()
     else:
@@ -146,14 +146,16 @@ def _options(
 ) -> Iterator[tuple[str, Schema]]:
     """Yield the options of a stage, with what a new value costs; those of a base are put among the
     definitions found, and referred to."""
-    for name, option in options.items():
+    names = names_of(stage.Config)
+    for key, option in options.items():
+        name = names[key]
         change = f"A new value: {change_of(stage.Config, name, is_asked=is_asked(stage))}."
         text = " ".join(filter(None, [option.get("description"), change]))
         schema = {**option, "description": text}
         owner = owner_of(stage.Config, name)
         shared = f"option.{owner.__name__}.{name}"
         is_shared = owner is not stage.Config and found.setdefault(shared, schema) == schema
-        yield name, _reference(shared) if is_shared else schema
+        yield key, _reference(shared) if is_shared else schema
 
 
 _OF_STAGES: Mapping[str, Schema] = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind, models_json_schema
 from pydantic_core import to_jsonable_python
 
@@ -38,14 +40,16 @@ class _Documented(GenerateJsonSchema):
         described = super().model_schema(schema)
         described.pop("title", None)
         model = schema["cls"]
-        docs = attribute_docs(model)
-        for name, field in described.get("properties", {}).items():
+        docs, names = attribute_docs(model), names_of(model)
+        for key, field in described.get("properties", {}).items():
+            name = names[key]
             if name in docs:
                 field.setdefault("description", joined(docs[name]))
             info = model.model_fields[name]
             if info.default_factory and not info.default_factory_takes_validated_data:
-                value = info.get_default(call_default_factory=True)
-                field.setdefault("default", to_jsonable_python(value, serialize_unknown=True))
+                with suppress(Exception):  # code of a plugin; the option has no default then
+                    value = info.get_default(call_default_factory=True)
+                    field.setdefault("default", to_jsonable_python(value, serialize_unknown=True))
         return described
 
 
@@ -61,7 +65,27 @@ def schemas_of(models: Iterable[type[BaseModel]]) -> tuple[dict[type[BaseModel],
 def resolved(schema: Schema, definitions: Schema) -> Schema:
     """Return what a schema refers to, or itself."""
     name = str(schema.get("$ref", "")).removeprefix(REFERENCE)
-    return definitions[name] if name else schema
+    return definitions.get(name, {}) if name else schema
+
+
+def within(schema: Schema, definitions: Schema) -> Schema:
+    """Return the definitions for what is in a schema: without its own, so that one that holds
+    itself ends."""
+    own = str(schema.get("$ref", "")).removeprefix(REFERENCE)
+    return {name: one for name, one in definitions.items() if name != own} if own else definitions
+
+
+def names_of(model: type[BaseModel]) -> dict[str, str]:
+    """Return the names of a model's fields by the keys that they have in a config: their aliases,
+    where they have some."""
+    return {_key(name, field): name for name, field in model.model_fields.items()}
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias or field.alias or name
+    while isinstance(alias, AliasChoices):
+        alias = alias.choices[0]
+    return alias if isinstance(alias, str) else str(alias.path[0])
 
 
 def joined(text: str) -> str:

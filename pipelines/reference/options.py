@@ -14,7 +14,13 @@ import yaml
 from pydantic import BaseModel
 
 from florilegium.engine.core.stage import CONTENT, RUNTIME, THRESHOLD, Marker, StageConfig
-from florilegium.pipelines.reference.model_schema import Schema, resolved, schemas_of
+from florilegium.pipelines.reference.model_schema import (
+    Schema,
+    names_of,
+    resolved,
+    schemas_of,
+    within,
+)
 from florilegium.pipelines.reference.values import value_text, yaml_line
 
 ANY_NAME = "NAME"
@@ -87,17 +93,17 @@ def options_of(model: type[BaseModel], *, is_asked: bool = True) -> tuple[Option
     `change_of`."""
     names, definitions = schemas_of([model])
     schema = definitions[names[model]]
-    order = [*model.__mro__]
-    fields = sorted(model.model_fields, key=lambda name: order.index(owner_of(model, name)))
+    order, fields = [*model.__mro__], names_of(model)
+    keys = sorted(fields, key=lambda key: order.index(owner_of(model, fields[key])))
     return tuple(
         _option(
-            name,
+            key,
             schema,
             definitions,
-            owner=owner_of(model, name),
-            change=change_of(model, name, is_asked=is_asked),
+            owner=owner_of(model, fields[key]),
+            change=change_of(model, fields[key], is_asked=is_asked),
         )
-        for name in fields
+        for key in keys
     )
 
 
@@ -125,11 +131,11 @@ def _option(
     change: Change | None,
     above: str = "",
 ) -> Option:
-    field = schema["properties"][name]
+    field = schema["properties"].get(name, {})
     dotted = f"{above}{name}"
     nested = tuple(
-        _option(one, inner, definitions, owner=owner, change=change, above=f"{dotted}{between}")
-        for between, inner in _mappings(field, definitions)
+        _option(one, inner, known, owner=owner, change=change, above=f"{dotted}{between}")
+        for between, inner, known in _mappings(field, definitions)
         for one in inner["properties"]
     )
     return Option(
@@ -143,20 +149,21 @@ def _option(
     )
 
 
-def _mappings(schema: Schema, definitions: Schema) -> Iterator[tuple[str, Schema]]:
-    """Yield the mappings of known keys in a value, each with what stands between the names."""
-    found = resolved(schema, definitions)
+def _mappings(schema: Schema, definitions: Schema) -> Iterator[tuple[str, Schema, Schema]]:
+    """Yield the mappings of known keys in a value, each with what stands between the names and the
+    definitions for what is in it."""
+    found, definitions = resolved(schema, definitions), within(schema, definitions)
     if "properties" in found:
-        yield ".", found
+        yield ".", found, definitions
     elif "items" in found:
         yield from _mappings(found["items"], definitions)
     elif isinstance(found.get("additionalProperties"), dict):
-        for between, inner in _mappings(found["additionalProperties"], definitions):
-            yield f".{ANY_NAME}{between}", inner
+        for between, one, known in _mappings(found["additionalProperties"], definitions):
+            yield f".{ANY_NAME}{between}", one, known
     else:
-        distinct: dict[int, tuple[str, Schema]] = {}
+        distinct: dict[int, tuple[str, Schema, Schema]] = {}
         for one in found.get("anyOf", ()):
-            distinct |= {id(inner): (b, inner) for b, inner in _mappings(one, definitions)}
+            distinct |= {id(each[1]): each for each in _mappings(one, definitions)}
         yield from distinct.values()
 
 
@@ -176,9 +183,9 @@ def _without_defaults(value: Any, schema: Schema, definitions: Schema) -> Any:
     if "properties" in found:
         inner = found["properties"]
         return {
-            key: _without_defaults(one, inner[key], definitions)
+            key: _without_defaults(one, inner.get(key, {}), definitions)
             for key, one in value.items()
-            if inner[key].get("default") != one
+            if key not in inner or inner[key].get("default") != one
         }
     of_each = found.get("additionalProperties")
     if isinstance(of_each, dict):

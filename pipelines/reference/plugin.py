@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.planning.registry import is_module
-from florilegium.pipelines.reference.model_schema import joined
+from florilegium.pipelines.reference.model_schema import joined, names_of
 from florilegium.pipelines.reference.options import Option
 from florilegium.pipelines.reference.values import yaml_lines
 
@@ -42,7 +42,7 @@ class Plugin:
     @property
     def title(self) -> str:
         """The first sentence of the documentation."""
-        return re.split(r"(?<=\.) |\n", self.doc, maxsplit=1)[0]
+        return title_of(self.doc)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
@@ -96,8 +96,9 @@ def name_of(use: str) -> str:
 def values_of(model: type[BaseModel], options: tuple[Option, ...]) -> Iterator[tuple[str, Any]]:
     """Yield the options that a stanza has: those with an example, those that must be given, and
     those that the class itself declares, with their defaults unless these are empty."""
+    names = names_of(model)
     for option in options:
-        if examples := model.model_fields[option.name].examples:
+        if examples := model.model_fields[names[option.name]].examples:
             yield option.name, examples[0]
         elif option.default is None:
             yield option.name, option.name.upper()
@@ -111,6 +112,11 @@ def nested(keys: list[str], values: Iterable[tuple[str, Any]]) -> str:
     for key, value in values:
         lines += (f"{_INDENT * len(keys)}{line}" for line in yaml_lines(key, value))
     return "".join(f"{line}\n" for line in lines)
+
+
+def title_of(doc: str) -> str:
+    """Return the first sentence of a documentation."""
+    return re.split(r"(?<=\.) |\n", doc, maxsplit=1)[0]
 
 
 def path_of(plugin: type) -> str:

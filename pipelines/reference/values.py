@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from florilegium.pipelines.reference.model_schema import Schema, resolved
+from florilegium.pipelines.reference.model_schema import Schema, resolved, within
 
 _LONGEST = 72
 """Characters of a key with its value on one line."""
@@ -31,7 +31,7 @@ def yaml_lines(key: str, value: Any) -> list[str]:
 
 def value_text(schema: Schema, definitions: Schema) -> str:
     """Return the type and the range of a value in words."""
-    found = resolved(schema, definitions)
+    found, definitions = resolved(schema, definitions), within(schema, definitions)
     if "anyOf" in found:
         texts = dict.fromkeys(value_text(one, definitions) for one in found["anyOf"])
         return " or ".join(sorted(texts, key="null".__eq__))
@@ -53,9 +53,12 @@ def _number(kind: str, schema: Schema) -> str:
 
 def _list(schema: Schema, definitions: Schema) -> str:
     if "prefixItems" in schema:
-        of_each = {value_text(one, definitions): None for one in schema["prefixItems"]}
-        return f"list of {len(schema['prefixItems'])}: {', '.join(of_each)}"
-    return f"list of: {value_text(schema['items'], definitions)}{_least(schema, 'minItems')}"
+        kinds = dict.fromkeys(value_text(one, definitions) for one in schema["prefixItems"])
+        return f"list of {len(schema['prefixItems'])}: {', '.join(kinds)}"
+    if schema.get("maxItems") == 0:
+        return "empty list"
+    text = value_text(schema.get("items", {}), definitions)
+    return f"list of: {text}{_least(schema, 'minItems')}"
 
 
 def _mapping(schema: Schema, definitions: Schema) -> str:

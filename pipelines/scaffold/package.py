@@ -49,7 +49,7 @@ def write_package(names: Names, folder: Path) -> None:
     Raises:
         UsageError: the folder exists and is not empty, or there cannot be one.
     """
-    folder = folder.absolute()
+    folder = Path(os.path.abspath(folder))  # without `..`, and links stay
     if os.path.lexists(folder) and not _is_empty_folder(folder):
         raise UsageError(f"{folder} exists: choose another --output, or remove it")
     try:
@@ -63,7 +63,11 @@ def write_package(names: Names, folder: Path) -> None:
         for path, content in files_of(names):
             (package / path).parent.mkdir(parents=True, exist_ok=True)
             (package / path).write_bytes(content)
-        os.replace(package, folder)
+        if folder.is_dir():  # it stays the same folder: somebody may stand in it
+            for made in package.iterdir():
+                os.replace(made, folder / made.name)
+        else:
+            os.replace(package, folder)
 
 
 def command_of(names: Names) -> str:

@@ -63,13 +63,15 @@ _MADE = {*SHARD_SCHEMA.names, *ANNOTATION_NAMES} - set(GivenAnnotation.model_fie
 
 def read_given(
     path: Path, images: Sequence[str], limits: Limits
-) -> dict[str, list[dict[str, Any]]]:
-    """Return the annotations in a file by the image that they are of.
+) -> tuple[dict[str, list[dict[str, Any]]], int]:
+    """Return the annotations in a file by the image that they are of, and how many are left out
+    because a filter dropped them.
 
     A list without the name of an image is taken for the only one.
 
     Raises:
-        ConfigError: it cannot be read, is of another form, or has nothing about these images.
+        ConfigError: it cannot be read, is of another form, has nothing about these images, or does
+            not tell which of them it is about.
     """
     try:
         most = limits.max_json_values
@@ -86,17 +88,23 @@ def read_given(
         entries = [content] if isinstance(content, dict) else [{"annotations": content}]
         entries = [{**entry, "image": images[0]} for entry in entries]
     found: dict[str, Rows] = {}
+    dropped = 0
     for number, entry in enumerate(_mappings(entries, str(path))):
-        for image in images:
-            if _is_same(image, str(entry.get("image", ""))):
-                where = f"{path}: annotations of image {number + 1}"
-                found[image] = [*_checked(entry.get("annotations"), where)]
+        image = _image_of(str(entry.get("image", "")), images, str(path))
+        if image in found:
+            raise ConfigError(f"{path} has annotations of {image} twice: give one list of them")
+        if image:
+            where = f"{path}: annotations of image {number + 1}"
+            rows = _mappings(entry.get("annotations"), where)
+            kept = [row for row in rows if row.get("kept") is not False]
+            dropped += len(rows) - len(kept)
+            found[image] = [*_checked(kept, where)]
     if not found:
         raise ConfigError(
             f"{path} has annotations of none of {', '.join(images)}: name them as they are given "
             f"here, or by the name of the file"
         )
-    return found
+    return found, dropped
 
 
 def _mappings(entries: Any, where: str) -> Rows:
@@ -105,15 +113,40 @@ def _mappings(entries: Any, where: str) -> Rows:
     raise ConfigError(f"{where}: give a list of objects, as `florilegium try --json` prints them")
 
 
-def _is_same(image: str, name: str) -> bool:
-    return name in (image, PurePath(image).name)
+def _image_of(name: str, images: Sequence[str], where: str) -> str | None:
+    """Return the image that is given by this name, else the only one whose file has it."""
+    if name in images:
+        return name
+    same = [image for image in images if PurePath(image).name == name]
+    if len(same) > 1:
+        raise ConfigError(
+            f"{where}: the image {name} may be {' or '.join(same)}: name it as it is given here"
+        )
+    return same[0] if same else None
 
 
-def _checked(rows: Any, where: str) -> Iterable[dict[str, Any]]:
-    for number, row in enumerate(_mappings(rows, where)):
+def _checked(rows: Rows, where: str) -> Iterable[dict[str, Any]]:
+    for number, row in enumerate(rows):
         own = {name: value for name, value in row.items() if name not in _MADE}
         one = validated(GivenAnnotation, own, where=f"{where}, {number + 1}")
         yield one.model_dump(exclude_defaults=True)
+
+
+def by_digest(rows: Mapping[str, Rows], digests: Mapping[str, str]) -> dict[str, Rows]:
+    """Return the annotations of images by their digests, as a build asks about equal images once.
+
+    Raises:
+        ConfigError: images with the same bytes are given different annotations.
+    """
+    first: dict[str, str] = {}
+    for image, digest in digests.items():
+        other = first.setdefault(digest, image)
+        if rows.get(image) != rows.get(other):
+            raise ConfigError(
+                f"{other} and {image} have the same bytes, and different annotations are given: "
+                f"try them one by one"
+            )
+    return {digests[image]: own for image, own in rows.items()}
 
 
 def given_stage(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

@@ -58,8 +58,7 @@ def select(
     stages[section][name] = _with_overrides(options, overrides)
     _refuse_without_inputs(section, name, stages, {*config.source[0].provides})
     whole = config.model_copy(update=stages)
-    graph = plan(whole, source_tasks=config.source[0].provides, is_dry=True).about_all()
-    wanted = _upstream(graph, name)
+    graph, wanted = _planned(whole, name)
     graph = replace(
         graph,
         specialists=tuple(node for node in graph.specialists if node.name in wanted),
@@ -67,6 +66,35 @@ def select(
     )
     _refuse_what_is_missing(graph)
     return Selection(name=name, graph=graph, config=whole)
+
+
+def _planned(config: RunConfig, name: str) -> tuple[Graph, set[str]]:
+    """Return the graph of a config, and a stage with all that it builds on.
+
+    Modules of other stages are not imported, unless nothing but their code tells that.
+    """
+    imported = {name}
+    while True:
+        graph = plan(
+            config, source_tasks=config.source[0].provides, is_dry=True, imports_modules=imported
+        ).about_all()
+        wanted = _upstream(graph, name)
+        needed = wanted | _perhaps_upstream(config, graph, wanted)
+        if not any(node.is_unseen and node.name in needed for node in graph.nodes):
+            return graph, wanted
+        imported |= needed
+
+
+def _perhaps_upstream(config: RunConfig, graph: Graph, wanted: set[str]) -> set[str]:
+    """Return the stages that these may read or be gated by, which their classes tell: all, where
+    `reads` names none."""
+    found: set[str] = set()
+    stages = {**config.specialists, **config.filters}
+    for node in graph.nodes:
+        if node.name in wanted and node.tasks:
+            found |= {*config.specialists} if stages[node.name].get("reads") is None else set()
+            found |= {*config.filters} if isinstance(node.stage, Specialist) else set()
+    return found
 
 
 def _with_overrides(options: Options, overrides: Sequence[str]) -> Options:

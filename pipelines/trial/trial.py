@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import FlorilegiumError, RunError
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.core.spent import Spent
@@ -25,7 +26,7 @@ from florilegium.engine.results.shard_files import read_rows
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.untrusted.traces import unforeseen
 from florilegium.pipelines.cost.memory import gpu_memory, peak_mib
-from florilegium.pipelines.trial.given import given_stage, read_given
+from florilegium.pipelines.trial.given import by_digest, given_stage, read_given
 from florilegium.pipelines.trial.images import Images, look_at
 from florilegium.pipelines.trial.selection import Selection, select
 
@@ -98,10 +99,11 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A trial that was checked: no model is loaded yet."""
+    """A trial that was checked: no model is loaded yet. `remarks` are what a user should know."""
 
     selection: Selection
     images: Images
+    remarks: tuple[str, ...] = ()
 
 
 def prepare_trial(
@@ -123,7 +125,8 @@ def prepare_trial(
         UsageError: the stage, its options or its inputs are wrong, or an image is not there.
     """
     base = config or RunConfig.model_construct(source=(), output="", specialists={})
-    found = look_at(images, base.limits)
+    found = look_at(images, base.limits, base.source)
+    remarks = [*found.remarks]
     base = base.model_copy(
         update={
             "source": found.sources,
@@ -137,9 +140,14 @@ def prepare_trial(
     )
     given = None
     if annotations is not None:
-        rows = read_given(annotations, list(found.digests), base.limits)
-        given = given_stage({found.digests[image]: rows[image] for image in rows})
-    return Prepared(selection=select(base, use, overrides, given), images=found)
+        rows, dropped = read_given(annotations, list(found.digests), base.limits)
+        given = given_stage(by_digest(rows, found.digests))
+        if dropped:
+            remarks.append(
+                f"{annotations}: {counted(dropped, 'annotation')} left out, which a filter dropped"
+            )
+    selection = select(base, use, overrides, given)
+    return Prepared(selection=selection, images=found, remarks=tuple(remarks))
 
 
 def run_trial(prepared: Prepared, *, on_step: Callable[[str], None]) -> Trial:

@@ -125,22 +125,9 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         """Name the commits on the hub or the digests of the files, the detector's first.
 
         Raises:
-            MissingModel: one or both are missing, with the commands that download them.
+            MissingModel: one or both are missing.
         """
-        digests: list[str] = []
-        absent: list[MissingModel] = []
-        for find in (self.checkpoint, self._recogniser):
-            try:
-                digests.append(find().digest)
-            except MissingModel as error:
-                absent.append(error)
-        if absent:
-            raise MissingModel(
-                absent[0].args[0],
-                *(one for each in absent for one in each.commands),
-                packages=[one for each in absent for one in each.packages],
-            )
-        return ", ".join(digests)
+        return ", ".join(checkpoint.digest for checkpoint in self.checkpoints())
 
     def load(self) -> None:
         """Load detector and recogniser onto the device.
@@ -236,8 +223,25 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         return [greedy_ctc(*row, self._letters) for row in rows]
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Find detector and recogniser."""
-        return [self.checkpoint(), self._recogniser()]
+        """Find detector and recogniser.
+
+        Raises:
+            MissingModel: one or both are missing, with the commands that download them.
+        """
+        found: list[Checkpoint] = []
+        absent: list[MissingModel] = []
+        for find in (self.checkpoint, self._recogniser):
+            try:
+                found.append(find())
+            except MissingModel as error:
+                absent.append(error)
+        if absent:
+            raise MissingModel(
+                absent[0].args[0],
+                *(one for each in absent for one in each.commands),
+                packages=[one for each in absent for one in each.packages],
+            )
+        return found
 
     def _recogniser(self) -> Checkpoint:
         return resolve(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from florilegium.testing import ContractBroken, check_stage, sample
+from florilegium.testing.checks import naming_faults
 from tests.stages import BrightEnough, Brightest, Describe
 from tests.testing import broken_stages
 from tests.testing.broken_stages import (
@@ -121,6 +122,18 @@ def test_a_stage_with_many_faults_is_told_all_of_them() -> None:
     assert "breaks its contract in 4 ways" in text.splitlines()[0]
     for fault in raised.value.faults:
         assert f"\n  - {fault}" in text
+
+
+def test_a_class_of_the_program_itself_has_to_move() -> None:
+    class Own(Sound):
+        """Is written in a script."""
+
+    Own.__module__, Own.__qualname__ = "__main__", "Own"
+    (fault, *_) = naming_faults(Own)
+    assert fault == (
+        "'__main__:Own' is of the program itself, so no config and no worker finds it: put it in a "
+        "module and import it"
+    )
 
 
 def test_the_cost_of_a_stage_is_measured() -> None:

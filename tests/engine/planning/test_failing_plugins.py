@@ -142,10 +142,18 @@ def test_an_error_about_an_image(album: Path, tmp_path: Path, module: str) -> No
 
 def test_an_error_in_an_import(tmp_path: Path, module: str) -> None:
     (tmp_path / f"{module}_b.py").write_text("def read():\n    return {}['key']\n\nread()\n")
-    with pytest.raises(PlanError, match=r"cannot be imported from .*: KeyError: 'key'") as raised:
+    with pytest.raises(
+        PlanError, match=r"^stage '[^']*' cannot be imported: KeyError: 'key'"
+    ) as raised:
         find_stage(f"{module}_b:Sound")
     assert f'File "{tmp_path}/{module}_b.py", line 2, in read' in lines_of(raised.value)
     assert "plugin_path" not in str(raised.value)
+
+
+def test_a_module_that_ends_python_is_an_error(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}_ends.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(PlanError, match=r"cannot be imported from .*: SystemExit: 0"):
+        find_stage(f"{module}_ends:Sound")
 
 
 def test_a_missing_package_of_a_plugin_is_named_with_the_line_that_imports_it(

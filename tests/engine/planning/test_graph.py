@@ -34,6 +34,22 @@ def test_an_unknown_stage_is_named_with_the_nearest_one() -> None:
         planned(specialists={"rapid_ocr": {}})
 
 
+class Nonsense(Brightest):
+    """Declares a task that is not there."""
+
+    produces = ("object_detecton",)
+
+
+def test_a_task_that_is_none_is_refused_with_the_nearest_one() -> None:
+    use = f"{__name__}:Nonsense"
+    told = (
+        r"specialists.boxes: the stage produces 'object_detecton', which is no task; "
+        r"did you mean 'object_detection'\?; a new task is an entry point"
+    )
+    with pytest.raises(PlanError, match=told):
+        planned(specialists={"boxes": {"use": use}})
+
+
 def test_a_missing_input_is_named_with_the_nearest_one() -> None:
     specialists = {**BRIGHTEST, "echo": {"use": "tests.stages:First"}}
     told = (

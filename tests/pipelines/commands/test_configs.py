@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from florilegium.engine.core.errors import ConfigError
-from florilegium.pipelines.commands.configs import config_path, first_sentence
 from florilegium.pipelines.commands.loading import load
 from florilegium.pipelines.commands.main import main
+from florilegium.pipelines.commands.shipped import config_file, config_path, first_sentence
 from tests.conftest import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
@@ -53,6 +53,14 @@ def test_a_file_comes_before_a_shipped_config_and_a_folder_does_not(elsewhere: P
     (elsewhere / "configs" / "train.yaml").write_text("source: mine\n", "utf-8")
     assert config_path(Path("train")).samefile(ROOT / "configs" / "train.yaml")
     assert config_path(Path("configs/train.yaml")) == Path("configs/train.yaml")
+
+
+def test_a_name_with_a_separator_is_a_path(elsewhere: Path) -> None:
+    with pytest.raises(ConfigError, match="quickstart' is no file and no shipped config"):
+        config_file("./quickstart")
+    (elsewhere / "quickstart").write_text("source: mine\n", "utf-8")
+    assert config_file("./quickstart") == Path("quickstart")
+    assert config_file("train") == Path("train")
 
 
 @pytest.mark.parametrize("given", ["quickstrat", "quickstart.yaml", "configs/quickstart.yaml"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from florilegium.pipelines.commands.main import main
-from florilegium.pipelines.commands.tables import stages_table
 from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES
+from florilegium.pipelines.reference.stage_list import stage_lines
 
 PLUGIN = '''
 from florilegium import Specialist, StageConfig
@@ -94,9 +96,20 @@ def test_a_stage_whose_options_must_be_given_does_not_break_the_list(
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: owls\nVersion: 1\n")
     (folder / "entry_points.txt").write_text("[florilegium.stages]\nowl = owl_to_list:Owl\n")
     monkeypatch.syspath_prepend(tmp_path)
-    rows = {cell: index for index, cell in enumerate(stages_table().columns[0].cells)}
-    assert "owl" in rows
-    assert list(stages_table().columns[2].cells)[rows["owl"]] == "tag"
+    lines = list(stage_lines())
+    first = lines.index("owl  specialist")
+    assert lines[first + 1 : first + 3] == ["    Finds owls.", "    image -> tag"]
+
+
+def test_the_list_of_stages_has_three_lines_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    use = "florilegium.specialists.online.azure_ocr.AzureOcr.needs"
+    monkeypatch.setattr(use, ("not_a_package",))
+    lines = list(stage_lines())
+    heads = [line.split()[:2] for line in lines if not line.startswith(" ")]
+    assert len(lines) == 3 * len(heads) == 3 * len(STAGES.names())
+    assert ["nms", "filter"] in [[name, kind.rstrip(";")] for name, kind in heads]
+    assert "azure_ocr  specialist; needs florilegium[azure]" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_schema_is_printed_as_json(call) -> None:  # type: ignore[no-untyped-def]
@@ -104,3 +117,39 @@ def test_the_schema_is_printed_as_json(call) -> None:  # type: ignore[no-untyped
     assert code == 0
     assert json.loads(out)["$id"] == "urn:florilegium:config:train"
     assert call("schema", "trian")[0] == 2
+
+
+def test_help_has_all_commands_below_headings(call) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = call("--help")
+    assert code == 0
+    headings = ["Build", "Look at a dataset", "Use and keep it", "Refine Florence-2"]
+    headings += ["List and describe", "Plugins and this machine"]
+    assert [line[2:].strip("─╮ ") for line in out.splitlines() if line[:1] == "╭"][1:] == headings
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("stages", "stages [OPTIONS] [NAME]"),
+        ("schema", "schema [OPTIONS] [KIND]"),
+        ("configs", "configs [OPTIONS] [NAME]"),
+        ("try", "try [OPTIONS] STAGE IMAGE..."),
+        ("build", "build [OPTIONS] CONFIG"),
+    ],
+)
+def test_arguments_have_names_in_capitals(call, command: str, usage: str) -> None:  # type: ignore[no-untyped-def]
+    first = call(command, "--help")[1].strip().splitlines()[0]
+    assert re.sub("[{}]", "", first.partition("florilegium ")[2]).strip() == usage
+
+
+def test_a_wrong_choice_is_one_error(call) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = call("new", "stage", "x")
+    assert code == 2
+    assert "Invalid value for 'KIND': 'stage' is not one of 'specialist'" in err
+
+
+def test_what_is_logged_without_a_log_is_labelled(call, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)  # `main` sets it
+    monkeypatch.setattr("florilegium.engine.planning.registry.SLOW_IMPORT_S", 0.0)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # without those of pytest
+    assert "warning importing florilegium.engine.sources.folder took" in call("sources")[2]

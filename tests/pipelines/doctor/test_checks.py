@@ -84,20 +84,38 @@ DOCUMENTS: dict[str, Any] = {
 }
 
 
-def test_models_are_here_with_their_size_or_have_a_command() -> None:
+def test_models_are_here_with_their_size_or_counted_by_config() -> None:
     findings = by_name(model_findings(DOCUMENTS, is_wanted=False, is_online=False))
-    assert set(findings) == {TINY, "someone/never-fetched"}
-    missing = findings.pop("someone/never-fetched")
-    assert (missing.level, missing.text) == (ABSENT, "not in the cache, for two")
-    assert missing.cure == "hf download someone/never-fetched"
+    assert set(findings) == {TINY, "two"}
+    missing = findings.pop("two")
+    assert (missing.level, missing.cure) == (ABSENT, "")
+    assert missing.text == "1 model absent; `florilegium doctor --config two` lists it"
     [tiny] = findings.values()
     assert tiny.level == OK
     assert tiny.text.endswith("MB, for one, two")
 
 
+def test_models_of_a_config_that_is_not_asked_about_have_one_line() -> None:
+    reader = {"use": "pp_ocr", "model": "someone/det", "recogniser": "someone/rec"}
+    boxes = DOCUMENTS["two"]["specialists"]["boxes"]
+    document = {"specialists": {"ocr": reader, "boxes": boxes, "again": boxes}}
+    [finding] = model_findings({"many": document}, is_wanted=False, is_online=False)
+    assert finding.text == "3 models absent; `florilegium doctor --config many` lists them"
+
+
 def test_a_missing_model_of_the_wanted_config_is_a_problem() -> None:
     findings = model_findings({"two": DOCUMENTS["two"]}, is_wanted=True, is_online=False)
-    assert {one.level for one in findings if one.cure} == {PROBLEM}
+    [missing] = [one for one in findings if one.cure]
+    assert (missing.level, missing.text) == (PROBLEM, "not in the cache, for two")
+    assert missing.cure == "hf download someone/never-fetched"
+
+
+def test_both_models_of_a_stage_have_their_command() -> None:
+    reader = {"use": "pp_ocr", "model": "someone/det", "recogniser": "someone/rec"}
+    document = {"specialists": {"ocr": reader}}
+    [finding] = model_findings({"mine": document}, is_wanted=True, is_online=False)
+    assert finding.name == "someone/det, someone/rec"
+    assert finding.cure == "hf download someone/det\nhf download someone/rec"
 
 
 def test_sizes_are_asked_for_online_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +126,10 @@ def test_sizes_are_asked_for_online_only(monkeypatch: pytest.MonkeyPatch) -> Non
         return 123_000_000
 
     monkeypatch.setattr("florilegium.specialists.pretrained.hub._size", size)
-    list(model_findings(DOCUMENTS, is_wanted=False, is_online=False))
+    list(model_findings(DOCUMENTS, is_wanted=True, is_online=False))
+    list(model_findings(DOCUMENTS, is_wanted=False, is_online=True))
     assert asked == []
-    findings = by_name(model_findings(DOCUMENTS, is_wanted=False, is_online=True))
+    findings = by_name(model_findings(DOCUMENTS, is_wanted=True, is_online=True))
     assert findings["someone/never-fetched"].text == "not in the cache (0.1 GB), for two"
 
 
@@ -205,7 +224,11 @@ def test_a_hub_that_is_switched_off_is_a_warning(
 
 
 def test_a_config_that_can_be_built_is_fine(album: Path, tmp_path: Path) -> None:
-    [finding] = readiness("mine", configure(album, tmp_path / "out"))
+    unseen, finding = readiness("mine", configure(album, tmp_path / "out"))
+    assert (unseen.text, unseen.level) == (
+        "tests.stages:Brightest: not imported, not checked",
+        WARNING,
+    )
     assert (finding.name, finding.level) == ("mine", OK)
 
 
@@ -236,3 +259,26 @@ def test_a_mistake_in_a_config_is_a_problem(album: Path, tmp_path: Path) -> None
     [finding] = readiness("mine", configure(album, tmp_path / "out", specialists=specialists))
     assert finding.level == PROBLEM
     assert "reads object_detection" in finding.text
+
+
+def test_an_output_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    found = by_name(folder_findings(str(tmp_path / "taken" / "out")))["output"]
+    assert (found.level, found.text.endswith(f"{tmp_path / 'taken'} is no folder")) == (
+        PROBLEM,
+        True,
+    )
+    assert by_name(folder_findings(str(tmp_path / "out")))["output"].level == OK
+
+
+def test_modules_and_sources_on_other_machines_are_named_as_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.socket.connect", None)
+    stages = {"mine": {"use": "no_module_of_a_test:Mine"}, "rapidocr": {}}
+    config = configure("https://127.0.0.1:9/images/", tmp_path / "out", specialists=stages)
+    module, source, rest = readiness("mine", config)
+    assert (module.level, source.level, rest.level) == (WARNING, WARNING, OK)
+    assert module.text == "no_module_of_a_test:Mine: not imported, not checked"
+    assert source.text.endswith("is on another machine: not asked, not checked")
+    assert rest.text.startswith("1 stage, ")

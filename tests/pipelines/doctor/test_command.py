@@ -14,6 +14,7 @@ from florilegium.pipelines.commands.main import app
 from florilegium.pipelines.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from florilegium.pipelines.doctor.table import conclusion, topic_tables
 from tests.pipelines.commands.test_tables import printed
+from tests.pipelines.doctor.conftest import Install
 
 
 def run(*arguments: object) -> Result:
@@ -68,6 +69,19 @@ def test_no_command_is_run_on_the_network(monkeypatch: pytest.MonkeyPatch) -> No
     assert run("--json").exit_code == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_secret_in_the_error_of_a_plugin_is_masked(
+    install: Install, options: tuple[str, ...]
+) -> None:
+    site = install("maps", "1.0", points={"florilegium.stages": "mine = leaks_in_a_test:Mine"})
+    error = "cannot read https://me:hunter-22@maps.example/x?token=abc-123-def"
+    (site / "leaks_in_a_test.py").write_text(f"raise OSError({error!r})")
+    done = run(*options)
+    assert "".join(done.stdout.split()).count("maps.example/x?token=***") == 1
+    assert "hunter-22" not in done.output
+    assert "abc-123" not in done.output
+
+
 def test_what_is_to_be_done_comes_first_with_its_cure() -> None:
     findings = [
         finding(OK, "a"),
@@ -111,6 +125,16 @@ def test_many_that_are_fine_are_one_paragraph_and_nothing_else_is() -> None:
 )
 def test_the_last_line_says_whether_a_build_can_start(levels: list[Any], line: str) -> None:
     assert conclusion([finding(level) for level in levels], "mine") == line
+
+
+def test_files_with_the_names_of_shipped_configs_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cluster", "quickstart"):
+        (tmp_path / name).write_text("a cluster: of mine")
+    assert "cluster" in command._shipped()
+    assert run().exit_code == 0
 
 
 def test_configs_that_build_nothing_are_not_asked_for_stages() -> None:

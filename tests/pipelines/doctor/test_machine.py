@@ -18,6 +18,7 @@ from florilegium.pipelines.doctor.machine import (
     WORKER_MIB,
     gpu_findings,
     machine_findings,
+    memory_left,
     memory_limit,
     usable_cpus,
 )
@@ -75,6 +76,13 @@ def write(folder: Path, files: dict[str, str]) -> None:
         path.write_text(f"{text}\n")
 
 
+def test_memory_that_a_cgroup_has_taken_is_not_free(tmp_path: Path) -> None:
+    assert memory_left(tmp_path) is None
+    stat = "anon 1\ninactive_file 100"
+    write(tmp_path, {"memory.max": "1000", "memory.current": "700", "memory.stat": stat})
+    assert memory_left(tmp_path) == 1000 - (700 - 100)
+
+
 def test_a_limit_of_a_folder_above_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "jobs" / "mine"
     own.mkdir(parents=True)
@@ -104,6 +112,7 @@ def test_little_memory_is_a_warning_with_the_workers_that_fit(
     memory = SimpleNamespace(total=64 << 30, available=free_mib * MIB)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
     monkeypatch.setattr(machine, "memory_limit", lambda: None)
+    monkeypatch.setattr(machine, "memory_left", lambda: None)
     monkeypatch.setattr(machine, "usable_cpus", lambda: 8)
     finding = by_name(machine_findings(512))["memory"]
     assert (finding.level, finding.cure) == (level, cure)

@@ -71,6 +71,7 @@ def test_another_package_is_named_with_each_of_its_plugins(install: Install) -> 
     [
         ("import not_a_package_at_all", "ModuleNotFoundError: No module named 'not_a_package_at_"),
         ("raise RuntimeError('no map')", "RuntimeError: no map"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
         ("", "AttributeError: module 'maps_of_a_test' has no attribute 'Mine'"),
         ("Mine = 3", "maps_of_a_test:Mine is no stage"),
         ("class Mine: pass", "maps_of_a_test:Mine is no stage"),

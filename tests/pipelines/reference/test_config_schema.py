@@ -210,5 +210,5 @@ def test_an_editor_shows_what_an_option_means_and_what_a_new_value_costs() -> No
 
 
 def test_a_kind_that_is_none_is_an_error() -> None:
-    with pytest.raises(UsageError, match="no kind of config 'trian': did you mean 'train'"):
+    with pytest.raises(UsageError, match="no config kind 'trian': did you mean 'train'"):
         config_schema("trian")

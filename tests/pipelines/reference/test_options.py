@@ -26,6 +26,18 @@ class Part(BaseModel):
     name: str
 
 
+class Tree(BaseModel):
+    leaf: int = 1
+    trees: list[Tree] = []
+
+
+class Unusual(StageConfig):
+    side: int = Field(default=8, alias="long-side")
+    """Pixels."""
+    tree: Tree = Tree()
+    nothing: tuple[()] = ()
+
+
 class Options(StageConfig):
     model: Annotated[str, CONTENT] = "a/b"
     """A model
@@ -152,3 +164,11 @@ def test_every_option_that_is_shipped_is_documented() -> None:
         for name in without(option)
     }
     assert silent == set()
+
+
+def test_options_with_aliases_and_those_that_hold_themselves_are_shown() -> None:
+    options = {one.name: one for top in options_of(Unusual) for one in top.all}
+    assert (options["long-side"].value, options["long-side"].doc) == ("whole number", "Pixels.")
+    assert options["tree.trees"].value == "list of: anything"
+    assert options["tree.leaf"].default == "1"
+    assert options["nothing"].value == "empty list"

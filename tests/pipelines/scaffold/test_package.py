@@ -154,3 +154,13 @@ def test_the_written_python_passes_the_linter_and_is_formatted(tmp_path: Path) -
                 check=False,
             )
             assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_folder_with_dots_is_made_and_an_empty_one_stays_the_same(tmp_path: Path) -> None:
+    names = names_of(Kind.FILTER, "try-it-out")
+    (tmp_path / "empty").mkdir()
+    before = (tmp_path / "empty").stat().st_ino
+    write_package(names, tmp_path / "nope" / ".." / "empty")
+    assert (tmp_path / "empty").stat().st_ino == before
+    assert (tmp_path / "empty" / "pyproject.toml").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from florilegium.engine.core.errors import UsageError
 from florilegium.pipelines.trial.table import image_table
 from tests.building import DESCRIBED
 from tests.pipelines.commands.test_tables import printed
@@ -146,3 +147,22 @@ def test_it_leaves_nothing_but_pictures(
 def test_an_output_that_is_a_url_is_refused(command: Command, images: list[str]) -> None:
     done = command(BRIGHTEST, images[0], "--output", "s3://bucket/try")
     assert "is a URL" in str(done.exception)
+
+
+def test_an_output_that_cannot_be_made_is_refused_before_a_stage_is_asked(
+    command: Command, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setattr("florilegium.pipelines.trial.trial.run_trial", None)
+    done = command(BRIGHTEST, images[0], "--output", "taken")
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception).startswith("--output taken cannot be made (File exists)")
+
+
+def test_options_of_a_source_that_are_not_used_are_a_warning(
+    command: Command, images: list[str], tmp_path: Path
+) -> None:
+    source = {"kind": "parquet", "url": "/nowhere", "caption_column": "title"}
+    config = config_file(tmp_path / "run.yaml", specialists=DESCRIBED, source=source)
+    done = command("bright", images[0], "--config", config)
+    assert "without caption_column of the config's source" in " ".join(done.stderr.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Specialist, StageConfig, maybe
 from florilegium.pipelines.trial.table import to_json
+from florilegium.pipelines.trial.trial import prepare_trial
 from tests.pipelines.trial.conftest import BRIGHTEST, DESCRIBE, Try, config_of
 
 
@@ -136,3 +138,34 @@ def test_a_given_box_outside_of_its_image_fails_as_one_of_a_stage(
     letter = tried(DESCRIBE, images[:1], annotations=path).images[0].failure
     assert letter is not None
     assert (letter.stage, letter.reason) == ("given", "invalid_output")
+
+
+def test_what_a_filter_dropped_is_left_out_and_counted(
+    tried: Try, images: list[str], tmp_path: Path
+) -> None:
+    rows = [{**BOX, "label": "tail", "kept": False}, {**BOX, "kept": True}]
+    path = written(tmp_path / "rows.json", rows)
+    options: dict[str, Any] = {"scratch": tmp_path / "scratch", "annotations": path}
+    prepared = prepare_trial(DESCRIBE, images[:1], **options)
+    assert prepared.remarks == (f"{path}: 1 annotation left out, which a filter dropped",)
+    assert texts(tried(DESCRIBE, images[:1], annotations=path)) == [["A picture with a whisker."]]
+
+
+def test_images_with_the_same_bytes_cannot_have_different_annotations(
+    tried: Try, images: list[str], tmp_path: Path
+) -> None:
+    same = [images[0], str(tmp_path / "cat.jpg")]
+    copyfile(*same)
+    bare = written(tmp_path / "bare.json", {"images": [{"image": "cat.jpg", "annotations": []}]})
+    with pytest.raises(ConfigError, match=r"the image cat.jpg may be .* or .*: name it as"):
+        tried(DESCRIBE, same, annotations=bare)
+    entries = [{"image": one, "annotations": [BOX][:n]} for n, one in enumerate(same)]
+    other = written(tmp_path / "other.json", {"images": entries})
+    with pytest.raises(ConfigError, match="have the same bytes, and different annotations"):
+        tried(DESCRIBE, same, annotations=other)
+    entries = [{"image": one, "annotations": [BOX]} for one in same]
+    equal = written(tmp_path / "equal.json", {"images": entries})
+    assert texts(tried(DESCRIBE, same, annotations=equal)) == [["A picture with a whisker."]] * 2
+    twice = written(tmp_path / "twice.json", {"images": entries[:1] * 2})
+    with pytest.raises(ConfigError, match=r"has annotations of .* twice"):
+        tried(DESCRIBE, same, annotations=twice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from florilegium.engine.core.errors import ConfigError, MissingPackage, PlanError, UsageError
 from florilegium.engine.execution.preparation import prepare
+from florilegium.engine.planning.config import SourceEntry
+from florilegium.pipelines.trial.images import look_at
 from florilegium.pipelines.trial.trial import prepare_trial
 from tests.building import BRIGHT_ENOUGH as ENOUGH
 from tests.building import DESCRIBED, configure
@@ -171,3 +174,31 @@ def test_a_large_folder_is_refused(
     monkeypatch.setattr("florilegium.pipelines.trial.images.MOST", 11)
     with pytest.raises(ConfigError, match="12 images: a trial takes 11 at most"):
         tried(BRIGHTEST, [str(album)])
+
+
+def test_modules_of_stages_that_are_not_tried_are_not_imported(
+    tried: Try, images: list[str]
+) -> None:
+    absent = {"use": "no_module_of_a_test:Absent"}
+    config = config_of(
+        specialists={**DESCRIBED, "absent": absent},
+        filters={**ENOUGH, "gone": absent},
+    )
+    trial = tried("bright", images, config=config)
+    assert [cost.name for cost in trial.costs] == ["bright"]
+    reads = {"describe": {**DESCRIBED["describe"], "reads": "bright"}}
+    config = config_of(specialists={**DESCRIBED, **reads, "absent": absent})
+    trial = tried("describe", images, config=config)
+    assert [cost.name for cost in trial.costs] == ["bright", "describe"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "auto"])
+def test_labels_are_read_with_the_options_of_the_source_of_the_config(
+    images: list[str], tmp_path: Path, kind: str
+) -> None:
+    image = Path(shutil.copy(images[0], tmp_path / "cat.jpg"))
+    image.with_suffix(".txt").write_text("eine süße Katze", "cp1252")
+    source = [SourceEntry(url="/nowhere", kind=kind, encoding="cp1252")]
+    limits = config_of().limits
+    assert look_at([str(image)], limits).sources[0].provides == ()
+    assert look_at([str(image)], limits, source).sources[0].provides == ("caption",)
