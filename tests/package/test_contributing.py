@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import re
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from florilegium.engine.core.tasks import TABLE
+from florilegium.engine.planning import draft
 from florilegium.engine.planning.registry import find_stage
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.pipelines.export.exporter import export, find_exporter
@@ -89,6 +92,8 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(f"[{group}]\n{lines}" for group, lines in points.items())
     (about / "entry_points.txt").write_text(text)
     monkeypatch.syspath_prepend(str(folder))
+    task = import_module("recipe_a_task").LOGO  # the tasks of this process are read already
+    monkeypatch.setattr(draft, "TABLE", {**TABLE, task.name: task})
 
 
 @pytest.mark.usefixtures("recipes")
