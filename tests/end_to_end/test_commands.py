@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -45,14 +44,15 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_help_answers_in_less_than_half_a_second() -> None:
+def test_help_takes_less_than_half_a_second_of_a_processor() -> None:
     command = [str(Path(sys.executable).with_name("florilegium")), "--help"]
-    times = []
+    seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.5
+        after = os.times()
+        seconds.append(sum(after[2:4]) - sum(before[2:4]))  # of children, in user and system mode
+    assert min(seconds) < 0.5
     for name in ("build", "status", "verify", "why", "report", "stages"):
         assert name in done.stdout
 
