@@ -26,7 +26,7 @@ def test_it_writes_a_package_and_names_the_next_commands(
     first, *commands = done.out.splitlines()
     assert first.startswith(f"my-own/src/my_own/{kind}.py: a")
     assert (here / f"my-own/src/my_own/{kind}.py").is_file()
-    assert commands[:2] == ["  cd my-own && pip install -e '.[test]'", "  pytest"]
+    assert commands[:2] == ["  cd my-own && pip install -e '.[test]'", "  python -m pytest"]
     assert commands[2].startswith("  florilegium build quickstart ")
     assert "my_own" in commands[2]
 

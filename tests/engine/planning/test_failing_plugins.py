@@ -152,7 +152,7 @@ def test_an_error_in_an_import(tmp_path: Path, module: str) -> None:
 
 def test_a_module_that_ends_python_is_an_error(tmp_path: Path, module: str) -> None:
     (tmp_path / f"{module}_ends.py").write_text("raise SystemExit(0)\n")
-    with pytest.raises(PlanError, match=r"cannot be imported from .*: SystemExit: 0"):
+    with pytest.raises(PlanError, match=r"cannot be imported: SystemExit: 0"):
         find_stage(f"{module}_ends:Sound")
 
 
