@@ -70,7 +70,7 @@ test-security: .venv/test.done
 test-cluster: .venv/test.done
 	$(BIN)/python -m tests.cluster
 
-# Beside the quick tests of the examples: what starts processes.
+# The programs of docs/examples, and what of them starts processes.
 test-examples: .venv/test.done
 	$(PYTEST) tests/docs/examples tests/examples
 
