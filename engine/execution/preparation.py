@@ -73,9 +73,9 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
     tasks = _tasks_of(config.source, sources)
     if not (config.specialists or tasks):
         raise ConfigError(
-            "without `specialists`, filters judge labels of the source, and it is not said which "
-            "it has: name their tasks, `source: {url: ..., provides: [caption]}`, or give at least "
-            "1 under `specialists`"
+            "without `specialists`, filters judge labels of the source, and the config does not "
+            "say which it has: name their tasks, `source: {url: ..., provides: [caption]}`, or "
+            "give at least 1 under `specialists`"
         )
     return Run(
         config=config,

@@ -164,13 +164,9 @@ def _loaded(
     try:
         found = point.load()
     except (Exception, SystemExit) as error:  # a module may raise anything
-        is_absent = isinstance(error, ModuleNotFoundError) and not plugin_trace(error)
-        cure = f"; {_OWN_FOLDER}" if is_absent and is_module(point.name) else ""
-        why = str(error) + cure if isinstance(error, ImportError) else unforeseen(error)
-        trace = f"\n{plugin_trace(error)}" if isinstance(error, ImportError) else ""
         place = "" if point.name == point.value else f" from {cut(point.value)}"
         raise wrong(
-            f"{what} {cut(point.name)} cannot be imported{place}: {why}{trace.rstrip()}"
+            f"{what} {cut(point.name)} cannot be imported{place}: {_why(error, point)}"
         ) from error
     if (seconds := monotonic() - start) > SLOW_IMPORT_S:
         _log.warning(
@@ -183,6 +179,16 @@ def _loaded(
         raise wrong(f"{cut(point.value)} is not a {what}: subclass {_bases(base)}")
     refuse_other_api(found, f"{what} {cut(point.name)} ({cut(point.value)})", wrong)
     return found
+
+
+def _why(error: BaseException, point: EntryPoint) -> str:
+    """Return why a plugin cannot be imported, with the lines of its own code that ran."""
+    if not isinstance(error, ImportError):
+        return unforeseen(error)
+    if trace := plugin_trace(error):
+        return f"{error}\n{trace}"
+    is_absent = isinstance(error, ModuleNotFoundError) and is_module(point.name)
+    return f"{error}; {_OWN_FOLDER}" if is_absent else str(error)
 
 
 def refuse_other_api(plugin: type, what: str, wrong: type[UsageError] = ConfigError) -> None:

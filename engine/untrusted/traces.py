@@ -54,9 +54,8 @@ def plugin_trace(error: BaseException) -> str:
     Not for datasets, as paths differ between machines.
     """
     frames: list[FrameSummary] = list(extract_tb(error.__traceback__))
-    if any(frame.filename.startswith(_ENGINE) for frame in frames):
-        frames = list(dropwhile(lambda frame: not frame.filename.startswith(_ENGINE), frames))
-    frames = list(dropwhile(_is_caller, frames))
+    of_engine = [n for n, frame in enumerate(frames) if frame.filename.startswith(_ENGINE)]
+    frames = list(dropwhile(_is_caller, frames[of_engine[0] if of_engine else 0 :]))
     lines = StackSummary.from_list(frames[-_MAX_FRAMES:]).format()
     return redacted("".join(lines).rstrip())
 

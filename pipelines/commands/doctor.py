@@ -38,21 +38,16 @@ def doctor(
     from florilegium.pipelines.commands.tables import print_table
     from florilegium.pipelines.doctor.diagnosis import diagnose
     from florilegium.pipelines.doctor.table import conclusion, to_json, topic_tables
-    from florilegium.pipelines.refine.config import RefineConfig
-    from florilegium.pipelines.refine.stages import without_audit
 
     name = str(config or _QUICKSTART)
     loaded = load(
         config or shipped_path(_QUICKSTART), overrides=None, no_plugins=False, source=source
     )
-    run = loaded.config
-    if isinstance(run, RefineConfig):
-        run = without_audit(run)
     documents = {name: loaded.document} if config else _shipped()
     findings = list(
         diagnose(
             name,
-            run,
+            loaded.run,
             documents,
             is_wanted=config is not None,
             is_online=online,

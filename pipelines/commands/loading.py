@@ -28,6 +28,15 @@ class Loaded:
     config: RunConfig
     refresh: RefreshOptions
 
+    @property
+    def run(self) -> RunConfig:
+        """The config as one run: of a refinement, its round 0."""
+        from florilegium.pipelines.refine.config import RefineConfig
+        from florilegium.pipelines.refine.stages import without_audit
+
+        config = self.config
+        return without_audit(config) if isinstance(config, RefineConfig) else config
+
 
 def load(
     given_config: Path | Mapping[str, Any],

@@ -87,13 +87,8 @@ def try_stage(
 def _loaded(path: Path | None) -> RunConfig | None:
     """Return the config to take stages from; of a refinement, that of its first round."""
     from florilegium.pipelines.commands.loading import load
-    from florilegium.pipelines.refine.config import RefineConfig
-    from florilegium.pipelines.refine.stages import without_audit
 
-    if path is None:
-        return None
-    config = load(path, overrides=None, no_plugins=False).config
-    return without_audit(config) if isinstance(config, RefineConfig) else config
+    return load(path, overrides=None, no_plugins=False).run if path else None
 
 
 def _make(folder: Path) -> None:

@@ -63,7 +63,7 @@ def write_package(names: Names, folder: Path) -> None:
         for path, content in files_of(names):
             (package / path).parent.mkdir(parents=True, exist_ok=True)
             (package / path).write_bytes(content)
-        if folder.is_dir():  # it stays the same folder: somebody may stand in it
+        if folder.is_dir():  # it stays the same folder, as it may be the current one
             for made in package.iterdir():
                 os.replace(made, folder / made.name)
         else:

@@ -73,17 +73,17 @@ def test_a_removed_image_leaves_without_any_stage_running(
 def test_a_new_threshold_changes_verdicts_without_any_stage_running(
     album: Path, tmp_path: Path, runner: Runner
 ) -> None:
-    measured, said = tmp_path / "measured", tmp_path / "said"
+    measured, predicted = tmp_path / "measured", tmp_path / "predicted"
 
     def once(minimum: float) -> Manifest:
         enough = {**BRIGHT_ENOUGH["enough"], "minimum": minimum, "log": str(measured)}
-        stages = {**DESCRIBED, "counting": counting(said)}
+        stages = {**DESCRIBED, "counting": counting(predicted)}
         return build(
             album, tmp_path / "out", runner=runner, specialists=stages, filters={"enough": enough}
         )
 
     strict, lax = once(0.999), once(0.1)
-    assert len(asked(measured)) == len(asked(said)) == IMAGES
+    assert len(asked(measured)) == len(asked(predicted)) == IMAGES
     assert strict.totals.tasks["object_detection"]["kept"] == 0
     assert strict.totals.drops == {"enough/too_dark": IMAGES, "lineage/parent_dropped": IMAGES}
     assert lax.totals.tasks["object_detection"]["kept"] == IMAGES

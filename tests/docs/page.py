@@ -173,10 +173,10 @@ def run_command(*words: str) -> str:
         patch.setattr(sys, "argv", [*words, *_defaults(words)])
         with pytest.raises(SystemExit) as ended:
             main()
-    told, wrong = (one.buffer.getvalue().decode() for one in (out, err))  # type: ignore[attr-defined]
+    printed, wrong = (one.buffer.getvalue().decode() for one in (out, err))  # type: ignore[attr-defined]
     if ended.value.code:
-        raise RuntimeError(f"ended with {ended.value.code}: {wrong or told}")
-    return str(told)
+        raise RuntimeError(f"ended with {ended.value.code}: {wrong or printed}")
+    return str(printed)
 
 
 def _defaults(words: Sequence[str]) -> Iterator[str]:
