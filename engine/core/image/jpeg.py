@@ -7,7 +7,6 @@ it: after a warning, the file is decoded once more without its metadata.
 from __future__ import annotations
 
 import io
-import re
 
 import numpy as np
 import simplejpeg
@@ -38,7 +37,7 @@ MAGIC = b"\xff\xd8\xff"
 _XMP_MAGIC = b"http://ns.adobe.com/xap/1.0/\0"
 _END = bytes([0xFF, END])
 _ALL_COEFFICIENTS = bytes([0, 63, 0])  # the end of a sequential scan's header
-_ZEROS = re.compile(re.escape(bytes(32)))
+_ZEROS = bytes(32)
 _UNUSUAL_SAMPLING = "subsampling"  # simplejpeg's message for unknown sampling factors
 
 
@@ -121,7 +120,8 @@ def _check_zeros(data: Bytes, layout: Layout, scan: Scan) -> None:
     Where zeros may stand for a plain area, libjpeg reports those that are too many or too few.
     """
     may_be_plain = layout.frame != PROGRESSIVE or scan.coefficients.stop == 1
-    if _ZEROS.search(data, scan.start, scan.end) and not (scan.zeros_say_nothing and may_be_plain):
+    may_have_zeros = scan.zeros_say_nothing and may_be_plain
+    if not may_have_zeros and _ZEROS in bytes(data[scan.start : scan.end]):
         raise corrupt("a part of the JPEG file is filled with zeros")
 
 
