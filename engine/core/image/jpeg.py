@@ -64,18 +64,20 @@ def pixels(data: Bytes) -> np.ndarray:
             raise corrupt(f"cannot decode the pixels: {error}") from error
 
 
-def is_upright_baseline(data: Bytes) -> bool:
-    """Whether every reader shows this JPEG file as `decode` does, without its metadata.
+def upright_baseline_wh(data: Bytes) -> tuple[int, int] | None:
+    """Return width and height of a JPEG file that every reader shows as `decode` does, without its
+    metadata; `None` of any other file.
 
     Baseline or extended sequential, 8 bits, grey or YCbCr, complete and tidy, and no metadata
     that turns it. The caller has decoded it, so the pixels are complete.
     """
     if data[: len(MAGIC)] != MAGIC:
-        return False
+        return None
     layout = layout_of(data)
     is_sound = layout.has_end and layout.is_tidy and not layout.missing()
     is_plain = layout.frame in (BASELINE, EXTENDED) and layout.precision == 8
-    return is_sound and is_plain and _has_plain_colours(data, layout) and _is_upright(data, layout)
+    is_shown = is_sound and is_plain and _has_plain_colours(data, layout)
+    return (layout.width, layout.height) if is_shown and _is_upright(data, layout) else None
 
 
 def _exif(data: Bytes, layout: Layout) -> Bytes | None:
