@@ -27,7 +27,6 @@ from florilegium.engine.execution.answer import (
 )
 from florilegium.engine.execution.call import StoredAnswers, WorkerCall
 from florilegium.engine.execution.timing import StageTiming
-from florilegium.engine.execution.unused_memory import UnusedMemory
 from florilegium.engine.execution.watch import Doing, Watch
 from florilegium.engine.execution.worker_log import about
 from florilegium.engine.planning.config import RunConfig
@@ -103,7 +102,6 @@ class Worker:
         self._loading = threading.Lock()  # a worker may take several calls at once
         self._spent: dict[str, Spent] = {}  # as reported so far, by stage
         self._spending = threading.Lock()
-        self._unused_memory = UnusedMemory()
         self._layers = LayerStore(layers)
         self._output = output
         self._takedown = read_takedown(config.takedown) if config.takedown else NOTHING
@@ -180,7 +178,6 @@ class Worker:
             )
             if missing is not None and not self._is_known(node, work, images, missing):
                 work.todo[node.name] = missing
-        self._unused_memory.give_back()
         return work, images
 
     def _is_known(
@@ -261,7 +258,6 @@ class Worker:
                     for batch in _batches(wanted, node.stage.config.batch_size):
                         call.ask(node, batch)
                 call.forget_pixels()
-                self._unused_memory.give_back()
         return Ran(
             part={node.name: call.part(node) for node in nodes},
             timings=tuple(call.timing(node, self._newly_spent(node)) for node in nodes),
@@ -324,9 +320,7 @@ class Worker:
             reason=SHARD_TIMEOUT,
         )
         with self._watch.over(publishing), about(shard=work.shard.name):
-            stats = publish_shard(work.shard, images, self._graph, layers, self._output)
-        self._unused_memory.give_back()
-        return stats
+            return publish_shard(work.shard, images, self._graph, layers, self._output)
 
     def _recall(self, node: Node[Any], work: ShardWork, *, is_asked: bool = False) -> Recall:
         """Return the stored rows of a stage; of one that is asked, errors that will be retried are

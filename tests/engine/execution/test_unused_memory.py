@@ -21,7 +21,7 @@ def resident_kib() -> int:
 
 
 def test_memory_between_blocks_in_use_goes_back_to_the_system() -> None:
-    unused = UnusedMemory(after_s=0)
+    unused = UnusedMemory(after_cpu_s=0)
     blocks = [b"x" * (20 * KIB) for _ in range(BLOCKS)]
     kept = blocks[::4]
     unused.give_back()
@@ -32,13 +32,13 @@ def test_memory_between_blocks_in_use_goes_back_to_the_system() -> None:
     assert freed_kib > 0.5 * (BLOCKS - len(kept)) * 20
 
 
-def test_it_is_not_given_back_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    times_s = iter([100.0, 101.0, 102.5, 103.0])
-    monkeypatch.setattr(unused_memory.time, "monotonic", lambda: next(times_s))
-    unused = UnusedMemory(after_s=2.0)
-    assert [unused.give_back() for _ in range(3)] == [False, True, False]
+def test_it_is_given_back_after_each_second_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    times_cpu_s = iter([100.0, 100.9, 101.1, 101.9, 102.2])
+    monkeypatch.setattr(unused_memory.time, "process_time", lambda: next(times_cpu_s))
+    unused = UnusedMemory(after_cpu_s=1.0)
+    assert [unused.give_back() for _ in range(4)] == [False, True, False, True]
 
 
 def test_another_libc_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unused_memory.ctypes, "CDLL", lambda name: object())
-    assert not UnusedMemory(after_s=0).give_back()
+    assert not UnusedMemory(after_cpu_s=0).give_back()
