@@ -18,7 +18,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from florilegium.engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
 from florilegium.engine.execution.packed_work import PackedWork, Unpacked
 from florilegium.engine.execution.ray_errors import last_line
 from florilegium.engine.execution.ray_pools import RayPools
+from florilegium.engine.execution.ray_processes import few_processes
 from florilegium.engine.execution.reply import Reply, reply_to
 from florilegium.engine.execution.runner import Opened, Runner
 from florilegium.engine.execution.watch import GRACE_S, NO_TURN, Watch
@@ -228,7 +229,7 @@ def start_ray(runner: RunnerConfig) -> bool:
         return False
     options = _init_options(runner.address, runner.workers, runner.object_store_mb)
     try:
-        with _own_signals():
+        with _own_signals(), few_processes() if runner.address == "local" else nullcontext():
             ray.init(**options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = last_line(error)
