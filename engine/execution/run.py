@@ -230,16 +230,16 @@ async def _watch(
 def _runner(run: Run, jobs: Sequence[Job], progress: Progress) -> Runner:
     """Return the runner that the config names, or that fits the jobs."""
     config = _config(run)
-    folders = {"layers": run.layers, "output": run.output}
+    layers, output = run.layers, run.output
     if config.runner.kind == "in_process":
-        return InProcessRunner(Worker(config, run.graph, **folders), run.graph)
+        return InProcessRunner(Worker(config, run.graph, layers=layers, output=output), run.graph)
     why = one_process(run, jobs)
     if config.runner.kind == "local" or why:
         progress.notes += [why] if why else []
-        return LocalRunner(config, run.graph, **folders)
+        return LocalRunner(config, run.graph, layers=layers, output=output)
     from florilegium.engine.execution.ray_runner import RayRunner
 
-    return RayRunner(config, run.graph, **folders)
+    return RayRunner(config, run.graph, layers=layers, output=output)
 
 
 def _config(run: Run) -> RunConfig:

@@ -16,7 +16,6 @@ from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.execution.runner import Opened
 from florilegium.engine.execution.scheduler import Job
-from florilegium.engine.planning.config import RunnerConfig
 from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.results.layer_store import LayerStore
@@ -27,11 +26,6 @@ what was measured: the shipped quickstart takes as long with both at about 25 im
 SMALL_TO_PUBLISH = 512
 """Images of shards that one process may judge and write, at most, when no stage has anything to
 ask."""
-_OF_RAY = (
-    *("address", "workers", "share", "max_gpus"),
-    *("label_selector", "wait_for_nodes_s", "object_store_mb"),
-)
-"""The options of a runner that only Ray has."""
 
 
 class SomethingToAsk(Exception):
@@ -55,9 +49,13 @@ def one_process(run: Run, jobs: Sequence[Job]) -> str:
     It does where few images are asked about by stages on CPUs alone, and the config states nothing
     that only Ray does.
     """
-    is_open = run.config.runner.kind == "auto" and not states_ray(run.config.runner)
     images = _images(jobs)
-    if not is_open or images is None or images > SMALL or not _fits_one_process(run.graph):
+    if (
+        not run.config.runner.is_open
+        or images is None
+        or images > SMALL
+        or not _fits_one_process(run.graph)
+    ):
         return ""
     if any(node.pool != CPU_POOL for node in run.graph.layered):
         return ""
@@ -79,12 +77,6 @@ def may_be_answered(run: Run, jobs: Sequence[Job]) -> bool:
         return False
     layers = LayerStore(run.layers)
     return all(map(layers.has_any, run.graph.layered)) and _fits_one_process(run.graph)
-
-
-def states_ray(runner: RunnerConfig) -> bool:
-    """Whether a config states something that only Ray does, such as a number of workers."""
-    default = RunnerConfig()
-    return any(getattr(runner, name) != getattr(default, name) for name in _OF_RAY)
 
 
 def _images(jobs: Sequence[Job]) -> int | None:

@@ -86,6 +86,13 @@ class RunnerConfig(BaseModel):
     """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
 
     @property
+    def is_open(self) -> bool:
+        """Whether the number of images decides: the kind is `auto`, and nothing is stated that only
+        Ray has, such as a number of workers."""
+        default = RunnerConfig(keep_s=self.keep_s)
+        return self.model_dump() == default.model_dump()
+
+    @property
     def may_be_ray(self) -> bool:
         """Whether the workers may be those of a Ray."""
         return self.kind in ("auto", "ray")
