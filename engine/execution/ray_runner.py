@@ -40,6 +40,7 @@ from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.planning.plugins import ROOT, searched
 from florilegium.engine.planning.pools import Pool
+from florilegium.engine.results.layer_store import LayerStore
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import ShardBytes, Spot
 from florilegium.engine.storage.folder import Folder
@@ -211,7 +212,16 @@ class RayRunner(Runner):
             label_selector=self._config.runner.label_selector or None,
         )
         make = partial(create.remote, self._config, PickledGraph(self._graph), **self._folders)
-        return ActorPool(pool, make, self._config.limits.worker_memory_mb)
+        memory_mb = self._config.limits.worker_memory_mb
+        return ActorPool(pool, make, memory_mb, ahead=self._never_asked(pool.name))
+
+    def _never_asked(self, pool: str) -> Sequence[str]:
+        """Return the stage of a pool of its own that has no layer yet, and so will be asked: its
+        model is loaded while shards are read."""
+        if pool == CPU_POOL:
+            return ()
+        layers = LayerStore(self._folders["layers"])
+        return [n.name for n in self._graph.layered if n.name == pool and not layers.has_any(n)]
 
 
 def start_ray(runner: RunnerConfig) -> bool:
