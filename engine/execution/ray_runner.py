@@ -235,6 +235,8 @@ def start_ray(runner: RunnerConfig) -> bool:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Else Ray prints again what a reply reports, as an error of the images that came with it.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    # Else each thread of a worker has memory that `UnusedMemory` cannot give back.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     if ray.is_initialized():
         return False
     options = _init_options(runner.address, runner.workers, runner.object_store_mb)
