@@ -35,7 +35,7 @@ Inputs = Mapping[str, torch.Tensor]
 CHECKPOINT = Checkpoint(
     model="someone/adder",
     folder=Path(),
-    digest="",
+    commit="",
     family=Family(title="an adder", example="someone/adder", model_class="Adder"),
     model_type="adder",
 )
