@@ -86,17 +86,20 @@ class OmDetTurbo:
             for row, part in parts
         ]
 
-        def forward(batch: dict[str, Tensor], numbers: list[int]) -> list[NamedBoxes]:
+        def forward(batch: dict[str, Tensor], _: object) -> tuple[Tensor, Tensor]:
             output = self._forward(batch)
-            boxes = corners(to_numpy(output.decoder_coord_logits))
-            fit = to_numpy(output.decoder_class_logits.float().sigmoid())
+            return output.decoder_coord_logits, output.decoder_class_logits.float().sigmoid()
+
+        def finish(outputs: tuple[Tensor, Tensor], numbers: Sequence[int]) -> list[NamedBoxes]:
+            boxes, fit = map(to_numpy, outputs)
+            boxes = corners(boxes)
             return [
                 _found(boxes[row], fit[row], parts[number][1], samples[parts[number][0]], least)
                 for row, number in enumerate(numbers)
             ]
 
         found: list[list[NamedBoxes]] = [[] for _ in samples]
-        for (row, _), one in zip(parts, self._network.run(inputs, forward), strict=True):
+        for (row, _), one in zip(parts, self._network.run(inputs, forward, finish), strict=True):
             found[row].append(one)
         return found
 
