@@ -272,7 +272,7 @@ def preprocess(image_processor: Any, pixels: np.ndarray) -> dict[str, Tensor]:
 
 
 def to_float32(output: Tensor) -> Tensor:
-    """Return an output of a model, on the host, in float32.
+    """Return an output of a model in float32; on a GPU, this waits for it.
 
     Raises:
         SampleError: `not_a_number`, as comparisons with NaN would silently drop results.
@@ -285,8 +285,8 @@ def to_float32(output: Tensor) -> Tensor:
 
 
 def to_numpy(output: Tensor) -> np.ndarray:
-    """Return an output of a model, on the host, as a float32 array, checked as in `to_float32`."""
-    values: np.ndarray = to_float32(output).numpy()
+    """Return an output of a model as a float32 array on the host, checked as in `to_float32`."""
+    values: np.ndarray = to_float32(output).cpu().numpy()
     return values
 
 

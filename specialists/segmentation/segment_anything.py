@@ -184,7 +184,8 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
 
     def _encoded(self, pixels: Tensor) -> dict[str, Any]:
         """Return the decoder's inputs for images, by their names."""
-        found = self.network.model.get_image_embeddings(pixels)
+        with self.network.device:  # where the encoder makes its tables of positions
+            found = self.network.model.get_image_embeddings(pixels)
         if isinstance(found, tuple):  # SAM-HQ also uses early layers
             return dict(zip(("image_embeddings", "intermediate_embeddings"), found, strict=True))
         return {"image_embeddings": found}
