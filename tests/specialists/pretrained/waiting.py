@@ -63,9 +63,15 @@ class Waits:
     """The waits while the block ran, by the line of this package that waited."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Start from 0."""
         self.by_line: Counter[str] = Counter()
         self.in_turn = 0
         """Waits while the device was locked."""
+        self.batches = 0
+        """Batches whose outputs left the device."""
 
     @property
     def total(self) -> int:
@@ -74,8 +80,8 @@ class Waits:
 
     def add(self, what: str, *, in_turn: bool) -> None:
         """Count a wait."""
-        ours = [one for one in traceback.extract_stack() if _is_ours(one.filename)]
-        self.by_line[f"{Path(ours[-1].filename).name}:{ours[-1].lineno} {what}"] += 1
+        line = [one for one in traceback.extract_stack() if _is_ours(one.filename)][-1]
+        self.by_line[f"{Path(line.filename).name}:{line.lineno} {what}"] += 1
         self.in_turn += in_turn
 
 
@@ -89,7 +95,9 @@ def counted(*networks: Network) -> Iterator[Waits]:
     """Move networks to the device, and count what it is waited for in this thread."""
     waits = Waits()
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "inference_mode", torch.no_grad)  # it hides operations from `_Dispatched`
+        patch.setattr(
+            torch, "inference_mode", torch.no_grad
+        )  # it hides operations from `_Dispatched`
         for one in networks:
             patch.setattr(one, "device", DEVICE)
             patch.setattr(one, "_leaving", _Leaving(one, waits))
@@ -110,6 +118,7 @@ class _Leaving:
         assert all(isinstance(one, OnDevice) for one in leaves), "an output is not on the device"
 
         def wait() -> None:
+            self._waits.batches += 1
             self._waits.add("outputs", in_turn=self._network._device_lock.locked())
 
         return network_module._Outputs(tree_map(_values, tensors), wait)
@@ -139,12 +148,21 @@ class _FromData(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func in _FROM_DATA and torch.device(kwargs.get("device") or "cpu") == DEVICE:
+        if func in _FROM_DATA and _is_device(kwargs.get("device")):
             del kwargs["device"]
             return func(*args, **kwargs).to(DEVICE)
         if func is torch.Tensor.tolist and isinstance(args[0], OnDevice):
             return args[0].cpu().tolist()
+        if func is torch.Tensor.__getitem__ and isinstance(args[0], OnDevice):
+            args = args[0], _index(args[1])
         return func(*args, **kwargs)
+
+
+def _index(index: Any) -> Any:
+    """Return an index with lists as tensors, which torch would make on the device, without values."""
+    if isinstance(index, tuple):
+        return tuple(map(_index, index))
+    return torch.tensor(list(index)) if isinstance(index, list | range) else index
 
 
 class _Dispatched(TorchDispatchMode):
@@ -160,7 +178,7 @@ class _Dispatched(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
         is_from = any(isinstance(one, OnDevice) for one in tensors)
-        is_to = kwargs["device"] == DEVICE if kwargs.get("device") else is_from
+        is_to = kwargs["device"].type == DEVICE.type if kwargs.get("device") else is_from
         if not is_from and not is_to:
             return func(*args, **kwargs)
         if self._is_waited_for(func.overloadpacket.__name__, args, kwargs, tensors, is_to=is_to):
@@ -186,6 +204,10 @@ class _Dispatched(TorchDispatchMode):
         if name == "repeat_interleave":
             return isinstance(args[-1], torch.Tensor) and not kwargs.get("output_size")
         return name in _SIZED_BY_VALUES
+
+
+def _is_device(device: Any) -> bool:
+    return device is not None and torch.device(device).type == DEVICE.type
 
 
 def _values(one: Any) -> Any:
