@@ -18,10 +18,10 @@ from florilegium.engine.core.sample import Picture, Sample
 from florilegium.engine.planning.registry import find_stage
 from florilegium.specialists.pretrained.config import LoadingConfig
 from florilegium.specialists.pretrained.network import Network
-from tests.specialists.pretrained.test_network import CHECKPOINT
 from tests.checkpoints.detector import WRITERS as DETECTORS
 from tests.checkpoints.open_vocabulary import WRITERS as FINDERS
 from tests.checkpoints.segment_anything import write_sam_hq
+from tests.specialists.pretrained.test_network import CHECKPOINT
 from tests.specialists.pretrained.waiting import DEVICE, counted
 
 IMAGES, BOXES, TEXTS = 6, 5, 4

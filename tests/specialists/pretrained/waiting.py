@@ -159,7 +159,7 @@ class _FromData(TorchFunctionMode):
 
 
 def _index(index: Any) -> Any:
-    """Return an index with lists as tensors, which torch would make on the device, without values."""
+    """Return an index with lists as tensors of the host, as torch makes them on the device."""
     if isinstance(index, tuple):
         return tuple(map(_index, index))
     return torch.tensor(list(index)) if isinstance(index, list | range) else index
