@@ -133,7 +133,10 @@ def train(
         _polled(partial(_poll_waiting, config), on_wait, every_s=PATIENCE_S),
     ):
         if config.workers:
-            write_doing(output, f"starting {counted(config.workers, 'training process', 'training processes')}")
+            write_doing(
+                output,
+                f"starting {counted(config.workers, 'training process', 'training processes')}",
+            )
         used, outcome = _run_halving(job)
     return _finish(output, inputs, used, outcome)
 
