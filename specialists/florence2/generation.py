@@ -17,6 +17,7 @@ from florilegium.specialists.florence2.checkpoint import load_florence2
 from florilegium.specialists.florence2.scores import GeneratedAnswer, token_probabilities
 from florilegium.specialists.florence2.tokens import Tokens
 from florilegium.specialists.pretrained.checkpoint import Checkpoint
+from florilegium.specialists.pretrained.greedy_loop import GreedyLoop
 from florilegium.specialists.pretrained.network import Network, unbatched
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Florence2Network:
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
             attention_mask=mask,
             generation_config=self._generation_config(repeats=repeats),
+            custom_generate=GreedyLoop() if self._search.beams == 1 else None,
         )
         hidden = self._model.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
