@@ -288,6 +288,8 @@ def _init_options(address: str, workers: int | None, object_store_mb: int) -> di
         "logging_level": "ERROR",
         "object_store_memory": object_store_mb * 1024 * 1024,
         "_node_ip_address": "127.0.0.1",
+        # Else Ray remembers 100,000 calls, 4 KB each, for a dashboard.
+        "_system_config": {"task_events_report_interval_ms": 0},
     }
 
 
