@@ -20,9 +20,9 @@ from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.results.layer_store import LayerStore
 
-SMALL = 16
-"""Images that one process may be asked about, at most, in place of a Ray. On 2 CPUs, quickstart takes
-0.67 of the time for 8 images; it would be as long with both at about 25."""
+SMALL = 12
+"""Images that one process may be asked about, at most, in place of a Ray: on 2 CPUs, the shipped
+quickstart takes as long with both at about 16."""
 SMALL_TO_PUBLISH = 512
 """Images of shards that one process may judge and write, at most, when no stage has anything to
 ask."""
