@@ -7,7 +7,7 @@ suppression of the processor, which needs torchvision, is not used.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -70,8 +70,8 @@ class OmDetTurbo:
                 f"OmDet-Turbo cannot take images of {side} px; use a multiple of {_STRIDE}"
             )
         to_full_precision(network, network.model.decoder)
-        self._keys: dict[int, list[tuple[int, ...]]] = {}
-        network.model._get_cache_key_at_index = self._key
+        self._keys: dict[str, list[tuple[int, ...]]] = {}
+        self._keep_keys_on_host(network.model)
         self._tokenizer_lock = threading.Lock()  # a tokenizer stores its last padding
 
     def find(
@@ -127,19 +127,26 @@ class OmDetTurbo:
         for name in ("classes_input_ids", "classes_attention_mask"):
             batch[name] = batch[name].flatten(0, 1)
         self._keys = {
-            id(batch[f"{kind}_input_ids"]): [key for one in on_host for key in _keys(one, kind)]
+            kind: [key for one in on_host for key in _keys(one, kind)]
             for kind in ("classes", "tasks")
         }
         # On the host, where the model reads these numbers.
         structure = torch.full((images,), names)
         return self._network.model(**batch, classes_structure=structure)
 
-    def _key(self, input_ids: Tensor, _: object, index: int) -> tuple[int, ...]:
-        """Return a text's key in the model's caches: its tokens, without waiting for the device.
+    def _keep_keys_on_host(self, model: Any) -> None:
+        """Give a model the keys of its caches: it would copy the tokens of each text of a batch
+        from the device, and wait each time."""
 
-        The model would copy the tokens of each text of a batch from the device.
-        """
-        return self._keys[id(input_ids)][index]
+        def of_kind(kind: str, embeddings: Callable[..., Any]) -> Callable[..., Any]:
+            def with_keys(*texts: Tensor) -> Any:
+                model._get_cache_key_at_index = lambda *at: self._keys[kind][at[-1]]
+                return embeddings(*texts)
+
+            return with_keys
+
+        model.get_cached_class_embeddings = of_kind("classes", model.get_cached_class_embeddings)
+        model.get_cached_task_embeddings = of_kind("tasks", model.get_cached_task_embeddings)
 
 
 def _keys(inputs: Mapping[str, Tensor], kind: str) -> list[tuple[int, ...]]:
