@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import captions, lengths, memory, noop, orphans, overhead, pool, resume
+from tests.benchmarks import captions, lengths, memory, noop, orphans, overhead, pool, rate, resume
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
@@ -20,6 +20,7 @@ QUESTIONS = {
     "captions": captions.measure,
     "lengths": lengths.measure,
     "noop": noop.measure,
+    "rate": rate.measure,
     "resume": resume.measure,
     "orphans": orphans.measure,
     "memory": memory.measure,
