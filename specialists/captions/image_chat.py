@@ -147,7 +147,8 @@ class ImageChat:
             together = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
             return self._search.generate(together, prompt.max_new_tokens)
 
-        return [self._reply(tokens, prompt) for tokens in self._network.run(inputs, generate)]
+        generated: list[GeneratedTokens] = self._network.run(inputs, generate)
+        return [self._reply(tokens, prompt) for tokens in generated]
 
     def _reply(self, tokens: GeneratedTokens, prompt: ChatPrompt) -> ChatReply | SampleError:
         whole = self._text(tokens.ids)

@@ -87,7 +87,7 @@ class Owl:
 
         distinct = list(dict.fromkeys(asked))
         moved = self._network.to_device(torch.cat([vectors[prompts] for prompts in distinct]))
-        parts = dict(zip(distinct, moved.split([*map(len, distinct)]), strict=True))
+        parts = dict(zip(distinct, torch.split(moved, [*map(len, distinct)]), strict=True))
         return [parts[prompts] for prompts in asked]
 
     def _found(

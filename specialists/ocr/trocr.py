@@ -98,7 +98,7 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Read the lines of each image again."""
         lines = [(row, one) for row, sample in enumerate(samples) for one in _lines(sample)]
-        generated = self.network.ask(
+        generated: list[GeneratedTokens] = self.network.ask(
             lines, lambda line: self._crop(samples[line[0]], line[1]), self._read
         )
         answers: list[list[Annotation]] = [[] for _ in samples]

@@ -161,7 +161,7 @@ def _selected(model_kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
     step only, such as pixels, or the model raises an error.
     """
     from transformers import Cache
-    from transformers.utils import ModelOutput
+    from transformers.utils.generic import ModelOutput
 
     selected = dict(model_kwargs)
     for name, one in model_kwargs.items():

@@ -199,7 +199,8 @@ class Network:
         if self.device.type != "cuda":
             return _Outputs(_on_host(tensors))
         on_host = _on_host(tensors, non_blocking=True)
-        copied = torch.cuda.Event(blocking=True)  # a thread that waits does not take a core
+        # A thread that waits for it takes no core.
+        copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         copied.record(torch.cuda.current_stream(self.device))
         return _Outputs(on_host, copied.synchronize)
 

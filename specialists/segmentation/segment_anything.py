@@ -214,7 +214,7 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
         iou, logits = (torch.cat(each) for each in zip(*decoded, strict=True))
         enlarged = [
             self._packed(own, one)
-            for own, one in zip(logits.float().split(counts), prepared, strict=True)
+            for own, one in zip(torch.split(logits.float(), counts), prepared, strict=True)
         ]
         steady, changes = (torch.cat(each) for each in zip(*enlarged, strict=True))
         return iou, steady, changes
