@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import captions, memory, noop, orphans, overhead, pool, resume
+from tests.benchmarks import captions, device, memory, noop, orphans, overhead, pool, resume
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
@@ -24,6 +24,7 @@ QUESTIONS = {
     "memory": memory.measure,
     "pool": pool.measure,
     "overhead": overhead.measure,
+    "device": device.measure,
 }
 
 
