@@ -1,8 +1,8 @@
 """Batched inference with a loaded model on its device.
 
-Preprocessing runs in threads; the device computes one batch at a time, while other calls decode and
-preprocess. Only inputs of the same shape share a batch of `run`: nothing is padded, and the output
-for an image does not depend on others. Batches are halved if memory is insufficient.
+Preprocessing runs in feeders or threads; the device computes one batch at a time, while other calls
+decode and preprocess. Only inputs of the same shape share a batch of `run`: nothing is padded, and
+the output for an image does not depend on others. Batches are halved if memory is insufficient.
 """
 
 from __future__ import annotations
@@ -35,17 +35,23 @@ class Network:
     """Weights, processor and device of one checkpoint.
 
     `load` is called with the checkpoint, dtype, device and attention implementation; by default
-    `load_pretrained`.
+    `load_pretrained`. A network `beside` another one of the same stage shares its feeders.
 
     Raises:
         ConfigError: the checkpoint, the device or the image size cannot be used.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, config: LoadingConfig, *, load: Load | None = None
+        self,
+        checkpoint: Checkpoint,
+        config: LoadingConfig,
+        *,
+        load: Load | None = None,
+        beside: Network | None = None,
     ) -> None:
         import torch
 
+        from florilegium.specialists.pretrained.feeders import Feeders, feeders_of
         from florilegium.specialists.pretrained.loading import load_pretrained
 
         self.checkpoint = checkpoint
@@ -53,6 +59,8 @@ class Network:
         threads = threads_of(config.threads, self.device.type)
         if self.device.type == "cpu" and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+        feeders = feeders_of(config.feeders, self.device.type, config.num_gpus)
+        self._feeders = beside._feeders if beside else Feeders(feeders) if feeders else None
         dtype = dtype_of(config.dtype, self.device.type)
         self.dtype = getattr(torch, dtype)
         self.model, self.processor = (load or load_pretrained)(
@@ -68,7 +76,15 @@ class Network:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
 
     def prepare(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
-        """Decode and preprocess in threads: call `one` on each item; results are in order."""
+        """Decode and preprocess: call `one` on each item, in feeders or threads; results are in
+        order. Items, function and results are pickled for a feeder; equal functions are sent once.
+        """
+        if self._feeders is None:
+            return self.in_threads(items, one)
+        return self._feeders.prepare(items, one)
+
+    def in_threads(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
+        """Call `one` on each item in threads of this process; results are in order."""
         return list(self._threads.map(one, items))
 
     def ask(

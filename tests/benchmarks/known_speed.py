@@ -21,7 +21,8 @@ from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import RUNTIME, Specialist
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import LoadingConfig
-from florilegium.specialists.pretrained.network import Network, preprocess
+from florilegium.specialists.pretrained.network import Network
+from florilegium.specialists.pretrained.views import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,9 +71,8 @@ class KnownSpeed(Specialist[KnownSpeedConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Prepare the images, and sleep for each batch."""
-        inputs = self.network.prepare(
-            samples, lambda sample: preprocess(self.network.processor, sample.image)
-        )
+        pictures = [sample.picture for sample in samples]
+        inputs = self.network.prepare(pictures, Preprocess(self.network.processor))
         return self.network.run(inputs, self._forward)
 
     def _forward(self, batch: Mapping[str, Tensor], numbers: Sequence[int]) -> list[Any]:
