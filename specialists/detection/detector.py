@@ -129,7 +129,7 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Detect objects, proposals, or both."""
         pictures = [sample.picture for sample in samples]
-        prepared = self.network.prepare(pictures, Preprocess(self.network.processor))
+        prepared = self.network.prepare(pictures, Preprocess(self.network.image_processor))
         sizes_hw = [(sample.height, sample.width) for sample in samples]
         return [
             list(self._annotations(_clipped(found, size_hw)))

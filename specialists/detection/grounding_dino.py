@@ -60,7 +60,7 @@ class GroundingDino:
         self._network = network
         model = network.model
         self._tokenizer = network.processor.tokenizer
-        self._preprocess = Preprocess(network.processor.image_processor)
+        self._preprocess = Preprocess(network.image_processor)
         to_full_precision(network, model.model.decoder, *model.bbox_embed, *model.class_embed)
         self._tokenizer_lock = threading.Lock()  # a tokenizer stores its last padding
         self._longest: int = model.config.max_text_len // _PADDING * _PADDING

@@ -78,7 +78,7 @@ class OmDetTurbo:
     ) -> list[list[NamedBoxes]]:
         """Detect names in each sample: all names of each box above a score."""
         pictures = [sample.picture for sample in samples]
-        images = self._network.prepare(pictures, Preprocess(self._processor.image_processor))
+        images = self._network.prepare(pictures, Preprocess(self._network.image_processor))
         parts = [
             (row, part) for row, whole in enumerate(queries) for part in whole.parts(self._at_once)
         ]

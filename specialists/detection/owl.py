@@ -60,7 +60,7 @@ class Owl:
         import torch
 
         pictures = [sample.picture for sample in samples]
-        inputs = self._network.prepare(pictures, _Shrunk(self._processor.image_processor))
+        inputs = self._network.prepare(pictures, _Shrunk(self._network.image_processor))
         encoded = self._encoded(prompt for one in queries for prompt in one.prompts)
         vectors = [torch.stack([encoded[prompt] for prompt in one.prompts]) for one in queries]
         resized: dict[str, Any] = {"interpolate_pos_encoding": self._is_resized}

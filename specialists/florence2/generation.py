@@ -72,7 +72,7 @@ class Florence2Network:
         def encode(batch: dict[str, Tensor], _: object) -> list[Tensor]:
             return list(self._model.get_image_features(batch["pixel_values"]).pooler_output)
 
-        inputs = self.network.prepare(views, _Inputs(self.processor.image_processor))
+        inputs = self.network.prepare(views, _Inputs(self.network.image_processor))
         return torch.stack(self.network.run(inputs, encode))
 
     def answer(

@@ -100,7 +100,7 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
         lines = [(row, one) for row, sample in enumerate(samples) for one in _lines(sample)]
         generated = self.network.ask(
             [LineView(samples[row].picture, _quad_of(one)) for row, one in lines],
-            Preprocess(self.network.processor.image_processor),
+            Preprocess(self.network.image_processor),
             self._read,
         )
         answers: list[list[Annotation]] = [[] for _ in samples]

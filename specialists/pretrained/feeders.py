@@ -12,6 +12,7 @@ import math
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import parent_process
@@ -31,8 +32,11 @@ PreparedT = TypeVar("PreparedT")
 
 MOST = 8
 """Feeders of a worker, at most, where their number is not given."""
-_MODULES = ("florilegium.specialists.pretrained.feeding",)
-"""What feeders have imported when they begin."""
+_MODULES = (
+    *("torch", "cv2", "transformers.image_processing_backends"),
+    *("florilegium.engine.core.image.reading", "florilegium.specialists.pretrained.views"),
+)
+"""What is imported once for all feeders of a worker."""
 _PARTS = 2
 """Parts of a batch for each feeder: smaller ones end closer together, larger ones cost less."""
 _PATIENCE_S = 5.0
@@ -103,7 +107,8 @@ class _Feeder:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.is_alive()
+        """Whether it is still there; one that is idle sends nothing but the end of its pipe."""
+        return not self._connection.poll()
 
     def results(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
         """Return the results for some items; a function that it has already is not sent again."""
@@ -150,10 +155,8 @@ class _RemoteError(Exception):
 
 def _serve(connection: Connection) -> None:
     """Call functions on items until the owner closes the pipe."""
-    from florilegium.specialists.pretrained import feeding
-
     _end_with_owner()
-    feeding.begin()
+    _keep_to_one_thread()
     one: Any = None
     while True:
         outcome: Any
@@ -191,6 +194,19 @@ def _end_with_owner() -> None:
     pipe = int(owner.sentinel)
     fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _keep_to_one_thread() -> None:
+    """Keep libraries to one thread, those that are imported and those to come, and their warnings
+    to errors: the worker has prepared an image of its own when it loaded the model."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    import cv2
+
+    cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].logging.set_verbosity_error()
 
 
 def _by_picture(items: Sequence[Any]) -> list[int]:

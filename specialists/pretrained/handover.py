@@ -11,6 +11,7 @@ import io
 import mmap
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -83,9 +84,8 @@ class _Pickler(pickle.Pickler):
     """Pickles tensors as arrays, which are set aside without a copy."""
 
     def reducer_override(self, value: Any) -> Any:
-        import torch
-
-        return _tensor_parts(value) if isinstance(value, torch.Tensor) else NotImplemented
+        torch = sys.modules.get("torch")  # where it is not imported, there are no tensors
+        return _tensor_parts(value) if torch and isinstance(value, torch.Tensor) else NotImplemented
 
 
 def _tensor_parts(tensor: Tensor) -> tuple[Any, ...]:

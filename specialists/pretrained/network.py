@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from florilegium.engine.core.errors import ConfigError, SampleError
@@ -60,7 +61,9 @@ class Network:
         if self.device.type == "cpu" and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         feeders = feeders_of(config.feeders, self.device.type, config.num_gpus)
-        self._feeders = beside._feeders if beside else Feeders(feeders) if feeders else None
+        self._feeders: Feeders | None = Feeders(feeders) if feeders and not beside else None
+        if beside:
+            self._feeders = beside._feeders
         dtype = dtype_of(config.dtype, self.device.type)
         self.dtype = getattr(torch, dtype)
         self.model, self.processor = (load or load_pretrained)(
@@ -74,6 +77,13 @@ class Network:
         self._max_pixels = config.max_batch_pixels
         self._device_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
+
+    @cached_property
+    def image_processor(self) -> Any:
+        """The image processor of the checkpoint, in the model's dtype (`by_table`)."""
+        from florilegium.specialists.pretrained.by_table import by_table
+
+        return by_table(getattr(self.processor, "image_processor", self.processor), self.dtype)
 
     def prepare(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
         """Decode and preprocess: call `one` on each item, in feeders or threads; results are in

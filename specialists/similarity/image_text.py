@@ -75,7 +75,7 @@ class ImageText:
         self._network = network
         self._model = model = network.model
         self._tokenizer = network.processor.tokenizer
-        self._preprocess = _PreprocessCentre(network.processor.image_processor)
+        self._preprocess = _PreprocessCentre(network.image_processor)
         self._limit: int = model.config.text_config.max_position_embeddings
         self._scale = math.exp(_scalar_weight(network, "logit_scale"))
         self._bias = _scalar_weight(network, "logit_bias") if hasattr(model, "logit_bias") else None

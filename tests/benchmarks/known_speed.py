@@ -72,7 +72,7 @@ class KnownSpeed(Specialist[KnownSpeedConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Prepare the images, and sleep for each batch."""
         pictures = [sample.picture for sample in samples]
-        inputs = self.network.prepare(pictures, Preprocess(self.network.processor))
+        inputs = self.network.prepare(pictures, Preprocess(self.network.image_processor))
         return self.network.run(inputs, self._forward)
 
     def _forward(self, batch: Mapping[str, Tensor], numbers: Sequence[int]) -> list[Any]:

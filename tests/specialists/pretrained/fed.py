@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,11 +66,6 @@ def hang(path: str) -> None:
     ctypes.PyDLL(None).sleep(600)  # keeps Python's lock
 
 
-def main() -> None:
+def own_one_that_hangs(path: str) -> None:
     """Own a feeder that hangs."""
-    Feeders(1).prepare([sys.argv[1]], hang)
-    time.sleep(600)
-
-
-if __name__ == "__main__":
-    main()
+    Feeders(1).prepare([path], hang)

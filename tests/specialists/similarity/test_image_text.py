@@ -351,15 +351,18 @@ IMAGE = np.arange(100 * 200 * 3, dtype=np.uint32).astype(np.uint8).reshape(100, 
         ((0, 0, 200, 100), slice(0, 100), slice(0, 200)),
     ],
 )
-def test_a_crop_has_a_margin_and_ends_with_the_image(box_xyxy, rows, columns) -> None:
-    np.testing.assert_array_equal(crop(IMAGE, box_xyxy, CropConfig()), IMAGE[rows, columns])
+def test_a_crop_has_a_margin_and_ends_with_the_image(drawing, box_xyxy, rows, columns) -> None:
+    view = crop(drawing(IMAGE), box_xyxy, CropConfig())
+    assert view is not None
+    np.testing.assert_array_equal(view.pixels(), IMAGE[rows, columns])
 
 
 @pytest.mark.parametrize(
     "box_xyxy", [(10, 10, 17, 60), (195, 10, 300, 60), (10, 100, 60, 100), (10, 10, 10, 10)]
 )
-def test_what_is_too_small_to_be_seen_has_no_crop(box_xyxy) -> None:
-    assert crop(IMAGE, box_xyxy, CropConfig(least_side=8)) is None
-    pixels = crop(IMAGE, (10, 10, 17, 60), CropConfig(least_side=7, margin=0))
-    assert pixels is not None
-    assert pixels.shape == (50, 7, 3)
+def test_what_is_too_small_to_be_seen_has_no_crop(drawing, box_xyxy) -> None:
+    sample = drawing(IMAGE)
+    assert crop(sample, box_xyxy, CropConfig(least_side=8)) is None
+    view = crop(sample, (10, 10, 17, 60), CropConfig(least_side=7, margin=0))
+    assert view is not None
+    assert view.pixels().shape == (50, 7, 3)
