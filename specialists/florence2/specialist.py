@@ -24,6 +24,7 @@ from florilegium.specialists.pretrained.views import View
 if TYPE_CHECKING:
     from florilegium.specialists.florence2.answer import AnswerParser
     from florilegium.specialists.florence2.generation import Florence2Network
+    from florilegium.specialists.pretrained.network import Network
 
 
 class Florence2(Specialist[Florence2Config]):
@@ -74,6 +75,10 @@ class Florence2(Specialist[Florence2Config]):
             AnswerParser(network.processor, network.tokens, language=self.config.language)
             for network in self._networks
         ]
+
+    def networks(self) -> list[Network]:
+        """Return the network of every fold."""
+        return [one.network for one in self._networks]
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Label each sample by the model of its fold."""

@@ -175,6 +175,10 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
                 f"{len(self._letters)}; use the preprocessor_config.json of the weights"
             )
 
+    def networks(self) -> list[Network]:
+        """Return detector and recogniser."""
+        return [self.network, self._reader]
+
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Detect the lines of each image, then read those of all images."""
         pictures = [sample.picture for sample in samples]

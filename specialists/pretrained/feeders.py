@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import parent_process
@@ -53,8 +54,10 @@ class Feeders:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="feeder")
         prepare_to_start(_MODULES)
 
-    def prepare(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
-        """Call `one` on each item, in feeders; results are in order.
+    def prepare(
+        self, items: Sequence[T], one: Callable[[T], PreparedT]
+    ) -> tuple[list[PreparedT], float]:
+        """Call `one` on each item, in feeders; return the results in order, and the CPU-seconds.
 
         Items of one picture are prepared together, so that it is decoded once.
 
@@ -66,15 +69,19 @@ class Feeders:
         size = math.ceil(len(items) / (_PARTS * self._count)) or 1
         parts = [order[start : start + size] for start in range(0, len(order), size)]
 
-        def prepared(part: Sequence[int]) -> list[PreparedT]:
+        def prepared(part: Sequence[int]) -> tuple[list[PreparedT], float]:
             return self._prepared([items[number] for number in part], one)
 
         found: dict[int, PreparedT] = {}
-        for part, results in zip(parts, self._threads.map(prepared, parts), strict=True):
+        cpu_s = 0.0
+        for part, (results, own_s) in zip(parts, self._threads.map(prepared, parts), strict=True):
             found.update(zip(part, results, strict=True))
-        return [found[number] for number in range(len(items))]
+            cpu_s += own_s
+        return [found[number] for number in range(len(items))], cpu_s
 
-    def _prepared(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
+    def _prepared(
+        self, items: Sequence[T], one: Callable[[T], PreparedT]
+    ) -> tuple[list[PreparedT], float]:
         feeder = self._idle.get()
         try:
             if feeder is None or not feeder.is_alive:
@@ -110,20 +117,24 @@ class _Feeder:
         """Whether it is still there; one that is idle sends nothing but the end of its pipe."""
         return not self._connection.poll()
 
-    def results(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
-        """Return the results for some items; a function that it has already is not sent again."""
+    def results(
+        self, items: Sequence[T], one: Callable[[T], PreparedT]
+    ) -> tuple[list[PreparedT], float]:
+        """Return the results for some items, and the CPU-seconds that they took; a function that it
+        has already is not sent again."""
         self.is_busy = True
         try:
             send(self._connection, (None if one == self._one else one, items))
-            results = receive(self._connection)
+            outcome = receive(self._connection)
         except (EOFError, ConnectionError) as error:
             raise SampleError(PROCESS_DIED, self._how_it_died()) from error
         self.is_busy = False
-        if isinstance(results, _Failure):
+        if isinstance(outcome, _Failure):
             self._one = None  # perhaps it was not received
-            raise results.error from _RemoteError(results.traceback)
+            raise outcome.error from _RemoteError(outcome.traceback)
         self._one = one
-        return list(results)
+        results, cpu_s = outcome
+        return results, cpu_s
 
     def end(self) -> None:
         """End it at once."""
@@ -179,9 +190,10 @@ def _serve(connection: Connection) -> None:
         del outcome
 
 
-def _outcome(one: Callable[[Any], Any], items: Sequence[Any]) -> list[Any] | _Failure:
+def _outcome(one: Callable[[Any], Any], items: Sequence[Any]) -> tuple[list[Any], float] | _Failure:
+    before_s = time.process_time()
     try:
-        return [one(item) for item in items]
+        return [one(item) for item in items], time.process_time() - before_s
     except BaseException as error:
         return _Failure(error)
 

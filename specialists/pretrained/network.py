@@ -8,9 +8,10 @@ the output for an image does not depend on others. Batches are halved if memory 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from florilegium.engine.core.errors import ConfigError, SampleError
@@ -76,6 +77,9 @@ class Network:
         self._batch_size = self._max_batch_size = config.batch_size
         self._max_pixels = config.max_batch_pixels
         self._device_lock = threading.Lock()
+        self._counting = threading.Lock()
+        self.prepared_s = 0.0
+        """CPU-seconds of `prepare` so far, in all threads or feeders."""
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
 
     @cached_property
@@ -89,9 +93,14 @@ class Network:
         """Decode and preprocess: call `one` on each item, in feeders or threads; results are in
         order. Items, function and results are pickled for a feeder; equal functions are sent once.
         """
-        if self._feeders is None:
-            return self.in_threads(items, one)
-        return self._feeders.prepare(items, one)
+        if self._feeders:
+            found, cpu_s = self._feeders.prepare(items, one)
+        else:
+            timed = self.in_threads(items, partial(_timed, one))
+            found, cpu_s = [result for result, _ in timed], sum(own_s for _, own_s in timed)
+        with self._counting:
+            self.prepared_s += cpu_s
+        return found
 
     def in_threads(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
         """Call `one` on each item in threads of this process; results are in order."""
@@ -215,6 +224,11 @@ class Network:
         if tensor.is_floating_point():
             return tensor.to(self.device, self.dtype, non_blocking=True)
         return tensor.to(self.device, non_blocking=True)
+
+
+def _timed(one: Callable[[T], PreparedT], item: T) -> tuple[PreparedT, float]:
+    before_s = time.thread_time()
+    return one(item), time.thread_time() - before_s
 
 
 def unbatched(features: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from florilegium.engine.planning.graph import Node
 from florilegium.engine.planning.registry import find_stage
 from florilegium.specialists.pretrained.feeders import Feeders
 from florilegium.specialists.pretrained.network import Network
+from florilegium.specialists.pretrained.stage import HasNetworks
 from tests.checkpoints import needs_torchvision
 
 STAGES = (
@@ -48,11 +49,11 @@ class Compared:
         self._network = network
         self.count = 0
 
-    def prepare(self, items: Sequence[Any], one: Callable[[Any], Any]) -> list[Any]:
-        found = self._feeders.prepare(items, one)
+    def prepare(self, items: Sequence[Any], one: Callable[[Any], Any]) -> tuple[list[Any], float]:
+        found, cpu_s = self._feeders.prepare(items, one)
         assert is_same(found, self._network.in_threads(items, one))
         self.count += len(items)
-        return found
+        return found, cpu_s
 
 
 def is_same(one: Any, other: Any) -> bool:
@@ -100,18 +101,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     return load
 
 
-def networks_of(stage: Any) -> list[Network]:
-    return [one.network for one in getattr(stage, "_networks", ())] or [stage.network]
-
-
 @pytest.mark.parametrize("name", STAGES)
 def test_what_feeders_prepare_is_what_threads_prepare(
     name: str, loaded: Callable[..., Any], feeders: Feeders, samples: list[Sample]
 ) -> None:
     assert not needs_torchvision(name)
     stage = loaded(name)
-    compared = [Compared(feeders, network) for network in networks_of(stage)]
-    for network, own in zip(networks_of(stage), compared, strict=True):
+    assert isinstance(stage, HasNetworks)
+    compared = [Compared(feeders, network) for network in stage.networks()]
+    for network, own in zip(stage.networks(), compared, strict=True):
         network._feeders = own  # type: ignore[assignment]
     stage.answer(samples)
     assert sum(own.count for own in compared) >= len(samples)
