@@ -20,15 +20,8 @@ def costs_table(measured: Measured) -> Table:
     table = Table(title="measured, one worker of each stage")
     table.add_column("stage")
     table.add_column("pool")
-    columns = (
-        "asked",
-        "ms/image",
-        "of CPUs, to prepare",
-        "load s",
-        "memory MiB",
-        "GPU MiB",
-        "layer B/image",
-    )
+    times = ("ms/image", "prepare CPU-ms", "load s")
+    columns = ("asked", *times, "memory MiB", "GPU MiB", "layer B/image")
     for column in (*columns, "requests", "price", "failed"):
         table.add_column(column, justify="right")
     pools = {node.name: node.pool for node in measured.graph.layered}

@@ -85,10 +85,13 @@ def _begin() -> None:
 
 def _work(paths: Sequence[Path]) -> int:
     """Do what a build does beside the device: read, identify, check, prepare, write."""
+    import torch
+
     from florilegium.engine.core.image.reading import decode
+    from florilegium.specialists.pretrained.by_table import by_table
     from florilegium.specialists.pretrained.network import preprocess
 
-    processor = image_processor(768)
+    processor = by_table(image_processor(768), torch.float32)
     with tarfile.open(fileobj=io.BytesIO(), mode="w") as tar:
         for path in paths:
             data = path.read_bytes()
