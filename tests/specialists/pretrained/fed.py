@@ -11,6 +11,7 @@ from typing import Any
 
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.sample import Picture
+from florilegium.specialists.pretrained import feeders
 from florilegium.specialists.pretrained.feeders import Feeders
 
 
@@ -68,4 +69,5 @@ def hang(path: str) -> None:
 
 def own_one_that_hangs(path: str) -> None:
     """Own a feeder that hangs."""
+    feeders._MODULES = ()
     Feeders(1).prepare([path], hang)

@@ -26,8 +26,16 @@ from tests.specialists.pretrained import fed
 PATIENCE_S = 120.0
 
 
+@pytest.fixture(scope="module", autouse=True)
+def light() -> Iterator[None]:
+    """Have feeders import only what the functions of these tests need."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feeders_module, "_MODULES", ())
+        yield
+
+
 @pytest.fixture(scope="module")
-def feeders() -> Iterator[Feeders]:
+def feeders(light: None) -> Iterator[Feeders]:
     two = Feeders(2)
     yield two
     two.close()
