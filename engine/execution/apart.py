@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +19,18 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 _MAIN = "__main__"
 _CHILD = ("florilegium.engine.execution.child",)
 _STARTING = threading.Lock()  # what `_apart` changes belongs to the whole process
+
+
+def start_ahead() -> None:
+    """Have a server import what a worker needs, beside what this process goes on with: the first
+    worker that is `started` then is there at once.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    _context()
+    with _apart():
+        forkserver.ensure_running()
 
 
 def started(
@@ -36,8 +48,12 @@ def started(
         OSError, EOFError: it cannot be started.
         AttributeError, TypeError, ValueError, PickleError: an argument cannot be pickled.
     """
+<<<<<<< HEAD
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*modules])
+=======
+    context = _context()
+>>>>>>> main
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments), name=name, daemon=is_daemon)
     with _apart():
@@ -46,12 +62,19 @@ def started(
     return process, ours
 
 
+<<<<<<< HEAD
 def prepare_to_start(modules: Sequence[str]) -> None:
     """Start the process that `started` forks others from, which imports these modules meanwhile;
     without effect where it runs already."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([*modules])
     with _apart():
         forkserver.ensure_running()
+=======
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["florilegium.engine.execution.child"])
+    return context
+>>>>>>> main
 
 
 @contextmanager

@@ -23,8 +23,8 @@ Tiny = Callable[[int], Path]
 IMAGES = [
     (np.random.default_rng(seed).random((40, 60, 3)) * tint).astype(np.uint8)
     for seed, tint in enumerate([(255, 0, 0), (0, 255, 40), (0, 80, 255), (255, 255, 255)])
-VIEWS = [Given(image) for image in IMAGES]
 ]
+VIEWS = [Given(image) for image in IMAGES]
 PROMPTS = [
     prompt_of("caption"),
     prompt_of("object_detection"),
