@@ -21,14 +21,14 @@ _CHILD = ("florilegium.engine.execution.child",)
 _STARTING = threading.Lock()  # what `_apart` changes belongs to the whole process
 
 
-def start_ahead() -> None:
+def start_ahead(modules: Sequence[str] = _CHILD) -> None:
     """Have a server import what a worker needs, beside what this process goes on with: the first
-    worker that is `started` then is there at once.
+    worker that is `started` then is there at once. One that runs already is left as it is.
 
     Raises:
         OSError: it cannot be started.
     """
-    _context()
+    _context(modules)
     with _apart():
         forkserver.ensure_running()
 
@@ -41,19 +41,14 @@ def started(
     is_daemon: bool = False,
 ) -> tuple[ForkServerProcess, Connection]:
     """Start a process that calls `target` with one end of a pipe and the arguments, and return it
-    with the other end. It begins without threads or models; `modules` as in `prepare_to_start`. A
+    with the other end. It begins without threads or models; `modules` as in `start_ahead`. A
     daemon ends when this process ends in the normal way.
 
     Raises:
         OSError, EOFError: it cannot be started.
         AttributeError, TypeError, ValueError, PickleError: an argument cannot be pickled.
     """
-<<<<<<< HEAD
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*modules])
-=======
-    context = _context()
->>>>>>> main
+    context = _context(modules)
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments), name=name, daemon=is_daemon)
     with _apart():
@@ -62,19 +57,10 @@ def started(
     return process, ours
 
 
-<<<<<<< HEAD
-def prepare_to_start(modules: Sequence[str]) -> None:
-    """Start the process that `started` forks others from, which imports these modules meanwhile;
-    without effect where it runs already."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([*modules])
-    with _apart():
-        forkserver.ensure_running()
-=======
-def _context() -> ForkServerContext:
+def _context(modules: Sequence[str]) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["florilegium.engine.execution.child"])
+    context.set_forkserver_preload([*modules])
     return context
->>>>>>> main
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.execution.answer import PROCESS_DIED
-from florilegium.engine.execution.apart import prepare_to_start, started
+from florilegium.engine.execution.apart import start_ahead, started
 from florilegium.engine.untrusted.traces import message_of, traceback_of
 from florilegium.specialists.pretrained.handover import receive, send
 
@@ -52,7 +52,7 @@ class Feeders:
         for _ in range(count):
             self._idle.put(None)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="feeder")
-        prepare_to_start(_MODULES)
+        start_ahead(_MODULES)
 
     def prepare(
         self, items: Sequence[T], one: Callable[[T], PreparedT]
