@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any, TypeVar
 
-from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.execution.answer import PROCESS_DIED
 from florilegium.engine.execution.apart import start_ahead, started
 from florilegium.engine.untrusted.traces import message_of, traceback_of
@@ -63,6 +63,7 @@ class Feeders:
 
         Raises:
             SampleError: `process_died`: a feeder ended, perhaps because of an item.
+            ConfigError: `one` or an item cannot be pickled.
             Exception: that of the first part that failed.
         """
         order = _by_picture(items)
@@ -124,7 +125,7 @@ class _Feeder:
         has already is not sent again."""
         self.is_busy = True
         try:
-            send(self._connection, (None if one == self._one else one, items))
+            self._send(items, one)
             outcome = receive(self._connection)
         except (EOFError, ConnectionError) as error:
             raise SampleError(PROCESS_DIED, self._how_it_died()) from error
@@ -135,6 +136,15 @@ class _Feeder:
         self._one = one
         results, cpu_s = outcome
         return results, cpu_s
+
+    def _send(self, items: Sequence[Any], one: Callable[[Any], Any]) -> None:
+        try:
+            send(self._connection, (None if one == self._one else one, items))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"what prepares images cannot be given to a feeder: {error}; `prepare` takes a "
+                "function of a module, or an object of a class there, or set `feeders: 0`"
+            ) from error
 
     def end(self) -> None:
         """End it at once."""

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.core.sample import Picture
 from florilegium.engine.untrusted.traces import traceback_of
 from florilegium.specialists.pretrained import feeders as feeders_module
@@ -110,6 +110,12 @@ def test_other_errors_come_back_and_the_feeder_goes_on(
     with pytest.raises(error, match=message):
         prepared(feeders, [Picture(data)], fed.decoded)
     assert set(prepared(feeders, range(8), fed.process_of)) & before
+
+
+def test_a_function_that_cannot_be_pickled_is_an_error_with_its_cure(feeders: Feeders) -> None:
+    with pytest.raises(ConfigError, match=r"lambda.*function of a module.*`feeders: 0`"):
+        prepared(feeders, [1], lambda number: number)
+    assert prepared(feeders, [0], fed.refuse) == [0]
 
 
 def test_a_feeder_that_dies_is_an_error_of_its_part_and_is_replaced(feeders: Feeders) -> None:
