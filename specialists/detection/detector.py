@@ -144,20 +144,22 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
             "region_proposal": self.config.least_proposal_score,
         }
 
-        def forward(inputs: dict[str, Tensor], numbers: list[int]) -> list[Detections]:
+        def forward(inputs: dict[str, Tensor], _: object) -> tuple[Tensor, Tensor]:
             output = self.network.model(**inputs)
+            return output.logits, output.pred_boxes
+
+        def finish(outputs: tuple[Tensor, Tensor], numbers: Sequence[int]) -> list[Detections]:
+            logits, boxes = map(to_float32, outputs)
             return [
-                Detections(*(one[name].cpu().numpy() for name in ("boxes", "scores", "labels")))
+                Detections(*(one[name].numpy() for name in ("boxes", "scores", "labels")))
                 for one in self.network.processor.post_process_object_detection(
-                    SimpleNamespace(
-                        logits=to_float32(output.logits), pred_boxes=to_float32(output.pred_boxes)
-                    ),
+                    SimpleNamespace(logits=logits, pred_boxes=boxes),
                     threshold=min(least[task] for task in self.config.tasks),
                     target_sizes=[sizes_hw[number] for number in numbers],
                 )
             ]
 
-        return self.network.run(prepared, forward)
+        return self.network.run(prepared, forward, finish)
 
     def _annotations(self, found: Detections) -> Iterator[Annotation]:
         names = self.network.model.config.id2label

@@ -93,10 +93,13 @@ class GroundingDino:
         with self._tokenizer_lock:
             encoded = [self._encoded(text) for text in texts]
 
-        def forward(batch: dict[str, Tensor], numbers: list[int]) -> list[GroundedBoxes]:
+        def forward(batch: dict[str, Tensor], _: object) -> tuple[Tensor, Tensor]:
             output = self._network.model(**batch)
-            probability = to_numpy(output.logits.float().sigmoid())
-            boxes_xyxy = corners(to_numpy(output.pred_boxes))
+            return output.logits.float().sigmoid(), output.pred_boxes
+
+        def finish(outputs: tuple[Tensor, Tensor], numbers: Sequence[int]) -> list[GroundedBoxes]:
+            probability, boxes = map(to_numpy, outputs)
+            boxes_xyxy = corners(boxes)
             return [
                 GroundedBoxes(
                     box_xyxy=boxes_xyxy[row],
@@ -107,7 +110,7 @@ class GroundingDino:
             ]
 
         inputs = [{**images[row], **text} for row, (text, _) in zip(rows, encoded, strict=True)]
-        return self._network.run(inputs, forward)
+        return self._network.run(inputs, forward, finish)
 
     def _encoded(self, text: GroundingText) -> tuple[dict[str, Tensor], np.ndarray]:
         """Return a text as tokens, and the weight of each token in the score of each phrase."""

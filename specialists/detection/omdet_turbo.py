@@ -7,7 +7,7 @@ suppression of the processor, which needs torchvision, is not used.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,8 @@ class OmDetTurbo:
                 f"OmDet-Turbo cannot take images of {side} px; use a multiple of {_STRIDE}"
             )
         to_full_precision(network, network.model.decoder)
+        self._keys: dict[int, list[tuple[int, ...]]] = {}
+        network.model._get_cache_key_at_index = self._key
         self._tokenizer_lock = threading.Lock()  # a tokenizer stores its last padding
 
     def find(
@@ -87,17 +89,20 @@ class OmDetTurbo:
             for row, part in parts
         ]
 
-        def forward(batch: dict[str, Tensor], numbers: list[int]) -> list[NamedBoxes]:
-            output = self._forward(batch)
-            boxes = corners(to_numpy(output.decoder_coord_logits))
-            fit = to_numpy(output.decoder_class_logits.float().sigmoid())
+        def forward(batch: dict[str, Tensor], numbers: list[int]) -> tuple[Tensor, Tensor]:
+            output = self._forward(batch, [inputs[number] for number in numbers])
+            return output.decoder_coord_logits, output.decoder_class_logits.float().sigmoid()
+
+        def finish(outputs: tuple[Tensor, Tensor], numbers: Sequence[int]) -> list[NamedBoxes]:
+            boxes, fit = map(to_numpy, outputs)
+            boxes = corners(boxes)
             return [
                 _found(boxes[row], fit[row], parts[number][1], samples[parts[number][0]], least)
                 for row, number in enumerate(numbers)
             ]
 
         found: list[list[NamedBoxes]] = [[] for _ in samples]
-        for (row, _), one in zip(parts, self._network.run(inputs, forward), strict=True):
+        for (row, _), one in zip(parts, self._network.run(inputs, forward, finish), strict=True):
             found[row].append(one)
         return found
 
@@ -116,12 +121,33 @@ class OmDetTurbo:
             inputs[f"classes_{name}"] = texts[name][1:]
         return inputs
 
-    def _forward(self, batch: dict[str, Tensor]) -> Any:
+    def _forward(self, batch: dict[str, Tensor], on_host: Sequence[Mapping[str, Tensor]]) -> Any:
+        import torch
+
         images, names, _ = batch["classes_input_ids"].shape
         for name in ("classes_input_ids", "classes_attention_mask"):
             batch[name] = batch[name].flatten(0, 1)
-        structure = batch["tasks_input_ids"].new_full((images,), names)
+        self._keys = {
+            id(batch[f"{kind}_input_ids"]): [key for one in on_host for key in _keys(one, kind)]
+            for kind in ("classes", "tasks")
+        }
+        # On the host, where the model reads these numbers.
+        structure = torch.full((images,), names)
         return self._network.model(**batch, classes_structure=structure)
+
+    def _key(self, input_ids: Tensor, _: object, index: int) -> tuple[int, ...]:
+        """Return a text's key in the model's caches: its tokens, without waiting for the device.
+
+        The model would copy the tokens of each text of a batch from the device.
+        """
+        return self._keys[id(input_ids)][index]
+
+
+def _keys(inputs: Mapping[str, Tensor], kind: str) -> list[tuple[int, ...]]:
+    """Return the tokens of each text of an input, without padding."""
+    ids, mask = (inputs[f"{kind}_{name}"] for name in ("input_ids", "attention_mask"))
+    rows = zip(ids.reshape(-1, ids.shape[-1]), mask.reshape(-1, ids.shape[-1]), strict=True)
+    return [tuple(row[is_text != 0].tolist()) for row, is_text in rows]
 
 
 def _found(

@@ -83,24 +83,28 @@ class Florence2Network:
         With `repeats` an answer may repeat n-grams, as aligned boxes do; otherwise the checkpoint's
         ban on repeated n-grams applies.
         """
+        import torch
+
         ids = [self.tokens.prompt(prompt) for prompt in prompts]
         room = self._positions - image_tokens.shape[1]
         ids = [one if len(one) <= room else one[: room - _TAIL] + one[-_TAIL:] for one in ids]
         # Prompts of similar length share a batch, for little padding.
         order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
 
-        def generate(numbers: Sequence[int]) -> list[GeneratedAnswer]:
-            own_images = image_tokens[[rows[number] for number in numbers]]
-            return list(
-                self._generate(own_images, [ids[number] for number in numbers], repeats=repeats)
-            )
+        def generate(numbers: Sequence[int]) -> tuple[Tensor, ...]:
+            own_rows = self.network.to_device(torch.tensor([rows[number] for number in numbers]))
+            own_ids = [ids[number] for number in numbers]
+            return self._generate(image_tokens[own_rows], own_ids, repeats=repeats)
 
-        answers = dict(zip(order, self.network.attempt(order, generate), strict=True))
+        generated = self.network.attempt(order, generate, self._answers)
+        answers = dict(zip(order, generated, strict=True))
         return [answers[number] for number in range(len(ids))]
 
     def _generate(
         self, image_tokens: Tensor, prompts: Sequence[Sequence[int]], *, repeats: bool
-    ) -> Iterator[GeneratedAnswer]:
+    ) -> tuple[Tensor, ...]:
+        """Return the tokens of answers, (answers, longest), and the probabilities of all their
+        tokens, one answer after the other: (tokens,), and (location tokens, bins)."""
         from transformers.modeling_outputs import BaseModelOutput
 
         encoded, mask = self._encode(image_tokens, prompts)
@@ -116,15 +120,41 @@ class Florence2Network:
             decoder_input_ids=sequences[:, :-1],
             use_cache=False,
         ).last_hidden_state
-        for states, sequence in zip(hidden, sequences[:, 1:].cpu().numpy(), strict=True):
-            yield self._with_probabilities(states, sequence)
+        sequences = sequences[:, 1:]
+        return (sequences, *self._probabilities(hidden, sequences))
 
-    def _with_probabilities(self, states: Tensor, sequence: np.ndarray) -> GeneratedAnswer:
-        """Return an answer with the probability of each token; one at a time, to save memory."""
+    def _probabilities(self, hidden: Tensor, sequences: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of the tokens; of one answer at a time, to save memory."""
+        import torch
+
+        columns = self.network.to_device(torch.from_numpy(self.tokens.location_ids))
+        found = []
+        for row, sequence in enumerate(sequences.cpu().numpy()):
+            begin, ids = self._begin_and_ids(sequence)
+            part = slice(begin, begin + len(ids))
+            located = np.flatnonzero(self.tokens.bins(ids) >= 0)
+            probabilities = torch.softmax(self._model.lm_head(hidden[row, part]).float(), dim=-1)
+            rows, chosen = (self.network.to_device(torch.from_numpy(one)) for one in (located, ids))
+            near = probabilities[rows[:, None], columns]
+            found.append((probabilities.gather(1, chosen[:, None])[:, 0], near))
+        chosen, near = (torch.cat(each) for each in zip(*found, strict=True))
+        return chosen, near
+
+    def _answers(self, outputs: tuple[Tensor, ...], _: object) -> Iterator[GeneratedAnswer]:
+        """Yield the answers of `_generate`, on the host."""
+        sequences, chosen, near = (one.numpy() for one in outputs)
+        for sequence in sequences:
+            _, ids = self._begin_and_ids(sequence)
+            bins = self.tokens.bins(ids)
+            located = np.count_nonzero(bins >= 0)
+            probabilities = token_probabilities(chosen[: len(ids)], near[:located], bins)
+            yield GeneratedAnswer(ids=ids, probabilities=probabilities)
+            chosen, near = chosen[len(ids) :], near[located:]
+
+    def _begin_and_ids(self, sequence: np.ndarray) -> tuple[int, np.ndarray]:
+        """Return where an answer begins, and its tokens."""
         begin = int(sequence[0] == self.tokens.start)
-        ids = self.tokens.until_end(sequence[begin:])
-        logits = self._model.lm_head(states[begin : begin + len(ids)])
-        return GeneratedAnswer(ids=ids, probabilities=token_probabilities(logits, ids, self.tokens))
+        return begin, self.tokens.until_end(sequence[begin:])
 
     def _encode(
         self, image_tokens: Tensor, prompts: Sequence[Sequence[int]]
@@ -134,8 +164,8 @@ class Florence2Network:
 
         longest = max(map(len, prompts))
         padded = [[*prompt, *[self.tokens.pad] * (longest - len(prompt))] for prompt in prompts]
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=image_tokens.device)
-        words = self._model.get_input_embeddings()(torch.tensor(padded, device=image_tokens.device))
+        lengths = self.network.to_device(torch.tensor([len(prompt) for prompt in prompts]))
+        words = self._model.get_input_embeddings()(self.network.to_device(torch.tensor(padded)))
         is_word = torch.arange(longest, device=image_tokens.device) < lengths[:, None]
         mask = torch.cat([is_word.new_ones(image_tokens.shape[:2]), is_word], dim=1).long()
         encoder = self._model.get_encoder()

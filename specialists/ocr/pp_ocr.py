@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -31,7 +31,7 @@ from florilegium.specialists.ocr.text_lines import (
 )
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from florilegium.specialists.pretrained.config import PretrainedConfig
-from florilegium.specialists.pretrained.network import Network, to_float32
+from florilegium.specialists.pretrained.network import Network, to_float32, to_numpy
 from florilegium.specialists.pretrained.stage import Pretrained
 from florilegium.specialists.pretrained.token_scores import rounded
 from florilegium.specialists.pretrained.views import Preprocess
@@ -183,7 +183,7 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         """Detect the lines of each image, then read those of all images."""
         pictures = [sample.picture for sample in samples]
         views = self.network.prepare(pictures, _PixelsOnly(self.network.processor))
-        maps = self.network.run(views, self._text_map)
+        maps = self.network.run(views, self._text_map, _checked)
         found = self.network.in_threads(list(zip(samples, maps, strict=True)), self._lines)
         lines = read_lines([quads for quads, _ in found], partial(self._read, samples))
         return [
@@ -200,12 +200,13 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
             [self._crop(samples[view.image].picture, view) for view in views],
             Preprocess(self._reader.processor),
             self._letters_of,
+            self._readings,
             batches=_BATCHES,
         )
 
-    def _text_map(self, batch: dict[str, Tensor], _: object) -> list[Tensor]:
-        """Return the text probability of each pixel, (1, height, width) for an image."""
-        return list(to_float32(self.network.model(**batch).last_hidden_state).cpu())
+    def _text_map(self, batch: dict[str, Tensor], _: object) -> Any:
+        """Return the text probability of each pixel, (images, 1, height, width)."""
+        return self.network.model(**batch).last_hidden_state
 
     def _lines(self, mapped: tuple[Sample, Tensor]) -> _Found:
         """Convert a map of text probabilities to quads in pixels of the image."""
@@ -239,13 +240,15 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         )
         return LineView(picture, view.quad, size_wh)
 
-    def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> list[Reading]:
-        """Read lines by the most probable class at each step."""
-        probabilities, classes = to_float32(self._reader.model(**batch).last_hidden_state).max(
-            dim=-1
-        )
-        rows = zip(probabilities.cpu().numpy(), classes.cpu().numpy(), strict=True)
-        return [greedy_ctc(*row, self._letters) for row in rows]
+    def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> tuple[Tensor, Tensor]:
+        """Return the most probable class of lines at each step, with its probability: both (lines,
+        steps). The maximum of what includes NaN is NaN."""
+        probabilities, classes = self._reader.model(**batch).last_hidden_state.float().max(dim=-1)
+        return probabilities, classes
+
+    def _readings(self, outputs: tuple[Tensor, Tensor], _: object) -> list[Reading]:
+        probabilities, classes = to_numpy(outputs[0]), outputs[1].numpy()
+        return [greedy_ctc(*row, self._letters) for row in zip(probabilities, classes, strict=True)]
 
     def checkpoints(self) -> list[Checkpoint]:
         """Find detector and recogniser.
@@ -292,6 +295,10 @@ def crop_size(size_wh: np.ndarray, *, height: int, widths: tuple[int, int]) -> t
     step = _STEP * 2 ** int(math.log2(at_height / widths[0]))
     target = min(round(at_height / step) * step, widths[1])
     return math.ceil(target * tall / height), tall
+
+
+def _checked(text_maps: Tensor, _: object) -> list[Tensor]:
+    return list(to_float32(text_maps))
 
 
 def greedy_ctc(probabilities: np.ndarray, classes: np.ndarray, letters: Sequence[str]) -> Reading:

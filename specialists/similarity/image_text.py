@@ -91,7 +91,7 @@ class ImageText:
 
     def look(self, views: Sequence[View]) -> list[np.ndarray]:
         """Return the unit vector of each image or part of one, float32, shape (width,)."""
-        return self._network.ask(views, self._preprocess, self._encode_images)
+        return self._network.ask(views, self._preprocess, self._encode_images, _unit)
 
     def read(self, texts: Iterable[str]) -> dict[str, np.ndarray]:
         """Return the unit vectors of each distinct text, float32, shape (pieces, width).
@@ -103,7 +103,8 @@ class ImageText:
             pieces = {text: self._pieces(text) for text in texts}
             distinct = list(dict.fromkeys(piece for each in pieces.values() for piece in each))
             tokens = [self._tokens(piece) for piece in distinct]
-        vectors = dict(zip(distinct, self._network.run(tokens, self._encode_texts), strict=True))
+        encoded = self._network.run(tokens, self._encode_texts, _unit)
+        vectors = dict(zip(distinct, encoded, strict=True))
         return {text: np.stack([vectors[one] for one in each]) for text, each in pieces.items()}
 
     def similarity(self, image: np.ndarray, texts: np.ndarray) -> float:
@@ -149,11 +150,11 @@ class ImageText:
             self._tokenizer([text], return_tensors="pt", padding=self._padding, **limits)
         )
 
-    def _encode_images(self, batch: dict[str, Tensor], _: object) -> list[np.ndarray]:
-        return _unit(self._model.get_image_features(**batch, **self._resized).pooler_output)
+    def _encode_images(self, batch: dict[str, Tensor], _: object) -> Any:
+        return self._model.get_image_features(**batch, **self._resized).pooler_output
 
-    def _encode_texts(self, batch: Mapping[str, Tensor], _: object) -> list[np.ndarray]:
-        return _unit(self._model.get_text_features(**batch).pooler_output)
+    def _encode_texts(self, batch: Mapping[str, Tensor], _: object) -> Any:
+        return self._model.get_text_features(**batch).pooler_output
 
 
 def sentences(text: str) -> list[str]:
@@ -168,7 +169,7 @@ def _scalar_weight(network: Network, name: str) -> float:
     return float(getattr(network.model, name).item()) if stored is None else stored
 
 
-def _unit(features: Tensor) -> list[np.ndarray]:
+def _unit(features: Tensor, _: object) -> list[np.ndarray]:
     vectors = to_numpy(features)
     return list(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 

@@ -118,16 +118,14 @@ def near(tiny: Florence2Network, probabilities: np.ndarray, token: int) -> float
 
 
 def test_chances_of_places_gather_what_lies_near(tiny: Florence2Network) -> None:
-    import torch
-
     first = int(tiny.tokens.location_ids[0])
-    ids = np.array([first + 500, first, first + BINS - 1, 7])
-    logits = torch.full((4, first + BINS), -1e9)
-    logits[0, first + 500 - NEAR_BINS - 1 : first + 500 + NEAR_BINS + 2] = 0.0
-    logits[1, first : first + 100] = 0.0
-    logits[2, first + BINS - 50 : first + BINS] = 0.0
-    logits[3, 7:11] = 0.0
-    found = token_probabilities(logits, ids, tiny.tokens)
+    bins = tiny.tokens.bins(np.array([first + 500, first, first + BINS - 1, 7]))
+    near = np.zeros((3, BINS), np.float32)
+    near[0, 500 - NEAR_BINS - 1 : 500 + NEAR_BINS + 2] = 1 / 33
+    near[1, :100] = 1 / 100
+    near[2, -50:] = 1 / 50
+    chosen = np.array([1 / 33, 1 / 100, 1 / 50, 1 / 4], np.float32)
+    found = token_probabilities(chosen, near, bins)
     assert found == pytest.approx([31 / 33, 16 / 100, 16 / 50, 1 / 4])
 
 
