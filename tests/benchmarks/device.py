@@ -23,15 +23,26 @@ from tests.benchmarks.known_speed import Passes, image_processor
 from tests.benchmarks.photographs import print_copies, take_photographs
 from tests.benchmarks.table import Row
 
-IMAGES = 1024
+IMAGES = 512
 ALBUM = 64
 BATCH = 32
 SHARD = 256
 RESERVE = 1.25
 LIMIT_IDLE = 0.05
 """The busy share of a fed device is .95 at least."""
+CORES = os.cpu_count() or 1
 TOKENS = 32
-KINDS = {"encoder, one sleep a batch": 1, f"generator, {TOKENS} sleeps a batch": TOKENS}
+FED = {"feeders": CORES}
+DESIGNS: dict[str, tuple[dict[str, Any], bool]] = {
+    "encoder, one sleep a batch": (FED, True),
+    f"generator, {TOKENS} sleeps a batch": ({**FED, "steps": TOKENS}, True),
+    "the same, 8 threads of the worker": ({"threads": 8, "steps": TOKENS}, False),
+    "the same, 2 workers with 4 threads": (
+        {"threads": 4, "steps": TOKENS, "num_gpus": 0.5, "workers": 2},
+        False,
+    ),
+}
+"""What is measured: the options of the stage, and whether the limit holds for it."""
 _HAND_S = 6.0
 """Seconds for which the work is done by hand, about."""
 
@@ -41,14 +52,14 @@ def measure(folder: Path, images: int | None) -> Iterator[Row]:
     album = take_photographs(folder / "album", ALBUM)
     photographs = print_copies(album, folder / "photographs", images or IMAGES)
     could = by_hand(sorted(album.iterdir()))
-    how = f"a process on each of {os.cpu_count()} cores: read, check, decode, prepare for 768 px"
+    how = f"a process on each of {CORES} cores: read, check, decode, prepare for 768 px"
     yield Row(what="the cores could feed", value=could, unit="images/s", how=how)
-    for kind, steps in KINDS.items():
-        passes = build(folder / f"steps_{steps}", photographs, could / RESERVE, steps=steps)
-        how = f"{passes.images} photographs, batches of {BATCH}, {could / RESERVE:.0f} images/s"
-        yield Row(
-            what=f"idle share, {kind}", value=1 - passes.busy_share, limit=LIMIT_IDLE, how=how
-        )
+    speed = could / RESERVE
+    for number, (what, (options, is_limited)) in enumerate(DESIGNS.items()):
+        passes = build(folder / f"design_{number}", photographs, speed, **options)
+        how = f"{passes.images} photographs, batches of {BATCH}, {speed:.0f} images/s"
+        limit = LIMIT_IDLE if is_limited else None
+        yield Row(what=f"idle share, {what}", value=1 - passes.busy_share, limit=limit, how=how)
 
 
 def build(folder: Path, photographs: Path, images_per_s: float, **options: Any) -> Passes:
@@ -68,12 +79,11 @@ def build(folder: Path, photographs: Path, images_per_s: float, **options: Any) 
 
 def by_hand(paths: Sequence[Path]) -> float:
     """Return the images per second for which all cores do all that is to be done by hand."""
-    cores = os.cpu_count() or 1
-    with ProcessPoolExecutor(cores, get_context("spawn"), initializer=_begin) as processes:
-        list(processes.map(_work, [paths[:8]] * cores))  # imports, and whatever is slow once
+    with ProcessPoolExecutor(CORES, get_context("spawn"), initializer=_begin) as processes:
+        list(processes.map(_work, [paths[:8]] * CORES))  # imports, and whatever is slow once
         start_s, done = time.monotonic(), 0
         while time.monotonic() - start_s < _HAND_S:
-            done += sum(processes.map(_work, [paths[:32]] * cores))
+            done += sum(processes.map(_work, [paths[:32]] * CORES))
         return done / (time.monotonic() - start_s)
 
 
