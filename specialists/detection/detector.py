@@ -23,6 +23,7 @@ from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.network import preprocess, to_float32
 from florilegium.specialists.pretrained.precision import to_full_precision
 from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.views import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,9 +128,8 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Detect objects, proposals, or both."""
-        prepared = self.network.prepare(
-            samples, lambda sample: preprocess(self.network.processor, sample.image)
-        )
+        pictures = [sample.picture for sample in samples]
+        prepared = self.network.prepare(pictures, Preprocess(self.network.image_processor))
         sizes_hw = [(sample.height, sample.width) for sample in samples]
         return [
             list(self._annotations(_clipped(found, size_hw)))

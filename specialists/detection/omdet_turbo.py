@@ -18,8 +18,9 @@ from florilegium.engine.core.errors import ConfigError
 from florilegium.specialists.detection.queries import NamedBoxes, NameQueries, corners
 from florilegium.specialists.pretrained.checkpoint import Checkpoint
 from florilegium.specialists.pretrained.loading import load_part, load_pretrained
-from florilegium.specialists.pretrained.network import Network, preprocess, to_numpy
+from florilegium.specialists.pretrained.network import Network, to_numpy
 from florilegium.specialists.pretrained.precision import to_full_precision
+from florilegium.specialists.pretrained.views import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,8 +79,8 @@ class OmDetTurbo:
         self, samples: Sequence[Sample], queries: Sequence[NameQueries], *, least: float
     ) -> list[list[NamedBoxes]]:
         """Detect names in each sample: all names of each box above a score."""
-        image_processor = self._processor.image_processor
-        images = self._network.prepare(samples, lambda one: preprocess(image_processor, one.image))
+        pictures = [sample.picture for sample in samples]
+        images = self._network.prepare(pictures, Preprocess(self._network.image_processor))
         parts = [
             (row, part) for row, whole in enumerate(queries) for part in whole.parts(self._at_once)
         ]

@@ -15,6 +15,7 @@ from florilegium.engine.core.image.resizing import shrunk
 from florilegium.specialists.detection.queries import NamedBoxes, NameQueries
 from florilegium.specialists.pretrained.network import Network, preprocess, to_float32
 from florilegium.specialists.pretrained.precision import to_full_precision
+from florilegium.specialists.pretrained.views import Preprocess, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
 _LARGEST_PX = 2048
 """Maximum long side of an image before it is padded to a square, to save memory."""
+
+
+class _Shrunk(Preprocess):
+    """Preprocesses images, large ones in a smaller size."""
+
+    def __call__(self, view: View) -> dict[str, Tensor]:
+        image = view.pixels()
+        if max(image.shape) > _LARGEST_PX:
+            image = shrunk(image, _LARGEST_PX)
+        return preprocess(self.image_processor, image)
 
 
 class Owl:
@@ -48,7 +59,8 @@ class Owl:
         """Detect names in each sample: the best name of each box above a score."""
         import torch
 
-        inputs = self._network.prepare(samples, self._pixels)
+        pictures = [sample.picture for sample in samples]
+        inputs = self._network.prepare(pictures, _Shrunk(self._network.image_processor))
         encoded = self._encoded(prompt for one in queries for prompt in one.prompts)
         vectors = {
             prompts: torch.stack([encoded[prompt] for prompt in prompts])
@@ -104,12 +116,6 @@ class Owl:
             name=queries.owner[best["labels"].numpy()],
             score=best["scores"].numpy(),
         )
-
-    def _pixels(self, sample: Sample) -> dict[str, Tensor]:
-        image = sample.image
-        if max(image.shape) > _LARGEST_PX:
-            image = shrunk(image, _LARGEST_PX)
-        return preprocess(self._processor.image_processor, image)
 
     def _encoded(self, prompts: Iterable[str]) -> dict[str, Tensor]:
         """Return the unit vectors of prompts, and those of `fixed`."""

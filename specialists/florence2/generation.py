@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from florilegium.specialists.florence2.tokens import Tokens
 from florilegium.specialists.pretrained.checkpoint import Checkpoint
 from florilegium.specialists.pretrained.greedy_loop import GreedyLoop
 from florilegium.specialists.pretrained.network import Network, unbatched
+from florilegium.specialists.pretrained.views import Given, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,15 +31,31 @@ _TAIL = 16
 """Tokens kept at the end of a prompt that is too long: the words of the task."""
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """Preprocesses views by the image processor of a Florence-2."""
+
+    image_processor: Any
+
+    def __call__(self, view: View) -> dict[str, Tensor]:
+        features = self.image_processor(
+            view.pixels(), return_tensors="pt", input_data_format="channels_last"
+        )
+        return unbatched(features)
+
+
 class Florence2Network:
-    """Weights, processor and search of one checkpoint.
+    """Weights, processor and search of one checkpoint. Feeders are shared with a network that it
+    is `beside`.
 
     Raises:
         ConfigError: the checkpoint cannot be used, or not at this image size.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: Florence2Config) -> None:
-        self.network = Network(checkpoint, config, load=load_florence2)
+    def __init__(
+        self, checkpoint: Checkpoint, config: Florence2Config, *, beside: Network | None = None
+    ) -> None:
+        self.network = Network(checkpoint, config, load=load_florence2, beside=beside)
         self.processor = self.network.processor
         self._model = self.network.model
         # Else `generate` warns that both its limit and ours are set.
@@ -48,21 +66,15 @@ class Florence2Network:
         self._positions: int = text_config.max_position_embeddings
         self._check_image_tokens(checkpoint)
 
-    def look(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Return the image tokens of RGB images: (images, tokens, width), for `answer`."""
+    def look(self, views: Sequence[View]) -> Tensor:
+        """Return the image tokens of images: (images, tokens, width), for `answer`."""
         import torch
 
         def encode(batch: dict[str, Tensor], _: object) -> list[Tensor]:
             return list(self._model.get_image_features(batch["pixel_values"]).pooler_output)
 
-        return torch.stack(self.network.run(self.network.prepare(images, self._pixels), encode))
-
-    def _pixels(self, image: np.ndarray) -> dict[str, Tensor]:
-        return unbatched(
-            self.processor.image_processor(
-                image, return_tensors="pt", input_data_format="channels_last"
-            )
-        )
+        inputs = self.network.prepare(views, _Inputs(self.network.image_processor))
+        return torch.stack(self.network.run(inputs, encode))
 
     def answer(
         self, image_tokens: Tensor, rows: Sequence[int], prompts: Sequence[str], *, repeats: bool
@@ -185,7 +197,7 @@ class Florence2Network:
         size = self.processor.image_processor.size
         side = int(size["height"] or 0)
         try:
-            count = self.look([np.zeros((side, side, 3), np.uint8)]).shape[1]
+            count = self.look([Given(np.zeros((side, side, 3), np.uint8))]).shape[1]
         except Exception as error:  # torch raises any exception
             raise ConfigError(
                 f"model {checkpoint.model!r} cannot take images of {side} px: {error}; "

@@ -1,9 +1,9 @@
 """Batched inference with a loaded model on its device.
 
-Preprocessing runs in threads; the device computes one batch at a time, while other calls decode,
-preprocess, and turn outputs into answers. Only inputs of the same shape share a batch of `run`:
-nothing is padded, and the output for an image does not depend on others. Batches are halved if
-memory is insufficient.
+Preprocessing runs in feeders or threads; the device computes one batch at a time, while other calls
+decode, preprocess, and turn outputs into answers. Only inputs of the same shape share a batch of
+`run`: nothing is padded, and the output for an image does not depend on others. Batches are halved
+if memory is insufficient.
 
 A GPU is used by one thread at a time, and only to queue work. Whatever waits for it (`.item()`,
 `.cpu()`, `nonzero`, an index by a mask) would leave it idle until the next work arrives, so
@@ -14,9 +14,11 @@ when the next batch may be queued already.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from florilegium.engine.core.errors import ConfigError, SampleError
@@ -47,17 +49,23 @@ class Network:
     """Weights, processor and device of one checkpoint.
 
     `load` is called with the checkpoint, dtype, device and attention implementation; by default
-    `load_pretrained`.
+    `load_pretrained`. A network `beside` another one of the same stage shares its feeders.
 
     Raises:
         ConfigError: the checkpoint, the device or the image size cannot be used.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, config: LoadingConfig, *, load: Load | None = None
+        self,
+        checkpoint: Checkpoint,
+        config: LoadingConfig,
+        *,
+        load: Load | None = None,
+        beside: Network | None = None,
     ) -> None:
         import torch
 
+        from florilegium.specialists.pretrained.feeders import Feeders, feeders_of
         from florilegium.specialists.pretrained.loading import load_pretrained
 
         self.checkpoint = checkpoint
@@ -65,6 +73,10 @@ class Network:
         threads = threads_of(config.threads, self.device.type)
         if self.device.type == "cpu" and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+        feeders = feeders_of(config.feeders, self.device.type, config.num_gpus)
+        self._feeders: Feeders | None = Feeders(feeders) if feeders and not beside else None
+        if beside:
+            self._feeders = beside._feeders
         dtype = dtype_of(config.dtype, self.device.type)
         self.dtype = getattr(torch, dtype)
         self.model, self.processor = (load or load_pretrained)(
@@ -77,10 +89,33 @@ class Network:
         self._batch_size = self._max_batch_size = config.batch_size
         self._max_pixels = config.max_batch_pixels
         self._device_lock = threading.Lock()
+        self._counting = threading.Lock()
+        self.prepared_s = 0.0
+        """CPU-seconds of `prepare` so far, in all threads or feeders."""
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
 
+    @cached_property
+    def image_processor(self) -> Any:
+        """The image processor of the checkpoint, in the model's dtype (`by_table`)."""
+        from florilegium.specialists.pretrained.by_table import by_table
+
+        return by_table(getattr(self.processor, "image_processor", self.processor), self.dtype)
+
     def prepare(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
-        """Decode and preprocess in threads: call `one` on each item; results are in order."""
+        """Decode and preprocess: call `one` on each item, in feeders or threads; results are in
+        order. Items, function and results are pickled for a feeder; equal functions are sent once.
+        """
+        if self._feeders:
+            found, cpu_s = self._feeders.prepare(items, one)
+        else:
+            timed = self.in_threads(items, partial(_timed, one))
+            found, cpu_s = [result for result, _ in timed], sum(own_s for _, own_s in timed)
+        with self._counting:
+            self.prepared_s += cpu_s
+        return found
+
+    def in_threads(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
+        """Call `one` on each item in threads of this process; results are in order."""
         return list(self._threads.map(one, items))
 
     def ask(
@@ -246,6 +281,11 @@ def _on_host(tensors: Any, *, non_blocking: bool = False) -> Any:
     if isinstance(tensors, tuple | list):
         return type(tensors)(_on_host(one, non_blocking=non_blocking) for one in tensors)
     return tensors.to("cpu", non_blocking=non_blocking)
+
+
+def _timed(one: Callable[[T], PreparedT], item: T) -> tuple[PreparedT, float]:
+    before_s = time.thread_time()
+    return one(item), time.thread_time() - before_s
 
 
 def unbatched(features: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.network import Network, preprocess, to_float32
 from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.views import View
 from florilegium.specialists.regions.places import places
 from florilegium.specialists.segmentation.mask_logits import (
     bytes_of,
@@ -157,18 +158,14 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
         prompts = [prompts_of(sample, self.chosen(sample)) for sample in samples]
         rows = [row for row, own in enumerate(prompts) if own.parents]
         prepared = self.network.prepare(
-            rows, lambda row: self._prepared(samples[row].image, prompts[row].boxes_xyxy)
+            [(samples[row].picture, prompts[row].boxes_xyxy) for row in rows],
+            _PreprocessWithBoxes(self.network.processor),
         )
         answers: list[list[Annotation]] = [[] for _ in samples]
         for row, masks in zip(rows, self._segmented(prepared), strict=True):
             size_hw = (samples[row].height, samples[row].width)
             answers[row] = list(_annotations(prompts[row], masks, size_hw))
         return answers
-
-    def _prepared(self, pixels: np.ndarray, boxes_xyxy: np.ndarray) -> dict[str, Tensor]:
-        """Return the preprocessed image and boxes, and the original sizes."""
-        processor = partial(self.network.processor, input_boxes=[boxes_xyxy.tolist()])
-        return preprocess(processor, pixels)
 
     def _segmented(self, prepared: Sequence[dict[str, Tensor]]) -> list[Masks]:
         def forward(inputs: dict[str, Tensor], numbers: list[int]) -> tuple[Tensor, ...]:
@@ -256,6 +253,18 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
             [logits[:, None]], binarize=False, **sizes
         )
         return enlarged[:, 0]
+
+
+@dataclass(frozen=True)
+class _PreprocessWithBoxes:
+    """Returns the preprocessed image and boxes (n, 4), and the original sizes."""
+
+    processor: Any
+
+    def __call__(self, prompted: tuple[View, np.ndarray]) -> dict[str, Tensor]:
+        view, boxes_xyxy = prompted
+        processor = partial(self.processor, input_boxes=[boxes_xyxy.tolist()])
+        return preprocess(processor, view.pixels())
 
 
 def prompts_of(sample: Sample, parents: Sequence[Annotation]) -> Prompts:

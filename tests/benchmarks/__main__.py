@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     captions,
+    device,
     lengths,
     memory,
     noop,
@@ -36,6 +37,7 @@ QUESTIONS = {
     "memory": memory.measure,
     "pool": pool.measure,
     "overhead": overhead.measure,
+    "device": device.measure,
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -170,6 +171,19 @@ def test_preparing_keeps_the_order_and_runs_in_threads() -> None:
     prepared = network(threads=2).prepare([1, 2], one)
     assert [number for number, _ in prepared] == [10, 20]
     assert len({name for _, name in prepared}) == 2
+
+
+def test_the_time_of_preparing_is_that_of_its_threads() -> None:
+    def spin(seconds: float) -> None:
+        end_s = time.thread_time() + seconds
+        while time.thread_time() < end_s:
+            pass
+
+    asked = network(threads=2)
+    asked.prepare([0.05, 0.1], spin)
+    assert 0.15 <= asked.prepared_s < 0.3
+    asked.in_threads([0.1], spin)
+    assert asked.prepared_s < 0.3, "answers are no preparing"
 
 
 def test_what_cannot_be_prepared_raises_for_its_image() -> None:
