@@ -36,10 +36,9 @@ from florilegium.pipelines.training.checkpoints import (
 from florilegium.pipelines.training.collate import IGNORED, Collator, Encoded
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.files import PROGRESS, write_doing, write_json
-from florilegium.pipelines.training.reader import Reader
+from florilegium.pipelines.training.reader import Reader, WorkerRank
 from florilegium.pipelines.training.student import parameter_groups
 from florilegium.pipelines.training.tally import LossTally
-from florilegium.pipelines.training.worker import WorkerRank
 
 LOGS = "logs"
 _SHARE_BEFORE_REPORT = 0.75

@@ -11,7 +11,7 @@ from florilegium.engine.results.dataset import open_dataset
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.examples import ExampleMaker
 from florilegium.pipelines.training.files import write_doing
-from florilegium.pipelines.training.reader import Part, Reader
+from florilegium.pipelines.training.reader import Part, Reader, WorkerRank
 from florilegium.pipelines.training.survey import Survey
 from florilegium.specialists.florence2.checkpoint import resolve_florence2
 
@@ -43,14 +43,6 @@ class Outcome:
     losses: dict[str, float]
     validation_losses: dict[str, float]
     examples: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerRank:
-    """The rank of a worker, and the number of workers."""
-
-    rank: int = 0
-    workers: int = 1
 
 
 def work(loop: dict[str, TrainingJob]) -> Outcome:
