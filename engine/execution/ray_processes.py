@@ -1,15 +1,19 @@
-"""Starting a Ray of our own without those of its processes that a run has no use for.
+"""Starting a Ray of our own without those of its processes that a run has no use for, and its
+workers with one arena of memory.
 
-They are three programs in Python, which take about 175 MB while the run lasts and more than a
-second of its start. Ray has options for them on the command line only, whose processes would
+The processes are three programs in Python, which take about 175 MB while the run lasts and more
+than a second of its start. Ray has options for them on the command line only, whose processes would
 outlive a driver that is killed.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+_ARENAS = "MALLOC_ARENA_MAX"
 
 
 @contextmanager
@@ -19,8 +23,11 @@ def few_processes() -> Iterator[None]:
 
     With a version of Ray whose classes have other methods, what it does not have is not left out.
     """
-    from ray._private.node import Node
-
+    try:
+        from ray._private.node import Node
+    except ImportError:  # no part of Ray's documented interface
+        yield
+        return
     unused = {
         "start_monitor": _start_nothing,
         "start_log_monitor": _start_nothing,
@@ -36,10 +43,24 @@ def few_processes() -> Iterator[None]:
             setattr(Node, name, method)
 
 
-def _start_nothing(node: Any) -> None:
+@contextmanager
+def one_arena() -> Iterator[None]:
+    """Have processes that are started as long as the block lasts, and theirs, allocate in one
+    arena, unless the user has stated a number: else each thread of a worker has memory that
+    `UnusedMemory` cannot give back."""
+    is_given = _ARENAS in os.environ
+    os.environ.setdefault(_ARENAS, "1")
+    try:
+        yield
+    finally:
+        if not is_given:
+            os.environ.pop(_ARENAS, None)
+
+
+def _start_nothing(node: Any, *arguments: Any, **options: Any) -> None:
     """Start no process."""
 
 
-def _start_no_server(node: Any, **options: Any) -> None:
+def _start_no_server(node: Any, *arguments: Any, **options: Any) -> None:
     """Note that there is no address of a dashboard, as Ray does when it serves none."""
     node._webui_url = ""

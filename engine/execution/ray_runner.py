@@ -29,7 +29,7 @@ from florilegium.engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
 from florilegium.engine.execution.packed_work import PackedWork, Unpacked
 from florilegium.engine.execution.ray_errors import last_line
 from florilegium.engine.execution.ray_pools import RayPools
-from florilegium.engine.execution.ray_processes import few_processes
+from florilegium.engine.execution.ray_processes import few_processes, one_arena
 from florilegium.engine.execution.reply import Reply, reply_to
 from florilegium.engine.execution.runner import Opened, Runner
 from florilegium.engine.execution.watch import GRACE_S, NO_TURN, Watch
@@ -235,18 +235,23 @@ def start_ray(runner: RunnerConfig) -> bool:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Else Ray prints again what a reply reports, as an error of the images that came with it.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    # Else each thread of a worker has memory that `UnusedMemory` cannot give back.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     if ray.is_initialized():
         return False
     options = _init_options(runner.address, runner.workers, runner.object_store_mb)
     try:
-        with _own_signals(), few_processes() if runner.address == "local" else nullcontext():
+        with _own_signals(), _lean() if runner.address == "local" else nullcontext():
             ray.init(**options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = last_line(error)
         raise RunError(f"cannot reach Ray at {runner.address!r}: {reason}") from error
     return True
+
+
+@contextmanager
+def _lean() -> Iterator[None]:
+    """Start a Ray of our own that takes no more memory than a run needs."""
+    with few_processes(), one_arena():
+        yield
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from florilegium.engine.core.counted import counted
+from florilegium.engine.core.errors import SampleError
 from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.execution.runner import Opened
@@ -19,6 +20,7 @@ from florilegium.engine.execution.scheduler import Job
 from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.results.layer_store import LayerStore
+from florilegium.engine.results.shard import Spot
 
 SMALL = 12
 """Images that one process may be asked about, at most, in place of a Ray: on 2 CPUs, the shipped
@@ -37,10 +39,21 @@ class PublishingRunner(LocalRunner):
     other raises `SomethingToAsk`."""
 
     async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
-        opened = await super().open(spec, previous_digest=previous_digest, retry=retry)
-        if any(opened.work.todo.values()):
-            raise SomethingToAsk(spec.name)
-        return opened
+        return _answered(await super().open(spec, previous_digest=previous_digest, retry=retry))
+
+    async def reopen(
+        self,
+        spec: ShardSpec,
+        *,
+        previous_digest: str,
+        retry: bool,
+        given_up: Mapping[Spot, SampleError],
+    ) -> Opened:
+        return _answered(
+            await super().reopen(
+                spec, previous_digest=previous_digest, retry=retry, given_up=given_up
+            )
+        )
 
 
 def one_process(run: Run, jobs: Sequence[Job]) -> str:
@@ -73,6 +86,17 @@ def may_be_answered(run: Run, jobs: Sequence[Job]) -> bool:
         return False
     layers = LayerStore(run.layers)
     return all(map(layers.has_any, run.graph.layered)) and _fits_one_process(run.graph)
+
+
+def _answered(opened: Opened) -> Opened:
+    """Return a shard of which all stages have answered.
+
+    Raises:
+        SomethingToAsk: one has not.
+    """
+    if any(opened.work.todo.values()):
+        raise SomethingToAsk(opened.work.shard.name)
+    return opened
 
 
 def _images(jobs: Sequence[Job]) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from ray._private import services
 from ray._private.node import Node
@@ -44,3 +46,10 @@ def test_ray_starts_all_again_after_an_error() -> None:
     with pytest.raises(OSError, match="no room"), few_processes():
         raise OSError("no room")
     assert Node.start_monitor is own
+
+
+def test_a_ray_without_that_class_starts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray._private.node", None)
+    own = Node.start_monitor
+    with few_processes():
+        assert Node.start_monitor is own

@@ -53,9 +53,11 @@ def test_the_threads_of_a_worker_share_one_arena_unless_the_user_says_otherwise(
     monkeypatch.setattr("ray.init", lambda **_: started_with.append(os.environ["MALLOC_ARENA_MAX"]))
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     assert start_ray(RunnerConfig())
+    assert os.environ["MALLOC_ARENA_MAX"] == "4"
     monkeypatch.delenv("MALLOC_ARENA_MAX")
     assert start_ray(RunnerConfig())
     assert started_with == ["4", "1"]
+    assert "MALLOC_ARENA_MAX" not in os.environ  # programs that the user starts have their own
 
 
 def test_only_a_ray_of_our_own_forgets_calls_at_once() -> None:

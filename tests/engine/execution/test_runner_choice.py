@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from florilegium.engine.core.errors import WorkerDied
 from florilegium.engine.execution import ray_runner
+from florilegium.engine.execution.answer import PROCESS_DIED
 from florilegium.engine.execution.finished import divide, survey
 from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.preparation import Run, prepare
@@ -125,15 +127,18 @@ def test_a_build_that_has_nothing_to_ask_starts_no_ray(
     assert contents(tmp_path / "out") == contents(tmp_path / "reference")
 
 
+def build_lacking_an_answer(album: Path, output: Path) -> None:
+    """Build shards, and delete a layer of the second one."""
+    build(album, output, **FEW)
+    digest = json.loads(shard_file(output, "_stats.json", 1).read_text())["samples_digest"]
+    (lacking,) = (output / "layers").glob(f"describe-*/{digest}.parquet")
+    lacking.unlink()
+
+
 def test_shards_that_lack_an_answer_are_for_ray_and_those_before_them_are_not(
     album: Path, tmp_path: Path, by_ray: list[str]
 ) -> None:
-    build(album, tmp_path / "out", **FEW)
-    digest = json.loads(shard_file(tmp_path / "out", "_stats.json", 1).read_text())[
-        "samples_digest"
-    ]
-    (lacking,) = (tmp_path / "out" / "layers").glob(f"describe-*/{digest}.parquet")
-    lacking.unlink()
+    build_lacking_an_answer(album, tmp_path / "out")
     built(album, tmp_path / "out", filters=STRICTER, runner="ray")
     build(album, tmp_path / "reference", **{**FEW, "filters": STRICTER})
     assert by_ray == ["000001", "000002"]
@@ -151,3 +156,15 @@ def test_no_process_looks_for_answers_of_a_stage_that_was_never_asked(
         configure(album, tmp_path / "out", **{**FEW, "specialists": more}, runner="ray")
     )
     assert not may_be_answered(other, jobs_of(other))
+
+
+def test_a_shard_that_lacks_an_answer_is_for_ray_when_its_reader_died_first(
+    album: Path, tmp_path: Path, by_ray: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def died(self: LocalRunner, spec: ShardSpec, **options: object) -> Opened:
+        raise WorkerDied("it was ended by SIGKILL", reason=PROCESS_DIED)
+
+    build_lacking_an_answer(album, tmp_path / "out")
+    monkeypatch.setattr(LocalRunner, "open", died)
+    built(album, tmp_path / "out", filters=STRICTER, runner="ray")
+    assert by_ray == ["000001", "000002"]
