@@ -51,7 +51,7 @@ class ActorPool:
     """Actors that host the same stages; each takes as many calls at once as its stages allow.
 
     When nodes are gone and a new actor fits nowhere, the remaining ones go on. Actors load the
-    stages `ahead` as soon as they are there, while nobody calls them.
+    stages `ahead` as soon as they are there, before the first call.
     """
 
     def __init__(

@@ -415,7 +415,7 @@ class Scheduler:
     async def _accuse(
         self, opened: Opened, segment: Segment, number: int, known: WorkerDied | None
     ) -> LayerParts:
-        """Find the stage that dies of an image, stage by stage; the others still speak of it.
+        """Find the stage that dies of an image, stage by stage; the others still answer about it.
 
         `known` is the second death, when that named the stage.
         """
