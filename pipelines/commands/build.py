@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,7 +96,8 @@ def build(
     ).config
     has_workers = not (dry_run or finish or ends_slices)
     if has_workers and (loaded.runner.kind == "local" or loaded.runner.is_open):
-        start_ahead()  # before what follows is imported
+        with suppress(OSError):  # the first worker starts it, or reports why it cannot be
+            start_ahead()  # before what follows is imported
 
     from florilegium.engine.execution.losses import refuse_losses
     from florilegium.pipelines.build import build_dataset, build_slice, finish_slices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import os
@@ -496,6 +497,21 @@ def test_verify_names_every_damage_and_ends_with_1(
     assert found.code == 1
     assert re.search(message, found.err), found.err
     assert "Traceback" not in found.err
+
+
+def test_a_build_goes_on_where_no_process_can_be_started_ahead(
+    album: Path,
+    tmp_path: Path,
+    written: Write,
+    florilegium: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused() -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", refused)
+    ended = florilegium("build", written(album, tmp_path / "out", runner="local"))
+    assert (ended.code, "asked: bright 12" in ended.err + ended.out) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["a tar that is gone", "a parquet that is gone", "a foreign shard",

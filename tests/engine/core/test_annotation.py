@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pyarrow as pa
 import pytest
@@ -83,6 +83,15 @@ def test_a_stamp_says_who_said_it() -> None:
     assert (said.specialist, said.model, said.revision, said.round, said.stage) == (
         "eye", "eyes/one", "abc", 2, "f00d",
     )  # fmt: skip
+
+
+def test_a_stamp_keeps_what_the_stage_has_filled() -> None:
+    own = {"id", "specialist", "model", "revision", "round", "stage"}
+    filled = [one for one in fields(Annotation) if one.name not in own]
+    assert all(getattr(FULL, one.name) != one.default for one in filled)
+    (stamped,) = stamp([FULL], WHO, "sample")
+    for one in filled:
+        assert getattr(stamped, one.name) == getattr(FULL, one.name), one.name
 
 
 def test_ids_repeat_for_the_same_stage_sample_and_place_and_differ_otherwise() -> None:
