@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -184,11 +184,21 @@ class Folder:
 
     def entries(self, under: str = "") -> dict[str, Entry]:
         """Return the entries of a sub-folder by name; none when it is absent."""
+        return dict(self.each_entry(under))
+
+    def each_entry(
+        self, under: str = "", *, cuts: Sequence[str] = ()
+    ) -> Iterator[tuple[str, Entry]]:
+        """Yield the entries of a sub-folder with their names, in any order; none when it is absent.
+
+        `cuts` are sorted names: on S3, what lies between them is listed side by side.
+        """
         path = self.path(under) if under else self._root
         with failing("list", path), suppress(FileNotFoundError, NotADirectoryError):
-            found = {PurePosixPath(one["name"]).name: _entry(one) for one in listed(self._fs, path)}
-            return {name: one for name, one in found.items() if name not in ("", ".", "..")}
-        return {}
+            for one in listed(self._fs, path, cuts=cuts):
+                name = str(one["name"]).rstrip("/").rpartition("/")[2]
+                if name not in ("", ".", ".."):
+                    yield name, _entry(one)
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for files that can be made again."""
