@@ -18,7 +18,9 @@ from florilegium.engine.execution.scheduler import Job
 from florilegium.engine.planning.partition import (
     INDEX_NAME,
     Index,
+    Partition,
     ShardSpec,
+    ShardSummary,
     partition,
     places,
     read_index,
@@ -42,7 +44,7 @@ from florilegium.engine.storage.folder import Folder
 
 def survey(
     run: Run,
-    specs: Sequence[ShardSpec],
+    shards: Partition,
     *,
     retry: bool = False,
     check: bool = False,
@@ -55,13 +57,13 @@ def survey(
     finished = FinishedShards(run.output, is_read=check)
     readings = Readings(run)
     return [
-        _job(run, spec, done, readings.read(spec, done), retry=retry, asks_again=asks_again)
-        for spec in specs
-        for done in [finished.of(spec.number)]
+        _job(run, shards, shard, done, readings.read(shard, done), retry, asks_again)
+        for shard in shards.shards()
+        for done in [finished.of(shard.number)]
     ]
 
 
-def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
+def divide(run: Run, *, replace: bool) -> Partition:
     """Divide the sources into shards, and store the division before any shard is made.
 
     Raises:
@@ -76,13 +78,13 @@ def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
     if not replace:
         _refuse_another_source(run, index)
     previous = list(index.entries) if index.shard_size == size else []
-    specs = partition(run.sources, previous)
-    refuse_links(run.sources, specs, run.output, run.layers)
-    is_new = [entry for spec in specs for entry in spec.entries] != previous
+    shards = partition(run.sources, previous)
+    refuse_links(run.sources, shards, run.output, run.layers)
+    is_new = [entry for spec in shards for entry in spec.entries] != previous
     if is_new or not run.output.exists(INDEX_NAME):
         run.output.publish(RECIPE, run.graph.recipe.encode())  # marks that a build is under way
-        write_index(run.output, specs, shard_size=size)
-    return specs
+        write_index(run.output, shards, shard_size=size)
+    return shards
 
 
 def _refuse_another_source(run: Run, index: Index) -> None:
@@ -98,10 +100,10 @@ def _refuse_another_source(run: Run, index: Index) -> None:
 
 def _job(
     run: Run,
-    spec: ShardSpec,
+    shards: Partition,
+    shard: ShardSummary,
     finished: Sequence[ShardStats],
     reading: str | None,
-    *,
     retry: bool,
     asks_again: bool,
 ) -> Job | ShardStats:
@@ -118,6 +120,7 @@ def _job(
     is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))
     if done and not is_wanted and reading == done.reading:
         return done
+    spec = shards.spec(shard.number)
     return Job(spec=spec, previous_digest=previous_digest, done=done, retry=retry)
 
 
@@ -179,43 +182,43 @@ class Readings:
         self._takedown = run.takedown or NOTHING
         self._readings = readings_of(run)
 
-    def read(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
+    def read(self, shard: ShardSummary, finished: Sequence[ShardStats]) -> str | None:
         """Return what the inputs of a shard were read as (`ShardStats.reading`), as far as known.
 
         With another takedown list, inputs are read again only where the versions of the shard that
         exist may hold an image that was listed, or taken off the list.
         """
-        data = self._run.layers.read(self._name(spec, self._readings))
+        data = self._run.layers.read(self._name(shard, self._readings))
         if data is None:
-            return self._of_list_before(spec, finished)
+            return self._of_list_before(shard, finished)
         return data.decode("ascii", "replace")
 
-    def write(self, spec: ShardSpec, reading: str) -> None:
+    def write(self, shard: ShardSummary | ShardSpec, reading: str) -> None:
         """Remember what the inputs of a shard were read as."""
-        name = self._name(spec, self._readings)
+        name = self._name(shard, self._readings)
         self._run.layers.publish(name, reading.encode(), durable=False)
 
-    def _of_list_before(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
+    def _of_list_before(self, shard: ShardSummary, finished: Sequence[ShardStats]) -> str | None:
         if self._before.digest == self._takedown.digest:
             return None
-        name = self._name(spec, readings_of(self._run, self._before))
+        name = self._name(shard, readings_of(self._run, self._before))
         reading = (self._run.layers.read(name) or b"").decode("ascii", "replace")
         stats = next((one for one in finished if one.reading == reading), None)
         if stats is None or stats.recipe != self._run.graph.recipe:
             return None
-        source = self._run.sources[spec.source]
-        bases = {base_of(source.config.url, spec.entries[0].item.location)}
+        source = self._run.sources[shard.source]
+        bases = {base_of(source.config.url, shard.location)}
         try:
             if is_affected(self._run.output, stats, self._before, self._takedown, bases):
                 return None
         except StorageError:  # what it has cannot be looked at
             return None
-        self.write(spec, reading)
+        self.write(shard, reading)
         return reading
 
     @cached_property
     def _before(self) -> Takedown:
         return list_in_effect(self._run.output)
 
-    def _name(self, spec: ShardSpec, readings: Sequence[str]) -> str:
-        return f"{RECEIPTS}{readings[spec.source]}/{spec.inputs_digest}"
+    def _name(self, shard: ShardSummary | ShardSpec, readings: Sequence[str]) -> str:
+        return f"{RECEIPTS}{readings[shard.source]}/{shard.inputs_digest}"

@@ -13,7 +13,7 @@ from florilegium.engine.core.annotation import SOURCE
 from florilegium.engine.core.errors import RunError
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
-from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.planning.partition import ShardSummary
 from florilegium.engine.results.manifest import Manifest
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.sources.takedown import TAKEN_DOWN
@@ -29,10 +29,10 @@ _PLACE = re.compile(r"  \S.*, line \d+, in \S+")
 class Ledger:
     """The statistics of finished shards, of this run and earlier ones, and the limit on losses."""
 
-    def __init__(self, specs: Iterable[ShardSpec], max_share: float) -> None:
+    def __init__(self, shards: Iterable[ShardSummary], max_share: float) -> None:
         self.stats: dict[int, ShardStats] = {}
         self._max_share = max_share
-        self._awaited = {spec.number: spec for spec in specs}
+        self._awaited = {shard.number: shard for shard in shards}
         self._samples = 0
         self._largest = 0
         self._lost: list[DeadLetter] = []
@@ -60,10 +60,9 @@ class Ledger:
                 what = f"all of the first {len(self._lost)} images failed"
             raise _refusal(what, self._lost, self._max_share)
 
-    def _expected(self, spec: ShardSpec) -> int:
+    def _expected(self, shard: ShardSummary) -> int:
         """Return how many inputs an unread shard has; of tars, as many as the largest so far."""
-        known = len(spec.entries)
-        return max(known, self._largest) if spec.is_packed else known
+        return max(shard.inputs, self._largest) if shard.is_packed else shard.inputs
 
     def _is_hopeless(self) -> bool:
         """Whether stages failed on every sample, and on so many that the stages are the cause."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from fsspec.implementations.local import LocalFileSystem
 
 from florilegium.engine.core.errors import ConfigError
-from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.planning.partition import Partition
 from florilegium.engine.results.publication import SHARDS
 from florilegium.engine.sources.links import LINK_NOT_FOLLOWED
 from florilegium.engine.sources.place import Place, original
@@ -56,7 +56,7 @@ def refuse_nesting(source: SourceConfig, output: Folder, layers: Folder) -> None
 
 
 def refuse_links(
-    sources: Sequence[Source[Any]], specs: Sequence[ShardSpec], output: Folder, layers: Folder
+    sources: Sequence[Source[Any]], shards: Partition, output: Folder, layers: Folder
 ) -> None:
     """Refuse sources with a link into the output or the layers, as the listing has shown.
 
@@ -70,7 +70,7 @@ def refuse_links(
         root = _Path.of(place.fs, place.root)
         locations = {
             posixpath.dirname(entry.item.location)
-            for spec in specs
+            for spec in shards
             if spec.source == number
             for entry in spec.entries
             if not entry.item.signature.startswith(LINK_NOT_FOLLOWED)

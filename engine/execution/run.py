@@ -33,7 +33,7 @@ from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.runner import InProcessRunner, Runner
 from florilegium.engine.execution.scheduler import Job, Scheduler
 from florilegium.engine.execution.worker import Worker
-from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.planning.partition import Partition
 from florilegium.engine.results.manifest import RECIPE, Manifest
 from florilegium.engine.results.publication import (
     ShardStats,
@@ -71,15 +71,15 @@ def execute(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
-    specs = divide(run, replace=replace)
+    shards = divide(run, replace=replace)
     remarks = remarks_of(run)
-    stats = make(run, specs, progress, log=run.output, retry=retry, check=check, observer=observer)
+    stats = make(run, shards, progress, log=run.output, retry=retry, check=check, observer=observer)
     return manifest_of(run, stats, remarks=remarks)
 
 
 def make(
     run: Run,
-    specs: Sequence[ShardSpec],
+    shards: Partition,
     progress: Progress,
     *,
     log: Folder,
@@ -98,8 +98,8 @@ def make(
     observer = Observers(progress, observer) if observer else progress
     progress.current = "checking finished shards" if check else progress.current
     readings = Readings(run)
-    found = survey(run, specs, retry=retry, check=check)
-    ledger = Ledger(specs, run.config.max_dead_letter_share)
+    found = survey(run, shards, retry=retry, check=check)
+    ledger = Ledger(shards.shards(), run.config.max_dead_letter_share)
     _skip([done for done in found if isinstance(done, ShardStats)], ledger, observer)
     jobs = [job for job in found if isinstance(job, Job)]
     stages = tuple(node.name for node in run.graph.layered)
@@ -109,7 +109,7 @@ def make(
         on_finished = partial(_finish, readings, ledger)
         with run_log(log):
             asyncio.run(_run_jobs(run, jobs, progress, observer, on_finished))
-    stats = [ledger.stats[spec.number] for spec in specs]
+    stats = [ledger.stats[shard.number] for shard in shards.shards()]
     refuse_vanished(run.output, stats)
     return stats
 

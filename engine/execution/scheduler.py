@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Collection,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -78,6 +79,8 @@ STARTED_AGAIN = (DataLost, StoreFull)
 """Errors after which a shard is started again."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
+MORE_JOBS = ("", UNPLANNED)
+"""The visit of jobs that were not taken yet."""
 MAX_DEATHS = 64
 """Workers that may die one after the other, no call coming through, before a run is given up."""
 
@@ -130,18 +133,23 @@ class Scheduler:
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
 
     async def run(
-        self, jobs: Sequence[Job], *, shard_size: int
+        self, jobs: Iterable[Job], *, shard_size: int
     ) -> AsyncIterator[tuple[Job, ShardStats]]:
-        """Yield each job with the statistics of its finished shard, as they come."""
+        """Yield each job with the statistics of its finished shard, as they come.
+
+        A job is taken from `jobs` when the one before it starts.
+        """
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
-        self._needs = {pool: {(job.spec.name, UNPLANNED) for job in jobs} for pool in pools}
-        waiting: Iterator[Job] = iter(jobs)
+        self._needs = {pool: {MORE_JOBS} for pool in pools}
+        waiting = iter(jobs)
+        job = await self._next(waiting)
         running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         try:
             while True:
-                while len(running) < self._in_flight(shard_size) and (job := next(waiting, None)):
+                while job and len(running) < self._in_flight(shard_size):
                     running.add(asyncio.create_task(self._finish(job)))
+                    job = await self._next(waiting)
                 if not running:
                     return
                 done, running = await asyncio.wait(
@@ -153,6 +161,16 @@ class Scheduler:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, *done, return_exceptions=True)
+
+    async def _next(self, waiting: Iterator[Job]) -> Job | None:
+        """Return the next job, which may need every pool, or nothing after the last one."""
+        job = next(waiting, None)
+        for pool, needs in self._needs.items():
+            if job:
+                needs.add((job.spec.name, UNPLANNED))
+            else:
+                await self._leave(pool, MORE_JOBS)
+        return job
 
     def loads(self) -> tuple[PoolLoad, ...]:
         """Return the calls of each pool, by name."""

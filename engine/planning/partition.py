@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -37,6 +37,18 @@ _SCHEMA = pa.schema(
         ("stop", pa.int64()),
     ]
 )
+_SUMMARY_SCHEMA = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("source", pa.int32()),
+        ("inputs", pa.int64()),
+        ("is_packed", pa.bool_()),
+        ("inputs_digest", pa.string()),
+        ("location", pa.string()),
+    ]
+)
+_BATCH = 10_000
+"""Rows that become Python objects together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,12 +92,84 @@ class ShardSpec:
         )
 
 
+class ShardSummary(NamedTuple):
+    """What is known of a shard without its entries.
+
+    `source` is the number of the source in the config, `inputs` that of the entries, and `location`
+    that of the first one.
+    """
+
+    number: int
+    source: int
+    inputs: int
+    is_packed: bool
+    inputs_digest: str
+    location: str
+
+    @property
+    def name(self) -> str:
+        """The shard's number as it is written in names."""
+        return shard_name(self.number)
+
+
+class Partition:
+    """All shards of a dataset, in the order of their numbers."""
+
+    def __init__(self, specs: Iterable[ShardSpec]) -> None:
+        self._specs = {spec.number: spec for spec in specs}
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def __iter__(self) -> Iterator[ShardSpec]:
+        return iter(self._specs.values())
+
+    def spec(self, number: int) -> ShardSpec:
+        """Return a shard with its entries.
+
+        Raises:
+            KeyError: there is no such shard.
+        """
+        return self._specs[number]
+
+    @cached_property
+    def summary(self) -> pa.Table:
+        """A row for each shard, with the columns of `ShardSummary`."""
+        rows = [
+            (
+                spec.number,
+                spec.source,
+                len(spec.entries),
+                spec.is_packed,
+                spec.inputs_digest,
+                spec.entries[0].item.location,
+            )
+            for spec in self
+        ]
+        columns = list(zip(*rows, strict=True)) or [() for _ in _SUMMARY_SCHEMA]
+        return pa.table(list(map(pa.array, columns)), schema=_SUMMARY_SCHEMA)
+
+    def shards(self) -> Iterator[ShardSummary]:
+        """Yield the rows of `summary`."""
+        for batch in self.summary.to_batches(max_chunksize=_BATCH):
+            yield from map(ShardSummary, *(column.to_pylist() for column in batch.columns))
+
+    @cached_property
+    def inputs_digest(self) -> str:
+        """A digest of which shard has which inputs."""
+        return digest_of([f"{shard.number} {shard.inputs_digest}" for shard in self.shards()])
+
+    def only(self, has: Callable[[int], bool]) -> Partition:
+        """Return the shards for whose numbers `has` is true."""
+        return Partition(spec for spec in self if has(spec.number))
+
+
 def shard_name(number: int) -> str:
     """Return a shard's number as it is written in names."""
     return f"{number:06d}"
 
 
-def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry]) -> list[ShardSpec]:
+def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry] = ()) -> Partition:
     """Assign every item of the sources to a shard; `previous` entries keep theirs."""
     known = {_identity(entry.source, entry.item): entry for entry in previous}
     shards: dict[int, tuple[int, list[Entry]]] = {}
@@ -126,7 +210,7 @@ def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry]) -> list
     return _specs(sources, shards)
 
 
-def remembered(sources: Sequence[Source[Any]], entries: Sequence[Entry]) -> list[ShardSpec]:
+def remembered(sources: Sequence[Source[Any]], entries: Sequence[Entry]) -> Partition:
     """Return the shards of an index, those of these sources; lists nothing."""
     numbers = {place: number for number, place in enumerate(places(sources))}
     shards: dict[int, tuple[int, list[Entry]]] = {}
@@ -138,8 +222,8 @@ def remembered(sources: Sequence[Source[Any]], entries: Sequence[Entry]) -> list
 
 def _specs(
     sources: Sequence[Source[Any]], shards: Mapping[int, tuple[int, list[Entry]]]
-) -> list[ShardSpec]:
-    return [
+) -> Partition:
+    return Partition(
         ShardSpec(
             number=number,
             source=index,
@@ -147,7 +231,7 @@ def _specs(
             is_packed=sources[index].is_packed,
         )
         for number, (index, entries) in sorted(shards.items())
-    ]
+    )
 
 
 def _chunks(items: Sequence[Item], most: int, most_bytes: int) -> Iterator[list[Item]]:
@@ -247,7 +331,7 @@ def index_table(output: Folder) -> pa.Table | None:
     return table
 
 
-def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) -> None:
+def write_index(output: Folder, specs: Iterable[ShardSpec], *, shard_size: int) -> None:
     """Publish the partition, before any work, so that an interrupted run resumes with the same."""
     _write(output, [entry for spec in specs for entry in spec.entries], shard_size)
 

@@ -293,7 +293,7 @@ def becomes_samples(subject: SourceSubject) -> Iterator[str]:
 def built(subject: SourceSubject) -> tuple[int, int, int, list[DeadLetter]]:
     """Return how many items a build has, of which so many images and labels come, and the rest."""
     source = subject.new()
-    specs = partition([source], [])
+    specs = tuple(partition([source]))
     shards = [read_shard(spec, source, limits=Limits())[0] for spec in specs]
     return (
         sum(len(spec.entries) for spec in specs),

@@ -36,7 +36,7 @@ def sample_source(run: Run, count: int) -> list[Sampled]:
         ConfigError: the source has no images.
     """
     entries: dict[int, list[Entry]] = {}
-    for spec in partition(run.sources, []):
+    for spec in partition(run.sources):
         entries.setdefault(spec.source, []).extend(spec.entries)
     total = sum(map(len, entries.values()))
     if not total:

@@ -255,6 +255,21 @@ def test_every_sample_is_run_once() -> None:
     assert progress.inputs == 100
 
 
+def test_a_job_is_taken_when_the_one_before_it_starts() -> None:
+    runner = FakeRunner(TWO, 4)
+    jobs = iter([job(number) for number in range(100)])
+
+    async def first() -> str:
+        shards = Scheduler(runner.graph, runner, Progress(), keep_s=10).run(jobs, shard_size=64)
+        async for _, stats in shards:
+            await shards.aclose()
+            return shard_name(stats.number)
+        raise AssertionError("no shard")
+
+    assert asyncio.run(first()) == "000000"
+    assert len(list(jobs)) > 90
+
+
 def test_a_pool_is_released_by_the_last_shard_that_needs_it() -> None:
     runner = FakeRunner(graph_of(("a", "a", ()), ("b", "b", ("a",)), ("c", CPU_POOL, ("b",))), 4)
     schedule(runner, job(0), job(1), job(2))

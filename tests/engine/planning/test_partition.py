@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from florilegium.engine.planning.partition import (
     Entry,
     Index,
     ShardSpec,
-    partition,
+    ShardSummary,
     places,
     read_index,
     write_index,
 )
+from florilegium.engine.planning.partition import partition as partition_of
 from florilegium.engine.sources.folder import FolderConfig, FolderSource
 from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
 from florilegium.engine.storage.folder import Folder
@@ -45,6 +46,10 @@ class Packed(Listed):
     """A source of tars."""
 
     is_packed = True
+
+
+def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry] = ()) -> list[ShardSpec]:
+    return list(partition_of(sources, previous))
 
 
 def entries(specs: list[ShardSpec]) -> list[Entry]:
@@ -383,3 +388,17 @@ def test_a_damaged_index_is_told_with_its_cure(tmp_path: Path) -> None:
     (tmp_path / "index.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(StorageError, match=r"/index\.parquet is damaged: .* delete it"):
         read_index(Folder(str(tmp_path)))
+
+
+def test_a_shard_is_known_without_its_entries() -> None:
+    shards = partition_of([Listed("a", "b", url="one", size=1), Packed("x.tar", url="tars")])
+    assert len(shards) == 3
+    assert list(shards.shards()) == [
+        ShardSummary(0, 0, 1, False, shards.spec(0).inputs_digest, "a"),
+        ShardSummary(1, 0, 1, False, shards.spec(1).inputs_digest, "b"),
+        ShardSummary(2, 1, 1, True, shards.spec(2).inputs_digest, "x.tar"),
+    ]
+    assert list(shards.only(lambda number: number != 1)) == [shards.spec(0), shards.spec(2)]
+    assert shards.only(lambda number: number != 1).inputs_digest != shards.inputs_digest
+    with pytest.raises(KeyError):
+        shards.spec(3)
