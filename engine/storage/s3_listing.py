@@ -76,7 +76,7 @@ def _read_fast(fs: Any, bucket: str) -> None:
         return await fs.get_s3(bucket)
 
     events = sync(fs.loop, client).meta.events
-    events.register("before-parse.s3.ListObjectsV2", _take_files, unique_id=__name__)
+    events.register_first("before-parse.s3.ListObjectsV2", _take_files, unique_id=__name__)
 
 
 def _take_files(
