@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.redaction import redacted
-from florilegium.engine.execution.finished import Readings, divide, survey
+from florilegium.engine.execution.finished import Jobs, Survey, divide, survey
 from florilegium.engine.execution.log import log_dead_letters, run_log
 from florilegium.engine.execution.losses import Ledger, without_taken_down
 from florilegium.engine.execution.observer import (
@@ -24,21 +25,21 @@ from florilegium.engine.execution.observer import (
     PoolLoad,
     PoolsSeen,
     RunStarted,
-    ShardSkipped,
+    ShardsSkipped,
     WorkersStarted,
     WorkFound,
 )
 from florilegium.engine.execution.preparation import Run, refuse_caveats, remarks_of
 from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.readings import Readings
 from florilegium.engine.execution.runner import InProcessRunner, Runner
 from florilegium.engine.execution.scheduler import Job, Scheduler
 from florilegium.engine.execution.worker import Worker
 from florilegium.engine.planning.partition import Partition
+from florilegium.engine.results.finished_shards import refuse_vanished
 from florilegium.engine.results.manifest import RECIPE, Manifest
-from florilegium.engine.results.publication import (
-    ShardStats,
-    refuse_vanished,
-)
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard_table import ShardTable, TableOfShards
 from florilegium.engine.results.takedowns import put_in_effect
 from florilegium.engine.storage.folder import Folder
 
@@ -73,8 +74,10 @@ def execute(
     refuse_caveats(run)
     shards = divide(run, replace=replace)
     remarks = remarks_of(run)
-    stats = make(run, shards, progress, log=run.output, retry=retry, check=check, observer=observer)
-    return manifest_of(run, stats, remarks=remarks)
+    made, found = make(
+        run, shards, progress, log=run.output, retry=retry, check=check, observer=observer
+    )
+    return manifest_of(run, made, found, remarks=remarks)
 
 
 def make(
@@ -86,10 +89,12 @@ def make(
     retry: bool = False,
     check: bool = False,
     observer: Observer | None = None,
-) -> list[ShardStats]:
-    """Make the shards that are missing and return the statistics of all; the log is in `log`.
+    is_slice: bool = False,
+) -> tuple[ShardTable, Survey]:
+    """Make the shards that are missing; return all, and what was found before. The log is in `log`.
 
-    What happens is reported to `progress` and `observer`.
+    What happens is reported to `progress` and `observer`. With `is_slice`, other shards than these
+    are left alone.
 
     Raises:
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
@@ -97,27 +102,32 @@ def make(
     """
     observer = Observers(progress, observer) if observer else progress
     progress.current = "checking finished shards" if check else progress.current
-    readings = Readings(run)
-    found = survey(run, shards, retry=retry, check=check)
-    ledger = Ledger(shards.shards(), run.config.max_dead_letter_share)
-    _skip([done for done in found if isinstance(done, ShardStats)], ledger, observer)
-    jobs = [job for job in found if isinstance(job, Job)]
+    found = survey(run, shards, retry=retry, check=check, is_slice=is_slice)
+    readings, ledger = Readings(run), Ledger(shards.shards(), run.config.max_dead_letter_share)
+    _skip(found.done, ledger, observer)
     stages = tuple(node.name for node in run.graph.layered)
-    observer.observe(WorkFound(shards=len(jobs), stages=stages))
-    if jobs:
+    observer.observe(WorkFound(shards=len(found.jobs), stages=stages))
+    made = TableOfShards()
+    if found.jobs:
         progress.current = "starting the workers"
-        on_finished = partial(_finish, readings, ledger)
+        on_finished = partial(_finish, readings, ledger, made)
         with run_log(log):
-            asyncio.run(_run_jobs(run, jobs, progress, observer, on_finished))
-    stats = [ledger.stats[shard.number] for shard in shards.shards()]
-    refuse_vanished(run.output, stats)
-    return stats
+            asyncio.run(_run_jobs(run, found.jobs, progress, observer, on_finished))
+    made.add_all(found.done)
+    whole = made.whole().sorted()
+    if found.jobs:
+        refuse_vanished(run.output, whole)
+    return whole.with_columns(readings.inputs_of(shards.shards())), found
 
 
-def manifest_of(run: Run, stats: Sequence[ShardStats], *, remarks: Sequence[str]) -> Manifest:
-    """Return the manifest of finished shards."""
+def manifest_of(
+    run: Run, stats: Iterable[ShardStats], found: Survey, *, remarks: Sequence[str]
+) -> Manifest:
+    """Return the manifest of finished shards, with what was found in the output before."""
     urls = [redacted(source.url) for source in run.config.source]
-    return Manifest.of(run.graph, urls, stats, remarks=remarks)
+    manifest = Manifest.of(run.graph, urls, stats, remarks=remarks)
+    is_as_left = found.is_as_left and not found.jobs
+    return replace(manifest, beside=found.beside, is_as_left=is_as_left)
 
 
 def started(run: Run, *, step: str = "") -> RunStarted:
@@ -131,26 +141,36 @@ def started(run: Run, *, step: str = "") -> RunStarted:
     )
 
 
-def _skip(finished: Sequence[ShardStats], ledger: Ledger, observer: Observer) -> None:
+def _skip(finished: ShardTable, ledger: Ledger, observer: Observer) -> None:
     """Count shards that were finished before."""
-    for stats in finished:
-        ledger.add(stats)
-        observer.observe(ShardSkipped(stats=stats))
+    if finished:
+        ledger.add_all(finished)
+        observer.observe(
+            ShardsSkipped(
+                shards=len(finished),
+                samples=sum(finished.column("samples")),
+                dead_letters=sum(finished.lengths("dead_letters")),
+            )
+        )
     ledger.check()
 
 
-def _finish(readings: Readings, ledger: Ledger, job: Job, stats: ShardStats) -> None:
+def _finish(
+    readings: Readings, ledger: Ledger, made: TableOfShards, job: Job, stats: ShardStats
+) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
     readings.write(job.spec, stats.reading)
-    log_dead_letters(stats.name, without_taken_down(stats.dead_letters))
+    letters = list(without_taken_down(stats.dead_letters))
+    log_dead_letters(stats.name, letters)
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
+    made.add(stats)
     ledger.add(stats)
     ledger.check()
 
 
 async def _run_jobs(
     run: Run,
-    jobs: Sequence[Job],
+    jobs: Jobs,
     progress: Progress,
     observer: Observer,
     on_finished: Callable[[Job, ShardStats], None],

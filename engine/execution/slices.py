@@ -15,11 +15,12 @@ from contextlib import suppress
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import OutputInUse, RunError, StorageError, UsageError
-from florilegium.engine.execution.finished import divide, readings_of, survey
+from florilegium.engine.execution.finished import divide, survey
 from florilegium.engine.execution.log import LOG
 from florilegium.engine.execution.observer import Observer
 from florilegium.engine.execution.preparation import Run, refuse_caveats, remarks_of
 from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.readings import Readings, readings_of
 from florilegium.engine.execution.run import make, manifest_of
 from florilegium.engine.planning.partition import (
     INDEX_NAME,
@@ -31,7 +32,6 @@ from florilegium.engine.planning.partition import (
 )
 from florilegium.engine.planning.slices import Division, Slice, read_division
 from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
-from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.takedowns import refuse_to_bring_back
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import DIVISION, PARTS, writing
@@ -66,10 +66,17 @@ def execute_slice(
     if shards is None:
         return None
     log = Folder(f"{run.output.url}/{PARTS}/{part.number}")
-    stats = make(
-        run, shards.only(part.has), progress, log=log, retry=retry, check=check, observer=observer
+    made, found = make(
+        run,
+        shards.only(part.has),
+        progress,
+        log=log,
+        retry=retry,
+        check=check,
+        observer=observer,
+        is_slice=True,
     )
-    return manifest_of(run, stats, remarks=())
+    return manifest_of(run, made, found, remarks=())
 
 
 def gather(run: Run, *, check: bool = False) -> Manifest | None:
@@ -95,11 +102,10 @@ def gather(run: Run, *, check: bool = False) -> Manifest | None:
         refuse_to_bring_back(run.output)
     shards = _shards_of(run, division, _division(run, division.slices))
     found = survey(run, shards, check=check, asks_again=False)
-    made = [one for one in found if isinstance(one, ShardStats)]
-    if len(made) < len(shards):
-        missing = {shard.number for shard in shards.shards()} - {stats.number for stats in made}
-        raise RunError(_missing(sorted(missing), division.slices, len(shards)))
-    return manifest_of(run, made, remarks=division.remarks)
+    if found.jobs:
+        raise RunError(_missing(found.jobs.numbers, division.slices, len(shards)))
+    inputs = Readings(run).inputs_of(shards.shards())
+    return manifest_of(run, found.done.with_columns(inputs), found, remarks=division.remarks)
 
 
 def join_logs(output: Folder) -> None:
@@ -185,8 +191,8 @@ def _has_all(run: Run, shards: Partition) -> bool:
     if manifest is None or not _is_current(run) or manifest["remarks"] != remarks_of(run):
         return False
     found = survey(run, shards)
-    names = [one.name for one in found if isinstance(one, ShardStats)]
-    return len(names) == len(shards) and names == [one["name"] for one in manifest["shards"]]
+    names = [one["name"] for one in manifest["shards"]]
+    return not found.jobs and found.done.names == names
 
 
 def _missing(shards: Sequence[int], slices: int, total: int) -> str:

@@ -1,7 +1,7 @@
-"""Listing S3: page by page, from several places side by side, and without its client's slow parser.
+"""Listing S3: page by page, from several places side by side, without its client's slow parser.
 
-The client turns a page of a thousand files into Python objects by its own model of the answer, which
-takes ten times as long as reading the XML. The order of S3 is that of the bytes of the names.
+The client turns a page of a thousand files into Python objects by its own model of the answer,
+which takes ten times as long as reading the XML. S3 lists in the order of the bytes of the names.
 """
 
 from __future__ import annotations
