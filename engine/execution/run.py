@@ -126,8 +126,10 @@ def manifest_of(
     """Return the manifest of finished shards, with what was found in the output before."""
     urls = [redacted(source.url) for source in run.config.source]
     manifest = Manifest.of(run.graph, urls, stats, remarks=remarks)
-    is_as_left = found.is_as_left and not found.jobs
-    return replace(manifest, beside=found.beside, is_as_left=is_as_left)
+    if not found.jobs:
+        return replace(manifest, beside=found.beside, is_as_left=found.is_as_left)
+    others = found.beside.shards.named(manifest.shards.names, are_others=True)
+    return replace(manifest, beside=replace(found.beside, shards=others))  # jobs may find them good
 
 
 def started(run: Run, *, step: str = "") -> RunStarted:

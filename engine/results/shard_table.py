@@ -99,7 +99,8 @@ class ShardTable(Sequence[ShardStats]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ShardTable) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(tuple(self.names))
 
     def column(self, name: str) -> list[Any]:
         """Return the values of a column."""
