@@ -93,6 +93,13 @@ def read_state(output: Folder) -> State:
     )
 
 
+def write_state(output: Folder, state: State) -> None:
+    """Write the state of a dataset, if it is another one than before."""
+    data = state.to_bytes()
+    if output.read(STATE) != data:
+        output.publish(STATE, data, durable=False)
+
+
 def _refuse_unlike(shards: ShardTable) -> None:
     """Refuse rows that no run wrote.
 

@@ -32,7 +32,7 @@ from florilegium.engine.results.manifest import (
 )
 from florilegium.engine.results.publication import SHARDS
 from florilegium.engine.results.shard_table import ShardTable
-from florilegium.engine.results.state import STATE, State
+from florilegium.engine.results.state import State, write_state
 from florilegium.engine.storage.folder import Folder, is_left_over
 
 VERSIONS = "versions"
@@ -152,7 +152,7 @@ def remember(output: Folder, manifest: Manifest, listed: Listed) -> None:
         current=frozenset(manifest.shards.names),
         earlier=tuple(version_files(output)),
     )
-    output.publish(STATE, state.to_bytes(), durable=False)
+    write_state(output, state)
 
 
 def remember_held_back(output: Folder, manifest: Manifest) -> None:
@@ -160,7 +160,7 @@ def remember_held_back(output: Folder, manifest: Manifest) -> None:
     beside = manifest.beside
     listed = list_shards(output, ShardTable.joined([manifest.shards, beside.shards]))
     state = replace(beside, shards=listed.with_times(), earlier=tuple(version_files(output)))
-    output.publish(STATE, state.to_bytes(), durable=False)
+    write_state(output, state)
 
 
 def whole_manifests(output: Folder) -> Iterator[dict[str, Any]]:
