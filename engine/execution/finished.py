@@ -15,15 +15,12 @@ from florilegium.engine.execution.nesting import refuse_links
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.execution.readings import Readings
 from florilegium.engine.execution.scheduler import Job
+from florilegium.engine.planning.index import Index, read_index
 from florilegium.engine.planning.partition import (
-    INDEX_NAME,
-    Index,
     Partition,
     ShardSummary,
     partition,
     places,
-    read_index,
-    write_index,
 )
 from florilegium.engine.results.finished_shards import FinishedShards
 from florilegium.engine.results.manifest import RECIPE
@@ -153,22 +150,21 @@ def divide(run: Run, *, replace: bool) -> Partition:
         refuse_to_bring_back(run.output)
     else:
         tidy_complete(run.output)
-    index, size = read_index(run.output), run.config.shard_size
-    if not replace:
+    index = read_index(run.output)
+    if index is not None and not replace:
         _refuse_another_source(run, index)
-    previous = list(index.entries) if index.shard_size == size else []
-    shards = partition(run.sources, previous)
+    is_kept = index is not None and index.shard_size == run.config.shard_size
+    shards = partition(run.sources, index if is_kept else None)
     refuse_links(run.sources, shards, run.output, run.layers)
-    is_new = [entry for spec in shards for entry in spec.entries] != previous
-    if is_new or not run.output.exists(INDEX_NAME):
+    if shards.index is not index:
         run.output.publish(RECIPE, run.graph.recipe.encode())  # marks that a build is under way
-        write_index(run.output, shards, shard_size=size)
+        shards.index.publish(run.output)
     return shards
 
 
 def _refuse_another_source(run: Run, index: Index) -> None:
     """Refuse to delete the samples of a source that the config no longer has."""
-    gone = {entry.source for entry in index.entries} - set(places(run.sources))
+    gone = index.sources() - set(places(run.sources))
     if gone:
         names = ", ".join(sorted(name.rpartition("#")[0] for name in gone))
         raise ConfigError(

@@ -21,7 +21,6 @@ from fsspec.implementations.local import LocalFileSystem
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.partition import Partition
 from florilegium.engine.results.publication import SHARDS
-from florilegium.engine.sources.links import LINK_NOT_FOLLOWED
 from florilegium.engine.sources.place import Place, original
 from florilegium.engine.sources.source import FilesConfig, Source, SourceConfig
 from florilegium.engine.sources.url import place_of
@@ -68,14 +67,7 @@ def refuse_links(
         if place is None or not place.is_local or place.names:
             continue
         root = _Path.of(place.fs, place.root)
-        locations = {
-            posixpath.dirname(entry.item.location)
-            for spec in shards
-            if spec.source == number
-            for entry in spec.entries
-            if not entry.item.signature.startswith(LINK_NOT_FOLLOWED)
-        }
-        for location in sorted(locations):
+        for location in sorted(shards.folders_of(number)):
             spot = _Path.of(place.fs, posixpath.join(place.root, original(location)))
             if Path(spot.path).is_relative_to(root.path):
                 continue  # not by a link

@@ -22,13 +22,11 @@ from florilegium.engine.execution.preparation import Run, refuse_caveats, remark
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.readings import Readings, readings_of
 from florilegium.engine.execution.run import make, manifest_of
+from florilegium.engine.planning.index import INDEX_NAME, read_index
 from florilegium.engine.planning.partition import (
-    INDEX_NAME,
     Partition,
     place_of,
     places,
-    read_index,
-    remembered,
 )
 from florilegium.engine.planning.slices import Division, Slice, read_division
 from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
@@ -168,8 +166,9 @@ def _shards_of(run: Run, division: Division, own: Division) -> Partition:
         StorageError: the index is another one.
     """
     division.refuse_others(own, run.output)
-    shards = remembered(run.sources, read_index(run.output).entries)
-    if shards.inputs_digest != division.inputs:
+    index = read_index(run.output)
+    shards = Partition.of(index, run.sources) if index is not None else None
+    if shards is None or shards.inputs_digest != division.inputs:
         raise StorageError(
             f"{run.output.path(INDEX_NAME)} is not as the first slice wrote it: end the slices "
             f"with `florilegium build CONFIG --drop-slices` and begin again, finished shards are "

@@ -1,42 +1,36 @@
 """Which input lives in which shard, remembered from run to run.
 
 Inputs that were there before stay where they were; new ones open new shards, so old shards do
-not change when images come. A source is listed once, streaming; no image is opened.
+not change when images come. A source is listed once, streaming; no image is opened. What is known
+of all inputs lies on disk, in the rows of an index; memory has some 30 bytes for each.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from florilegium.engine.core.keys import Keys, is_key
 from florilegium.engine.core.redaction import redacted
 from florilegium.engine.core.sample import digest_of
-from florilegium.engine.sources.source import Item, Source
-from florilegium.engine.storage.documents import damaged
-from florilegium.engine.storage.folder import Folder
-from florilegium.engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
+from florilegium.engine.planning.index import GROUP, SCHEMA, Entry, Index, entries_of, written
+from florilegium.engine.planning.known_inputs import KnownInputs
+from florilegium.engine.planning.new_keys import NewKeys, slugs_of
+from florilegium.engine.sources.links import LINK_NOT_FOLLOWED
+from florilegium.engine.sources.source import Source, item_schema
+from florilegium.engine.storage.spool import Spool, regrouped
 
-INDEX_NAME = "index.parquet"
-_COLUMNS = ("source", "shard", "key", "location", "signature", "start", "stop")
-_SCHEMA = pa.schema(
-    [
-        ("source", pa.string()),
-        ("shard", pa.int64()),
-        ("key", pa.string()),
-        ("location", pa.string()),
-        ("signature", pa.string()),
-        ("start", pa.int64()),
-        ("stop", pa.int64()),
-    ]
-)
 _SUMMARY_SCHEMA = pa.schema(
     [
         ("number", pa.int64()),
@@ -47,22 +41,9 @@ _SUMMARY_SCHEMA = pa.schema(
         ("location", pa.string()),
     ]
 )
+_NEW_SCHEMA = pa.schema([*item_schema(), ("key", pa.string())])
 _BATCH = 10_000
-"""Rows that become Python objects together."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """An item in its shard, with a key that is unique in the dataset.
-
-    Where an item holds many inputs, the key is what the key of each of them begins with.
-    `source` is the source's URL and a number, for one may be given twice: `URL#1`.
-    """
-
-    source: str
-    shard: int
-    key: str
-    item: Item
+"""Rows of a summary that become Python objects together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,41 +94,56 @@ class ShardSummary(NamedTuple):
 
 
 class Partition:
-    """All shards of a dataset, in the order of their numbers."""
+    """All shards of a dataset, in the order of their numbers. Their entries are read from `index`
+    when they are needed."""
 
-    def __init__(self, specs: Iterable[ShardSpec]) -> None:
-        self._specs = {spec.number: spec for spec in specs}
+    def __init__(
+        self, index: Index, names: Sequence[str], summary: pa.Table, rows: npt.NDArray[np.int64]
+    ) -> None:
+        self.index = index
+        self._names = names  # of the sources in the index
+        self.summary = summary
+        """A row for each shard, with the columns of `ShardSummary`."""
+        self._rows = rows  # of the index, where each shard begins
+        self._numbers = summary["number"].to_numpy()
+
+    @classmethod
+    def of(cls, index: Index, sources: Sequence[Source[Any]]) -> Partition:
+        """Return the shards of an index, those of these sources; lists nothing.
+
+        Raises:
+            StorageError: the index is damaged.
+        """
+        names = list(places(sources))
+        summary, rows = _summarized(index, pa.array(names, pa.string()))
+        packed = pa.array([source.is_packed for source in sources])
+        summary = summary.append_column("is_packed", packed.take(summary["source"]))
+        return cls(index, names, summary.select(_SUMMARY_SCHEMA.names), rows)
 
     def __len__(self) -> int:
-        return len(self._specs)
+        return len(self._numbers)
 
     def __iter__(self) -> Iterator[ShardSpec]:
-        return iter(self._specs.values())
+        return map(self.spec, self._numbers.tolist())
 
     def spec(self, number: int) -> ShardSpec:
         """Return a shard with its entries.
 
         Raises:
             KeyError: there is no such shard.
+            StorageError: the index is damaged.
         """
-        return self._specs[number]
-
-    @cached_property
-    def summary(self) -> pa.Table:
-        """A row for each shard, with the columns of `ShardSummary`."""
-        rows = [
-            (
-                spec.number,
-                spec.source,
-                len(spec.entries),
-                spec.is_packed,
-                spec.inputs_digest,
-                spec.entries[0].item.location,
-            )
-            for spec in self
-        ]
-        columns = list(zip(*rows, strict=True)) or [() for _ in _SUMMARY_SCHEMA]
-        return pa.table(list(map(pa.array, columns)), schema=_SUMMARY_SCHEMA)
+        place = int(np.searchsorted(self._numbers, number))
+        if place == len(self) or self._numbers[place] != number:
+            raise KeyError(number)
+        shard = ShardSummary(*(column[place].as_py() for column in self.summary.columns))
+        rows = self.index.rows(self._rows[place], self._rows[place] + shard.inputs)
+        return ShardSpec(
+            number=number,
+            source=shard.source,
+            entries=tuple(entries_of(rows)),
+            is_packed=shard.is_packed,
+        )
 
     def shards(self) -> Iterator[ShardSummary]:
         """Yield the rows of `summary`."""
@@ -159,9 +155,23 @@ class Partition:
         """A digest of which shard has which inputs."""
         return digest_of([f"{shard.number} {shard.inputs_digest}" for shard in self.shards()])
 
+    def folders_of(self, source: int) -> set[str]:
+        """Return the folders that hold the inputs of a source; of links that are not followed, none
+        is known."""
+        name, found = self._names[source], set[str]()
+        for table in self.index.tables(["source", "location", "signature"]):
+            is_link = pc.starts_with(table["signature"], LINK_NOT_FOLLOWED)
+            is_own = pc.and_not(pc.equal(table["source"], name), is_link)
+            locations = table["location"].filter(is_own)
+            folders = pc.replace_substring_regex(locations, "[^/]*$", "")
+            found.update(map(posixpath.dirname, pc.unique(folders).to_pylist()))
+        return found
+
     def only(self, has: Callable[[int], bool]) -> Partition:
         """Return the shards for whose numbers `has` is true."""
-        return Partition(spec for spec in self if has(spec.number))
+        is_in = np.array([has(number) for number in self._numbers.tolist()], np.bool_)
+        summary = self.summary.filter(pa.array(is_in))
+        return Partition(self.index, self._names, summary, self._rows[is_in])
 
 
 def shard_name(number: int) -> str:
@@ -169,83 +179,180 @@ def shard_name(number: int) -> str:
     return f"{number:06d}"
 
 
-def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry] = ()) -> Partition:
-    """Assign every item of the sources to a shard; `previous` entries keep theirs."""
-    known = {_identity(entry.source, entry.item): entry for entry in previous}
-    shards: dict[int, tuple[int, list[Entry]]] = {}
-    fresh: list[tuple[int, str, list[Item]]] = []
-    for index, (place, source) in enumerate(zip(places(sources), sources, strict=True)):
-        new: list[Item] = []
-        for item in source.items():
-            old = known.get(_identity(place, item))
-            if old is None:
-                new.append(item)
-            else:
-                entry = Entry(source=place, shard=old.shard, key=old.key, item=item)
-                shards.setdefault(old.shard, (index, []))[1].append(entry)
-        fresh.append((index, place, new))
-    keys = Keys(
-        (entry.key, sources[index].is_packed)
-        for index, entries in shards.values()
-        for entry in entries
+def partition(sources: Sequence[Source[Any]], previous: Index | None = None) -> Partition:
+    """Assign every item of the sources to a shard; those of the `previous` index keep theirs.
+
+    Where nothing is different, the partition has the `previous` index; else a new one, which is not
+    published.
+
+    Raises:
+        ConfigError, StorageError: a source cannot be listed, or the index is damaged.
+    """
+    names = list(places(sources))
+    with ExitStack() as stack:
+        known = KnownInputs(previous, names) if previous is not None else None
+        if known:
+            stack.enter_context(closing(known))
+        new = [stack.enter_context(closing(Spool(_NEW_SCHEMA))) for _ in sources]
+        for number, source in enumerate(sources):
+            for items in regrouped(source.tables(), GROUP):
+                if known:
+                    items = items.filter(pa.array(~known.find(number, items)))
+                new[number].add(_with_slugs(items, is_packed=source.is_packed))
+        is_new = any(spool.rows for spool in new)
+        if previous is not None and known and not is_new and known.are_all_listed:
+            return Partition.of(previous, sources)
+        rows = _rows(sources, names, known, new)
+        index = written(rows, shard_size=max((one.shard_size for one in sources), default=0))
+    if previous is not None and not is_new and index.has_rows_of(previous):
+        return Partition.of(previous, sources)
+    return Partition.of(index, sources)
+
+
+def _with_slugs(items: pa.Table, *, is_packed: bool) -> pa.Table:
+    """Add the column `key`: of packs it is made later."""
+    locations = items["location"].combine_chunks()
+    keys = pa.array([""] * len(items), pa.string()) if is_packed else slugs_of(locations)
+    return items.append_column("key", keys).cast(_NEW_SCHEMA)
+
+
+def _rows(
+    sources: Sequence[Source[Any]],
+    names: Sequence[str],
+    known: KnownInputs | None,
+    new: Sequence[Spool],
+) -> Iterator[pa.Table]:
+    """Yield the rows of a new index: those of old shards, then those of new ones."""
+    number = 0
+    if known:
+        known.close_search()
+        yield from known.listed()
+        number = known.last_shard + 1
+    if not any(spool.rows for spool in new):
+        return
+    packed = pa.array([name for name, one in zip(names, sources, strict=True) if one.is_packed])
+
+    def listed_keys() -> Iterator[tuple[pa.Array, pa.Array]]:
+        for table in known.listed_keys() if known else ():
+            is_packed = pc.is_in(table["source"], packed.cast(pa.string()))
+            yield table["key"].filter(pc.invert(is_packed)), table["key"].filter(is_packed)
+
+    keys = NewKeys(listed_keys, has_packs=len(packed) > 0)
+    for name, source, spool in zip(names, sources, new, strict=True):
+        if not spool.rows:
+            continue
+        filling = _Filling(number, 1 if source.is_packed else source.shard_size, source)
+        for table in _with_keys(spool, keys, is_packed=source.is_packed):
+            names_of = pa.repeat(pa.scalar(name, pa.string()), table.num_rows)
+            shards = pa.array(filling.shards_of(table["size"].to_numpy()))
+            own = [table[one] for one in SCHEMA.names[2:]]
+            yield pa.table([names_of, shards, *own], schema=SCHEMA)
+        number = filling.number + 1
+
+
+def _with_keys(spool: Spool, keys: NewKeys, *, is_packed: bool) -> Iterator[pa.Table]:
+    """Yield the new items of a source with their keys."""
+    place = spool.schema.get_field_index("key")
+    if is_packed:
+        for table in spool.tables():
+            own = pa.array(keys.of_packs(table["location"].to_pylist()), pa.string())
+            yield table.set_column(place, "key", own)
+        return
+    rows, found = keys.of_files(spool)
+    start = 0
+    for table in spool.tables():
+        stop = start + table.num_rows
+        first, last = np.searchsorted(rows, (start, stop))
+        if first < last:
+            is_other = np.zeros(table.num_rows, np.bool_)
+            is_other[rows[first:last] - start] = True
+            others = pa.array(found[first:last], pa.string())
+            slugs = table["key"].combine_chunks()
+            own = pc.replace_with_mask(slugs, pa.array(is_other), others)
+            table = table.set_column(place, "key", own)
+        yield table
+        start = stop
+
+
+class _Filling:
+    """Fills shards with new items in their order: so many at most, of so many bytes together as far
+    as they are known."""
+
+    def __init__(self, number: int, most: int, source: Source[Any]) -> None:
+        self.number = number
+        self._most = most
+        self._most_bytes = source.limits.max_shard_bytes
+        self._count = 0
+        self._bytes = 0
+
+    def shards_of(self, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the shards of the next items."""
+        numbers = np.empty(len(sizes), np.int64)
+        ends = np.cumsum(sizes)
+        start = 0
+        while start < len(sizes):
+            before = int(ends[start - 1]) if start else 0
+            room = before + self._most_bytes - self._bytes
+            stop = int(np.searchsorted(ends, room, side="right"))
+            stop = min(max(stop, start + (not self._count)), start + self._most - self._count)
+            stop = min(stop, len(sizes))
+            numbers[start:stop] = self.number
+            self._count += stop - start
+            self._bytes += int(ends[stop - 1]) - before if stop > start else 0
+            if stop < len(sizes):
+                self.number += 1
+                self._count = self._bytes = 0
+            start = stop
+        return numbers
+
+
+def _summarized(index: Index, names: pa.Array) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """Return what is known of the shards of an index, and the rows where they begin."""
+    columns: dict[str, list[Any]] = {name: [] for name in _SUMMARY_SCHEMA.names}
+    del columns["is_packed"]
+    rows: list[int] = []
+    digest = blake2b(digest_size=16)
+    position = 0
+    for table in index.tables():
+        shards = table["shard"].to_numpy()
+        sources = pc.index_in(table["source"], names).fill_null(-1).to_numpy()
+        bounds = np.flatnonzero(np.diff(shards, prepend=shards[:1] - 1)).tolist()
+        ends, data = _lines(table)
+        for start, stop in zip(bounds, [*bounds[1:], table.num_rows], strict=True):
+            number = int(shards[start])
+            if not columns["number"] or columns["number"][-1] != number:
+                if columns["number"]:
+                    columns["inputs_digest"].append(digest.hexdigest())
+                digest = blake2b(digest_size=16)
+                columns["number"].append(number)
+                columns["source"].append(int(sources[start]))
+                columns["inputs"].append(0)
+                columns["location"].append(table["location"][start].as_py())
+                rows.append(position + start)
+            columns["inputs"][-1] += stop - start
+            digest.update(data[ends[start] : ends[stop]])
+        position += table.num_rows
+    if columns["number"]:
+        columns["inputs_digest"].append(digest.hexdigest())
+    fields = [field for field in _SUMMARY_SCHEMA if field.name in columns]
+    summary = pa.table(columns, schema=pa.schema(fields))
+    is_ours = pc.greater_equal(summary["source"], 0)
+    return summary.filter(is_ours), np.array(rows, np.int64)[is_ours.to_numpy()]
+
+
+def _lines(table: pa.Table) -> tuple[npt.NDArray[np.int32], memoryview]:
+    """Return what `digest_of` reads of each entry (`ShardSpec.inputs_digest`), one after the other,
+    and where each begins."""
+    texts = [table["key"], table["location"], table["signature"]]
+    numbers = [table[name].cast(pa.string()) for name in ("start", "stop")]
+    lines = pc.binary_join_element_wise(*texts, *numbers, "\n").combine_chunks()
+    lengths = pc.binary_length(lines).to_numpy().astype(">u8")
+    sizes = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(8), len(lengths), [None, pa.py_buffer(lengths)]
     )
-    number = max((entry.shard for entry in previous), default=-1)
-    for index, place, items in fresh:
-        is_packed = sources[index].is_packed
-        size = 1 if is_packed else sources[index].shard_size
-        for chunk in _chunks(items, size, sources[index].limits.max_shard_bytes):
-            number += 1
-            shards[number] = (
-                index,
-                [
-                    Entry(
-                        source=place,
-                        shard=number,
-                        key=keys.of_pack(_stem(item)) if is_packed else keys.of_file(_stem(item)),
-                        item=item,
-                    )
-                    for item in chunk
-                ],
-            )
-    return _specs(sources, shards)
-
-
-def remembered(sources: Sequence[Source[Any]], entries: Sequence[Entry]) -> Partition:
-    """Return the shards of an index, those of these sources; lists nothing."""
-    numbers = {place: number for number, place in enumerate(places(sources))}
-    shards: dict[int, tuple[int, list[Entry]]] = {}
-    for entry in entries:
-        if entry.source in numbers:
-            shards.setdefault(entry.shard, (numbers[entry.source], []))[1].append(entry)
-    return _specs(sources, shards)
-
-
-def _specs(
-    sources: Sequence[Source[Any]], shards: Mapping[int, tuple[int, list[Entry]]]
-) -> Partition:
-    return Partition(
-        ShardSpec(
-            number=number,
-            source=index,
-            entries=tuple(entries),
-            is_packed=sources[index].is_packed,
-        )
-        for number, (index, entries) in sorted(shards.items())
-    )
-
-
-def _chunks(items: Sequence[Item], most: int, most_bytes: int) -> Iterator[list[Item]]:
-    """Cut a list of items: so many at most, of so many bytes together as far as they are known."""
-    chunk: list[Item] = []
-    held = 0
-    for item in items:
-        if chunk and (len(chunk) == most or held + item.size > most_bytes):
-            yield chunk
-            chunk, held = [], 0
-        chunk.append(item)
-        held += item.size
-    if chunk:
-        yield chunk
+    whole = pc.binary_join_element_wise(sizes.cast(pa.binary()), lines.cast(pa.binary()), b"")
+    _, ends, data = whole.buffers()
+    return np.frombuffer(ends, np.int32)[: len(whole) + 1], memoryview(data or b"")
 
 
 def places(sources: Sequence[Source[Any]]) -> Iterator[str]:
@@ -264,101 +371,3 @@ def place_of(url: str) -> str:
     if "://" not in url:
         url = os.path.realpath(os.path.expanduser(url))
     return url.rstrip("/")
-
-
-def _identity(url: str, item: Item) -> tuple[str, str, int]:
-    return url, item.location, item.start
-
-
-def _stem(item: Item) -> str:
-    folder, _, name = item.location.rpartition("/")
-    stem = name.rpartition(".")[0] or name
-    stem = stem.removesuffix(".tar")  # of `photos.tar.gz`
-    return f"{folder}/{stem}" if folder else stem
-
-
-class Index(NamedTuple):
-    """The partition of the previous run, and the shard size it was made with."""
-
-    entries: tuple[Entry, ...] = ()
-    shard_size: int = 0
-
-
-def read_index(output: Folder) -> Index:
-    """Return the partition of the previous run; an empty one when there was none.
-
-    Raises:
-        StorageError: the index is damaged.
-    """
-    table = index_table(output)
-    if table is None:
-        return Index()
-    columns = [table.column(name).to_pylist() for name in _COLUMNS]
-    shard_size = json.loads(table.schema.metadata[b"shard_size"])
-    entries = tuple(
-        Entry(
-            source=source,
-            shard=shard,
-            key=key,
-            item=Item(location=location, signature=signature, start=start, stop=stop),
-        )
-        for source, shard, key, location, signature, start, stop in zip(*columns, strict=True)
-    )
-    return Index(entries, shard_size)
-
-
-def index_table(output: Folder) -> pa.Table | None:
-    """Return the rows of the index, or `None` when there is none.
-
-    Raises:
-        StorageError: the index is damaged.
-    """
-    data = output.read(INDEX_NAME)
-    if data is None:
-        return None
-    try:
-        table = from_sealed_parquet(data)
-        if not table.schema.equals(_SCHEMA) or any(one.null_count for one in table.columns):
-            raise ValueError("its columns are others")
-        if not int(table.schema.metadata[b"shard_size"]) >= 0:
-            raise ValueError("its shard size is no size")
-        for key in table.column("key").to_pylist():
-            if not is_key(key):
-                raise ValueError(f"{key!r:.200} is no key of a sample")
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        cure = "delete it, and the next build shares the source out anew"
-        raise damaged(output, INDEX_NAME, error, cure=cure) from error
-    return table
-
-
-def write_index(output: Folder, specs: Iterable[ShardSpec], *, shard_size: int) -> None:
-    """Publish the partition, before any work, so that an interrupted run resumes with the same."""
-    _write(output, [entry for spec in specs for entry in spec.entries], shard_size)
-
-
-def keep_places(output: Folder, before: Index) -> None:
-    """Add to the stored partition what an earlier one has beyond it: inputs that are gone from the
-    source keep their shards while it is open whether they will be missed. One whose key another
-    input has now would come back as a second sample of that key: it gets a new one instead."""
-    now = read_index(output)
-    known = {_identity(one.source, one.item) for one in now.entries}
-    keys = {one.key for one in now.entries}
-    gone = [
-        one
-        for one in before.entries
-        if _identity(one.source, one.item) not in known and one.key not in keys
-    ]
-    if gone and before.shard_size == now.shard_size:
-        entries = sorted([*now.entries, *gone], key=lambda one: one.shard)
-        _write(output, entries, now.shard_size)
-
-
-def _write(output: Folder, entries: Sequence[Entry], shard_size: int) -> None:
-    rows = [
-        (e.source, e.shard, e.key, e.item.location, e.item.signature, e.item.start, e.item.stop)
-        for e in entries
-    ]
-    columns = list(zip(*rows, strict=True)) or [() for _ in _COLUMNS]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-    schema = _SCHEMA.with_metadata({"shard_size": json.dumps(shard_size)})
-    output.publish(INDEX_NAME, to_sealed_parquet(pa.Table.from_arrays(arrays, schema=schema)))

@@ -12,7 +12,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -164,6 +164,24 @@ class Folder:
             self._refuse_endless(name)
             with self._fs.open(self.path(name), "rb") as file:
                 yield file
+
+    def snapshot(self, name: str) -> IO[bytes] | None:
+        """Open a file, of a remote one a local copy, that stays what it is when another one is
+        published under its name; `None` when it does not exist.
+
+        Raises:
+            StorageError: it cannot be read, or is a pipe or a device, which may never end.
+        """
+        with failing("read", self.path(name)), suppress(FileNotFoundError):
+            self._refuse_endless(name)
+            if self.is_local:
+                return open(self.path(name), "rb")
+            with ExitStack() as stack:
+                file = stack.enter_context(tempfile.NamedTemporaryFile())
+                self._fs.get_file(self.path(name), file.name)
+                stack.pop_all()
+                return file
+        return None
 
     def _refuse_endless(self, name: str) -> None:
         if not self.is_local:

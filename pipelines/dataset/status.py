@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow.compute as pc
-
 from florilegium.engine.core.errors import ConfigError
-from florilegium.engine.planning.partition import INDEX_NAME, index_table
+from florilegium.engine.planning.index import INDEX_NAME, read_index
 from florilegium.engine.planning.slices import Slice, read_division
 from florilegium.engine.results.finished_shards import stats_named
 from florilegium.engine.results.manifest import RECIPE, named_shards, read_manifest
@@ -64,10 +62,10 @@ def read_status(output: Folder) -> Status:
         StorageError: its index, its manifest, or the record of a version that was held back, is
             damaged.
     """
-    index = index_table(output)
+    index = read_index(output)
     if index is None:
         raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
-    numbers = pc.unique(index["shard"]).to_pylist()
+    numbers = sorted(index.shards())
     manifest, recipe = read_manifest(output), output.read(RECIPE)
     held: Refreshed | None = None
     if manifest is not None and recipe is None:

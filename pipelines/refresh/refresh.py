@@ -20,7 +20,7 @@ from florilegium.engine.execution.preparation import Run, refuse_caveats
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.run import execute
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
-from florilegium.engine.planning.partition import Index, keep_places, read_index
+from florilegium.engine.planning.index import Index, keep_places, read_index
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.finished_shards import in_place
 from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
@@ -187,7 +187,7 @@ def _publish(run: Run, manifest: Manifest, record: Refreshed, lease: Lease) -> N
 
 
 def _hold_back(
-    output: Folder, manifest: Manifest, record: Refreshed, index: Index, lease: Lease
+    output: Folder, manifest: Manifest, record: Refreshed, index: Index | None, lease: Lease
 ) -> None:
     """Keep a version without publishing it: the current one stays, and is finished."""
     lease.check()

@@ -16,7 +16,7 @@ from florilegium.engine.core.errors import StorageError
 from florilegium.engine.execution.log import LOG
 from florilegium.engine.planning.config import LAYERS
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
-from florilegium.engine.planning.partition import INDEX_NAME
+from florilegium.engine.planning.index import INDEX_NAME
 from florilegium.engine.results.manifest import (
     DEAD_LETTERS,
     MANIFEST,

@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 
 from florilegium.engine.planning.config import RunConfig, load_document, validated
-from florilegium.engine.planning.partition import partition, read_index
+from florilegium.engine.planning.index import read_index
+from florilegium.engine.planning.partition import partition
 from florilegium.engine.execution.preparation import prepare
 from florilegium.engine.execution.worker import Worker
 
@@ -24,7 +25,7 @@ output = Path(sys.argv[1])
 changes = {"output": str(output), "layers": str(output / "layers")}
 document = load_document(output / "run.yaml", changes=changes)
 run = prepare(validated(RunConfig, document, where="run.yaml"))
-specs = partition(run.sources, list(read_index(run.output).entries))
+specs = partition(run.sources, read_index(run.output))
 worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
 before = set(sys.modules)
 for spec in specs:

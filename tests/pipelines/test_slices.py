@@ -430,5 +430,5 @@ def test_an_end_that_is_killed_after_the_switch_is_completed(
     assert read_division(Folder(str(out))) is None
 
 
-def killed_now(*_: object) -> None:
+def killed_now(*_: object, **__: object) -> None:
     raise KeyboardInterrupt

@@ -24,7 +24,8 @@ from florilegium.engine.execution.segments import segments
 from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork
 from florilegium.engine.planning.gates import Gate
 from florilegium.engine.planning.graph import CPU_POOL, Graph, Node
-from florilegium.engine.planning.partition import Entry, ShardSpec, shard_name
+from florilegium.engine.planning.index import Entry
+from florilegium.engine.planning.partition import ShardSpec, shard_name
 from florilegium.engine.results.layer import make_layer
 from florilegium.engine.results.publication import FileStats, ShardStats
 from florilegium.engine.results.shard import Spot

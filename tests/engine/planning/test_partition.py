@@ -11,15 +11,8 @@ import pytest
 
 from florilegium.engine.core.errors import StorageError
 from florilegium.engine.core.limits import Limits
-from florilegium.engine.planning.partition import (
-    Entry,
-    Index,
-    ShardSpec,
-    ShardSummary,
-    places,
-    read_index,
-    write_index,
-)
+from florilegium.engine.planning.index import SCHEMA, Entry, Index, read_index, written
+from florilegium.engine.planning.partition import ShardSpec, ShardSummary, places
 from florilegium.engine.planning.partition import partition as partition_of
 from florilegium.engine.sources.folder import FolderConfig, FolderSource
 from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
@@ -49,7 +42,23 @@ class Packed(Listed):
 
 
 def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry] = ()) -> list[ShardSpec]:
-    return list(partition_of(sources, previous))
+    """Return the shards of sources with an index before of these entries, if there are any."""
+    return list(partition_of(sources, index_with(previous) if previous else None))
+
+
+def index_with(entries: Sequence[Entry], *, shard_size: int = 3) -> Index:
+    rows = [
+        (e.source, e.shard, e.key, e.item.location, e.item.signature, e.item.start, e.item.stop)
+        for e in entries
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in SCHEMA]
+    return written([pa.table(columns, schema=SCHEMA)], shard_size=shard_size)
+
+
+def index_in(folder: Path) -> Index:
+    index = read_index(Folder(str(folder)))
+    assert index is not None
+    return index
 
 
 def entries(specs: list[ShardSpec]) -> list[Entry]:
@@ -206,10 +215,11 @@ def test_rows_of_one_file_are_different_items(tmp_path: Path) -> None:
     first = partition([Rows()], [])
     assert len(first) == 2
     assert partition([Rows()], entries(first)) == first
-    write_index(Folder(str(tmp_path)), first, shard_size=3)
-    assert [
-        (entry.item.start, entry.item.stop) for entry in read_index(Folder(str(tmp_path))).entries
-    ] == [(0, 10), (10, 20)]
+    index_with(entries(first)).publish(Folder(str(tmp_path)))
+    assert [(entry.item.start, entry.item.stop) for entry in index_in(tmp_path).entries()] == [
+        (0, 10),
+        (10, 20),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -309,7 +319,7 @@ def test_long_names_in_different_shards_stay_different_in_the_output(
     for number in range(3):
         (folder / f"{'long' * 40}{number}.jpg").write_bytes((album / "cat.jpg").read_bytes())
     build(folder, tmp_path / "out", shard_size=1)
-    in_index = {entry.key for entry in read_index(Folder(str(tmp_path / "out"))).entries}
+    in_index = {entry.key for entry in index_in(tmp_path / "out").entries()}
     json_keys = set()
     for tar in sorted((tmp_path / "out" / "shards").glob("*.tar")):
         json_keys |= set(re.findall(rb'"key":"([^"]+)"', tar.read_bytes()))
@@ -319,9 +329,11 @@ def test_long_names_in_different_shards_stay_different_in_the_output(
 
 def test_the_index_is_read_back(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
-    specs = partition([Listed("a\\x0a", "b \U0001f408"), Packed("x.tar", url="tars")], [])
-    write_index(folder, specs, shard_size=3)
-    assert read_index(folder) == Index(tuple(entries(specs)), 3)
+    shards = partition_of([Listed("a\\x0a", "b \U0001f408"), Packed("x.tar", url="tars")])
+    shards.index.publish(folder)
+    index = index_in(tmp_path)
+    assert list(index.entries()) == entries(list(shards))
+    assert index.shard_size == 3
 
 
 def index_of(**changes: Any) -> pa.Table:
@@ -350,19 +362,20 @@ def test_an_index_that_says_something_else_is_told_with_what_is_wrong(
 ) -> None:
     path = tmp_path / "index.parquet"
     path.write_bytes(to_sealed_parquet(index_of(shard_size=b"0")))
-    assert [entry.key for entry in read_index(Folder(str(tmp_path))).entries] == ["a", "b"]
+    assert [entry.key for entry in index_in(tmp_path).entries()] == ["a", "b"]
     path.write_bytes(to_sealed_parquet(index_of(**changes)))
     with pytest.raises(StorageError, match=rf"/index\.parquet is damaged: {message}.* delete it"):
-        read_index(Folder(str(tmp_path)))
+        list(index_in(tmp_path).entries())
 
 
 def test_no_index_is_no_memory(tmp_path: Path) -> None:
-    assert read_index(Folder(str(tmp_path))) == Index()
+    assert read_index(Folder(str(tmp_path))) is None
 
 
 def test_an_empty_index_is_read_back(tmp_path: Path) -> None:
-    write_index(Folder(str(tmp_path)), [], shard_size=3)
-    assert read_index(Folder(str(tmp_path))) == Index((), 3)
+    index_with([]).publish(Folder(str(tmp_path)))
+    assert list(index_in(tmp_path).entries()) == []
+    assert index_in(tmp_path).shard_size == 3
 
 
 def test_a_shard_size_that_changes_makes_all_shards_again(album: Path, tmp_path: Path) -> None:
