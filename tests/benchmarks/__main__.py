@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import captions, memory, noop, orphans, overhead, pool, resume
+from tests.benchmarks import captions, memory, noop, orphans, overhead, pool, refresh, resume
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
@@ -20,6 +20,7 @@ QUESTIONS = {
     "captions": captions.measure,
     "noop": noop.measure,
     "resume": resume.measure,
+    "refresh": refresh.measure,
     "orphans": orphans.measure,
     "memory": memory.measure,
     "pool": pool.measure,
