@@ -112,8 +112,8 @@ def refuse_losses(manifest: Manifest, max_share: float) -> None:
     Raises:
         RunError: with the commonest reasons and an image of each.
     """
-    letters = Losses(without_taken_down(letter for _, letter in manifest.dead_letters()))
-    failed = Losses(lost(letter for _, letter in manifest.dead_letters()))
+    letters = Losses(without_taken_down(letter for _, letter in manifest.dead_letters))
+    failed = Losses(lost(letter for _, letter in manifest.dead_letters))
     samples = manifest.totals.samples
     if letters and not samples:
         what = f"all {len(letters)} images" if len(letters) > 1 else "the only image"

@@ -191,6 +191,7 @@ class Manifest:
         """Sums over all shards."""
         return Totals.of(self.shards)
 
+    @property
     def dead_letters(self) -> Iterator[tuple[str, DeadLetter]]:
         """Yield the name of the shard and the letter, for each input that became no sample."""
         return self.shards.dead_letters()

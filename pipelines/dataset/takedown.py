@@ -164,7 +164,7 @@ class _History:
 
 def _letters(manifest: Manifest) -> dict[str, DeadLetter]:
     """Return the dead letters of listed images, by key."""
-    return {one.key: one for _, one in manifest.dead_letters() if one.reason == TAKEN_DOWN}
+    return {one.key: one for _, one in manifest.dead_letters if one.reason == TAKEN_DOWN}
 
 
 def keys_taken_down(output: Folder) -> set[str]:

@@ -220,7 +220,7 @@ def _compared(
     old = Dataset(folder=output, manifest=before or _empty(document))
     found = compare_versions(old, after)
     totals = old.manifest["totals"]
-    letters = (letter for _, letter in manifest.dead_letters())
+    letters = (letter for _, letter in manifest.dead_letters)
     old_counts, new_counts, of_new = _distributions(old, after, found)
     return Refreshed(
         outcome="published",

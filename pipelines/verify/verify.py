@@ -232,7 +232,7 @@ def _claims_of(
 ) -> Iterator[str]:
     """Yield values of a file beside the shards that differ from their content."""
     if name == DEAD_LETTERS:
-        rows = [{"shard": shard, **asdict(one)} for shard, one in manifest.dead_letters()]
+        rows = [{"shard": shard, **asdict(one)} for shard, one in manifest.dead_letters]
         if read_dead_letters(output) != rows:
             yield f"{name} has other rows than the statistics of the shards"
     elif name == STATISTICS:
