@@ -20,6 +20,7 @@ from florilegium.engine.results.publication import FileStats
 from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.results.versions import (
     Retention,
+    live_beside,
     remember,
     replace_manifest,
     switch,
@@ -190,8 +191,13 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
 
 
 def _is_as_left(output: Folder, manifest: Manifest) -> bool:
-    """Whether all shards and manifests are those that the state of the dataset has."""
-    if not manifest.is_as_left or version_files(output) != list(manifest.beside.earlier):
+    """Whether all shards and manifests are those that the state of the dataset has, and each shard
+    is one of a version: that of a version which was held back is none, now that this one is made.
+    """
+    beside = manifest.beside
+    if not manifest.is_as_left or version_files(output) != list(beside.earlier):
+        return False
+    if beside.shards and not live_beside(output, manifest).issuperset(beside.shards.names):
         return False
     return output.read(MANIFEST) == manifest.to_json()
 

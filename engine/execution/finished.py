@@ -130,7 +130,7 @@ def survey(
         done=finished.shards.take(done),
         jobs=Jobs(shards, jobs, finished.shards, rows, retry=retry),
         beside=State(
-            shards=finished.shards.take(others),
+            shards=finished.shards.take(others).without_inputs(),
             version=finished.version,
             current=finished.current,
             earlier=finished.earlier,

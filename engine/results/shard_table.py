@@ -152,6 +152,10 @@ class ShardTable(Sequence[ShardStats]):
             table = table.set_column(place, SCHEMA.field(place), array)
         return ShardTable(table)
 
+    def without_inputs(self) -> ShardTable:
+        """Return the shards, of whose inputs nothing is known: others have them now."""
+        return self.with_columns({name: [None] * len(self) for name in INPUTS})
+
     def sides(self, column: str) -> dict[str, dict[str, int]]:
         """Return the sums of `tasks` or `specialists`, by name."""
         summed = self._summed(column, ("kept", "dropped"))
