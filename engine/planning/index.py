@@ -31,7 +31,7 @@ from florilegium.engine.storage.parquet import check_seal, seal, sealed_schema
 from florilegium.engine.storage.spool import Spool, regrouped
 
 INDEX_NAME = "index.parquet"
-GROUP = 65_536
+GROUP = 32_768
 """Rows of a row group."""
 SCHEMA = pa.schema(
     [

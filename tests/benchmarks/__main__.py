@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import captions, memory, noop, orphans, overhead, pool, resume
+from tests.benchmarks import captions, lists, memory, noop, orphans, overhead, pool, resume
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
@@ -21,6 +21,7 @@ QUESTIONS = {
     "noop": noop.measure,
     "resume": resume.measure,
     "orphans": orphans.measure,
+    "lists": lists.measure,
     "memory": memory.measure,
     "pool": pool.measure,
     "overhead": overhead.measure,
