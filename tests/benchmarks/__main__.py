@@ -12,13 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import captions, lists, memory, noop, orphans, overhead, pool, resume
+from tests.benchmarks import captions, lists, memory, noop, orphans, overhead, pool, rate, resume
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
 QUESTIONS = {
     "captions": captions.measure,
     "noop": noop.measure,
+    "rate": rate.measure,
     "resume": resume.measure,
     "orphans": orphans.measure,
     "lists": lists.measure,
