@@ -195,7 +195,7 @@ def partition(sources: Sequence[Source[Any]], previous: Index | None = None) -> 
             stack.enter_context(closing(known))
         new = [stack.enter_context(closing(Spool(_NEW_SCHEMA))) for _ in sources]
         for number, source in enumerate(sources):
-            for items in regrouped(source.tables(), GROUP):
+            for items in regrouped(source.item_tables(), GROUP):
                 if known:
                     items = items.filter(pa.array(~known.find(number, items)))
                 new[number].add(_with_slugs(items, is_packed=source.is_packed))

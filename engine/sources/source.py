@@ -161,7 +161,7 @@ class Source(ABC, Generic[ConfigT]):
             ConfigError: there is nothing at the URL, or nothing that this source reads.
         """
 
-    def tables(self) -> Iterator[pa.Table]:
+    def item_tables(self) -> Iterator[pa.Table]:
         """List the items as rows of `item_schema`, in the order of `items`; a source that lists
         millions may make columns without an `Item` for each."""
         import pyarrow as pa
