@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from florilegium.engine.core.hashes import Hashes, hashes_of, is_among, mixed
+from florilegium.engine.core.hashes import Hashes, gathered, hashes_of, is_among, mixed
 from florilegium.engine.core.keys import is_key
 from florilegium.engine.sources.source import Item
 from florilegium.engine.storage.documents import damaged
@@ -50,7 +50,6 @@ _HELD = 4
 """Row groups that stay in memory, at most."""
 _WINDOW = 256
 """Shards whose rows are merged together."""
-_none: Hashes = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,8 +249,10 @@ def keep_places(output: Folder, before: Index | None) -> None:
     now = read_index(output)
     if before is None or now is None or before.shard_size != now.shard_size:
         return
-    known = np.sort(np.concatenate([_none, *map(_identities, now.tables())]))
-    keys = np.sort(np.concatenate([_none, *map(_keys, now.tables(["key"]))]))
+    known = gathered(map(_identities, now.tables()), len(now))
+    keys = gathered(map(_keys, now.tables(["key"])), len(now))
+    known.sort()
+    keys.sort()
     with closing(Spool(SCHEMA)) as gone:
         for table in before.tables():
             is_known = is_among(_identities(table), known) | is_among(_keys(table), keys)

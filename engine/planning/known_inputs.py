@@ -62,6 +62,9 @@ class KnownInputs:
             self.last_shard, start = int(shards[-1]), stop
         return np.array([*bounds, start] if start else [0])
 
+    def __len__(self) -> int:
+        return len(self._index)
+
     def find(self, source: int, items: pa.Table) -> npt.NDArray[np.bool_]:
         """Note which items of a source were there before; return which these are."""
         rows, is_changed = self._rows_of(source, items)

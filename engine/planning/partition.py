@@ -191,16 +191,16 @@ def partition(sources: Sequence[Source[Any]], previous: Index | None = None) -> 
     names = list(places(sources))
     with ExitStack() as stack:
         known = KnownInputs(previous, names) if previous is not None else None
-        if known:
+        if known is not None:
             stack.enter_context(closing(known))
         new = [stack.enter_context(closing(Spool(_NEW_SCHEMA))) for _ in sources]
         for number, source in enumerate(sources):
             for items in regrouped(source.item_tables(), GROUP):
-                if known:
+                if known is not None:
                     items = items.filter(pa.array(~known.find(number, items)))
                 new[number].add(_with_slugs(items, is_packed=source.is_packed))
         is_new = any(spool.rows for spool in new)
-        if previous is not None and known and not is_new and known.are_all_listed:
+        if previous is not None and known is not None and not is_new and known.are_all_listed:
             return Partition.of(previous, sources)
         rows = _rows(sources, names, known, new)
         index = written(rows, shard_size=max((one.shard_size for one in sources), default=0))
@@ -224,7 +224,7 @@ def _rows(
 ) -> Iterator[pa.Table]:
     """Yield the rows of a new index: those of old shards, then those of new ones."""
     number = 0
-    if known:
+    if known is not None:
         known.close_search()
         yield from known.listed()
         number = known.last_shard + 1
@@ -233,11 +233,12 @@ def _rows(
     packed = pa.array([name for name, one in zip(names, sources, strict=True) if one.is_packed])
 
     def listed_keys() -> Iterator[tuple[pa.Array, pa.Array]]:
-        for table in known.listed_keys() if known else ():
+        for table in known.listed_keys() if known is not None else ():
             is_packed = pc.is_in(table["source"], packed.cast(pa.string()))
             yield table["key"].filter(pc.invert(is_packed)), table["key"].filter(is_packed)
 
-    keys = NewKeys(listed_keys, has_packs=len(packed) > 0)
+    most = 0 if known is None else len(known)
+    keys = NewKeys(listed_keys, most=most, has_packs=len(packed) > 0)
     for name, source, spool in zip(names, sources, new, strict=True):
         if not spool.rows:
             continue
