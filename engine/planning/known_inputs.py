@@ -122,7 +122,7 @@ class KnownInputs:
         counts = np.searchsorted(self._ordered, wanted | self._row_bits, side="right") - firsts
         owners = np.repeat(np.arange(len(wanted)), counts)
         nth = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = (self._ordered[firsts[owners] + nth] & self._row_bits).astype(np.int64)
+        rows: Rows = (self._ordered[firsts[owners] + nth] & self._row_bits).astype(np.int64)
         order = np.argsort(rows, kind="stable")
         rows, owners = rows[order], owners[order]
         before, now = self._index.take(rows), items.take(pa.array(owners))

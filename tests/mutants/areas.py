@@ -69,6 +69,8 @@ AREAS = (
         code=(
             "engine/planning/partition.py",
             "engine/planning/index.py",
+            "engine/planning/new_inputs.py",
+            "engine/planning/summaries.py",
             "engine/planning/known_inputs.py",
             "engine/planning/new_keys.py",
         ),
