@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import IO, Any
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from florilegium.engine.core.keys import is_key
 from florilegium.engine.sources.source import Item
 from florilegium.engine.storage.documents import damaged
+from florilegium.engine.storage.failure import failing
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.parquet import check_seal, seal, sealed_schema
 from florilegium.engine.storage.spool import regrouped
@@ -223,17 +224,18 @@ def read_index(output: Folder) -> Index | None:
 
 
 def written(tables: Iterable[pa.Table], *, shard_size: int) -> Index:
-    """Write rows, in the order of shards, into a file of their own that is not published."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the index closes it
+    """Write rows, in the order of shards, into a file of their own that is not published.
+
+    Raises:
+        StorageError: the disk for temporary files is full.
+    """
     schema = sealed_schema(SCHEMA.with_metadata({"shard_size": json.dumps(shard_size)}))
-    with pq.ParquetWriter(
-        file,
-        schema,
-        compression="zstd",
-        use_dictionary=["source", "shard", "start", "stop"],
-        write_page_checksum=True,
-    ) as writer:
-        for table in regrouped(tables, GROUP):
-            writer.write_table(table.cast(schema))
-    seal(file)
+    options = {"compression": "zstd", "use_dictionary": ["source", "shard", "start", "stop"]}
+    with ExitStack() as stack, failing("write", tempfile.gettempdir()):
+        file = stack.enter_context(tempfile.TemporaryFile())
+        with pq.ParquetWriter(file, schema, write_page_checksum=True, **options) as writer:
+            for table in regrouped(tables, GROUP):
+                writer.write_table(table.cast(schema))
+        seal(file)
+        stack.pop_all()
     return Index(file)
