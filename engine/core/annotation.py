@@ -7,8 +7,9 @@ file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -103,21 +104,30 @@ def stamp(
     the new id. Coordinates keep two decimals and scores five: finer digits are noise that differs
     between machines.
     """
+    if not annotations:
+        return []
     places = range(len(annotations))
     ids = [annotation_id(provenance.stage, sample_digest, place, question) for place in places]
     renamed = {one.id: new for one, new in zip(annotations, ids, strict=True) if one.id}
     stamped = []
     for annotation, new_id in zip(annotations, ids, strict=True):
         stamped.append(
-            replace(
-                annotation,
-                id=new_id,
-                parent_id=renamed.get(annotation.parent_id, annotation.parent_id),
+            Annotation(  # half the time of `replace`
+                kind=annotation.kind,
+                task=annotation.task,
+                text=annotation.text,
+                label=annotation.label,
+                language=annotation.language,
                 box_xyxy=_rounded(annotation.box_xyxy),
                 quad=_rounded(annotation.quad),
-                span=tuple(int(edge) for edge in annotation.span),
+                mask_rle=annotation.mask_rle,
                 score=_rounded_score(annotation.score),
                 support=_rounded_score(annotation.support),
+                parent_id=renamed.get(annotation.parent_id, annotation.parent_id),
+                span=tuple(map(int, annotation.span)),
+                confidence=annotation.confidence,
+                merged_from=annotation.merged_from,
+                id=new_id,
                 specialist=provenance.specialist,
                 model=provenance.model,
                 revision=provenance.revision,
@@ -136,7 +146,7 @@ def annotation_id(stage: str, sample_digest: str, place: int, question: str = ""
 
 
 def _rounded(coordinates: Iterable[float]) -> tuple[float, ...]:
-    return tuple(round(float(value), COORDINATE_DECIMALS) for value in coordinates)
+    return tuple([round(float(value), COORDINATE_DECIMALS) for value in coordinates])
 
 
 def _rounded_score(score: float | None) -> float | None:
@@ -150,17 +160,11 @@ ANNOTATION_NAMES = tuple(column.name for column in ANNOTATION_COLUMNS)
 
 def to_columns(annotations: Sequence[Annotation]) -> dict[str, pa.Array]:
     """Turn annotations into Arrow columns, one entry per annotation."""
-    return {
-        field.name: pa.array(
-            [_arrow_value(getattr(annotation, field.name)) for annotation in annotations],
-            type=field.type,
-        )
-        for field in ANNOTATION_FIELDS
+    columns: dict[str, list[Any]] = {
+        name: list(map(attrgetter(name), annotations)) for name in ANNOTATION_NAMES
     }
-
-
-def _arrow_value(value: Any) -> Any:
-    return value._asdict() if isinstance(value, MaskRLE) else value
+    columns["mask_rle"] = [mask and mask._asdict() for mask in columns["mask_rle"]]
+    return {field.name: pa.array(columns[field.name], field.type) for field in ANNOTATION_FIELDS}
 
 
 def from_table(table: pa.Table) -> list[Annotation]:

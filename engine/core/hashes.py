@@ -7,6 +7,7 @@ process are its own: they are not stored, and no file can be made to have a give
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,16 @@ def mixed(hashes: Hashes, numbers: npt.NDArray[np.integer]) -> Hashes:
     found *= _ODD_TOO
     found ^= found >> _LESS
     return found
+
+
+def gathered(pieces: Iterable[Hashes], most: int) -> Hashes:
+    """Return the hashes of all pieces, `most` at most, as one array."""
+    found = np.empty(most, np.uint64)
+    count = 0
+    for piece in pieces:
+        found[count : count + len(piece)] = piece
+        count += len(piece)
+    return found[:count]
 
 
 def is_among(hashes: Hashes, ordered: Hashes) -> npt.NDArray[np.bool_]:

@@ -78,15 +78,20 @@ class Rows(ABC, Generic[RowT]):
 
         One that is too large is refused before anything in it is looked at.
         """
-        wanted = f"its answer to a sample must be a list of {self.row.__name__}"
         if not isinstance(answer, list | tuple):
-            return SampleError(INVALID_OUTPUT, f"{wanted}, not {type(answer).__name__}")
+            return self._unlike_rows(type(answer).__name__)
+        if not answer:
+            return None
         if error := self.size_problem(len(answer), sample, limits):
             return error
         for row in answer:
             if not isinstance(row, self.row):
-                return SampleError(INVALID_OUTPUT, f"{wanted}, not of {type(row).__name__}")
+                return self._unlike_rows(f"of {type(row).__name__}")
         return self._problem_of_rows(answer, sample, limits)
+
+    def _unlike_rows(self, given: str) -> SampleError:
+        wanted = f"its answer to a sample must be a list of {self.row.__name__}"
+        return SampleError(INVALID_OUTPUT, f"{wanted}, not {given}")
 
     def size_problem(self, count: int, sample: Sample, limits: Limits) -> SampleError | None:
         """Return the error of an answer with too many rows, or `None`."""
@@ -139,10 +144,11 @@ class AnnotationRows(Rows[Annotation]):
                 return error
         earlier = {one.id for one in sample.annotations}
         own = [one.id for one in rows if isinstance(one.id, str) and one.id]
-        if repeated := [name for name, count in Counter([*own, *earlier]).items() if count > 1]:
-            message = f"the id {repeated[0]!r} is that of two annotations of the sample"
-            return SampleError(INVALID_OUTPUT, message)
         known = earlier.union(own)
+        if len(known) < len(earlier) + len(own):
+            (repeated, _), *_ = Counter([*own, *earlier]).most_common(1)
+            message = f"the id {repeated!r} is that of two annotations of the sample"
+            return SampleError(INVALID_OUTPUT, message)
         for annotation in rows:
             problem = problem_of(annotation, width=sample.width, height=sample.height)
             if isinstance(annotation.task, str) and annotation.task not in self.produces:

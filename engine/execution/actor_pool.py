@@ -44,16 +44,26 @@ class _Slot:
     is_alone: bool = False  # it has an exclusive call
     is_spent: bool = False  # it takes nothing new, and is replaced when nothing runs on it
     is_leaving: bool = False  # it takes nothing new, and goes when nothing runs on it
+    loading_ahead: asyncio.Task[None] | None = None
 
 
 class ActorPool:
     """Actors that host the same stages; each takes as many calls at once as its stages allow.
 
-    When nodes are gone and a new actor fits nowhere, the remaining ones go on.
+    When nodes are gone and a new actor fits nowhere, the remaining ones go on. Actors load the
+    stages `ahead` as soon as they are there, while nobody calls them.
     """
 
-    def __init__(self, pool: Pool, make: Callable[[], Any], memory_mb: int | None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        make: Callable[[], Any],
+        memory_mb: int | None,
+        *,
+        ahead: Sequence[str] = (),
+    ) -> None:
         self.name = pool.name
+        self._ahead = ahead
         self._memory_mb = memory_mb
         self._calls = pool.calls
         self._make = make
@@ -212,7 +222,17 @@ class ActorPool:
         del self._starting[slot]
         slot.is_there = True
         slot.idle = self._calls
+        if self._ahead:
+            slot.loading_ahead = asyncio.create_task(self._load_ahead(slot))
         self._wake_all()
+
+    async def _load_ahead(self, slot: _Slot) -> None:
+        """Have an actor load stages that it will be asked for. Where that fails, no actor does so
+        again: the next call loads them itself, and reports what is wrong."""
+        try:
+            await self._load(slot, self._ahead)
+        except Exception:  # of the stage, of the actor or of its node
+            self._ahead = ()
 
     def _not_started(self, slot: _Slot, error: Exception) -> None:
         """Start another actor for one that died; one that cannot be made ends the run."""
@@ -271,8 +291,9 @@ class ActorPool:
         if slot not in self._slots:
             return  # of several calls on an actor that died, one was first
         self._slots.remove(slot)
-        if task := self._starting.pop(slot, None):
-            task.cancel()
+        for task in (self._starting.pop(slot, None), slot.loading_ahead):
+            if task:
+                task.cancel()
         if slot.actor is not None:
             ray.kill(slot.actor)
 

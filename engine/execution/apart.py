@@ -8,14 +8,26 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import ModuleType
 from typing import Any
 
 _SAFE_PATH = "PYTHONSAFEPATH"
 _MAIN = "__main__"
+
+
+def start_ahead() -> None:
+    """Have a server import what a worker needs, beside what this process goes on with: the first
+    worker that is `started` then is there at once.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    _context()
+    with _apart():
+        forkserver.ensure_running()
 
 
 def started(
@@ -28,14 +40,19 @@ def started(
         OSError, EOFError: it cannot be started.
         AttributeError, TypeError, ValueError, PickleError: an argument cannot be pickled.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["florilegium.engine.execution.child"])
+    context = _context()
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments), name=name)
     with _apart():
         process.start()
     theirs.close()
     return process, ours
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["florilegium.engine.execution.child"])
+    return context
 
 
 @contextmanager

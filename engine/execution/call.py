@@ -7,7 +7,7 @@ of files, processes or shards on disk.
 
 from __future__ import annotations
 
-from collections import ChainMap, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -27,7 +27,7 @@ from florilegium.engine.execution.answer import (
 )
 from florilegium.engine.execution.timing import StageTiming, Stopwatch
 from florilegium.engine.execution.watch import Doing, Watch
-from florilegium.engine.planning.graph import Node
+from florilegium.engine.planning.graph import Node, View
 from florilegium.engine.results.judging import passing
 from florilegium.engine.results.layer import Layer, StageError, make_layer
 from florilegium.engine.results.questions import (
@@ -70,15 +70,14 @@ class WorkerCall:
         self._images = images
         self._limits = limits or Limits()
         self._watch = watch or Watch()
-        self._numbers: dict[str, int] = {}  # of the samples that are asked about now, by key
-        # Answers of this call go into the first map, stored ones stay in the second.
-        self._answers: defaultdict[str, ChainMap[int, Answer]] = defaultdict(ChainMap)
-        for name, answers in stored.items():
-            self._answers[name] = ChainMap({}, dict(answers))
+        self._numbers: dict[str, int] = {}  # of the samples that were asked about, by key
+        self._stored = stored
+        self._answers: defaultdict[str, dict[int, Answer]] = defaultdict(dict)  # of this call
         self._nodes = nodes
         self._known = known
         self._asked: defaultdict[str, dict[int, Asked]] = defaultdict(dict)
         self._pictures: dict[int, Picture] = {}
+        self._samples: defaultdict[View, dict[int, Sample]] = defaultdict(dict)  # of the window
         self._stopwatches: defaultdict[str, Stopwatch] = defaultdict(Stopwatch)
 
     def ask(self, node: Node[Any], numbers: Sequence[int]) -> None:
@@ -89,8 +88,8 @@ class WorkerCall:
             self._ask_what_is_new(node, self._questions(node, ready))
             return
         answers = self._answers[node.name]
-        for number, answer in self._ask(node, {n: self._sample(node, n) for n in ready}).items():
-            answers[number] = self._stamped(node, number, answer)
+        for number, answer in self._ask(node, self._seen(node, ready)).items():
+            answers[number] = self._stamped(node, number, answer) if answer else answer
 
     def is_known(self, node: Node[Any], numbers: Sequence[int]) -> bool:
         """Take the answers about some samples that are known; tell whether that is all."""
@@ -101,6 +100,8 @@ class WorkerCall:
     def _ready(self, node: Node[Any], numbers: Sequence[int]) -> list[int]:
         """Return the samples to ask about; note the error of those whose input failed, and the
         empty answer about those beyond the share of the stage."""
+        if not node.inputs and node.sample_share == 1:
+            return list(numbers)
         ready = []
         for number in numbers:
             if not is_in_share(self._shard.records[number].sha256, node.sample_share):
@@ -114,16 +115,15 @@ class WorkerCall:
     def _ask(self, node: Node[Any], samples: Mapping[int, Sample]) -> dict[int, Answer]:
         if not samples:
             return {}
-        self._numbers = {sample.key: number for number, sample in samples.items()}
         stopwatch = self._stopwatches[node.name]
         with stopwatch.batch(samples):
             new = ask(
                 node,
                 list(samples.values()),
                 limits=self._limits,
-                watched=lambda asked: self._watched(node, asked),
+                watched=partial(self._watched, node),
             )
-        stopwatch.failures += sum(isinstance(answer, SampleError) for answer in new)
+        stopwatch.failures += sum([isinstance(answer, SampleError) for answer in new])
         return dict(zip(samples, new, strict=True))
 
     def _questions(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, SampleQuestions]:
@@ -131,8 +131,8 @@ class WorkerCall:
         kept = self._kept(node, numbers)
         known = self._known.get(node.name, {})
         pending = {}
-        for number in numbers:
-            sample = passed(self._sample(node, number), kept.get(number))
+        for number, whole in self._seen(node, numbers).items():
+            sample = passed(whole, kept.get(number))
             questions = questions_of(node.stage, sample)
             own = known.get(number) or Known()
             pending[number] = SampleQuestions(sample=sample, questions=questions, known=own)
@@ -232,12 +232,13 @@ class WorkerCall:
     def forget_pixels(self) -> None:
         """Drop the pixels of the window; the answers stay."""
         self._pictures.clear()
+        self._samples.clear()
 
     def part(self, node: Node[Any]) -> Layer:
         """Return the answers of a stage in this call, as a part of its layer."""
         answers: dict[int, Any] = {}
         errors: list[StageError] = []
-        for number, answer in self._answers[node.name].maps[0].items():
+        for number, answer in self._answers[node.name].items():
             if isinstance(answer, SampleError):
                 errors.append(
                     StageError(
@@ -265,21 +266,30 @@ class WorkerCall:
                 limit="limits.stage_seconds" if own is None else "call_seconds",
                 reason=STAGE_TIMEOUT,
                 stage=node.name,
-                samples=tuple(self._numbers[sample.key] for sample in samples),
+                samples=tuple([self._numbers[sample.key] for sample in samples]),
             )
         )
 
     def _failed_input(self, node: Node[Any], number: int) -> SampleError | None:
         for name in node.inputs:
-            failed = self._answers[name].get(number)
+            failed = self._answer(name, number)
             if isinstance(failed, SampleError):
                 message = f"stage {name!r}, which {node.name!r} reads, failed on this image"
                 is_unpaid = failed.reason == BUDGET_EXHAUSTED  # and so is what follows from it
                 return SampleError(BUDGET_EXHAUSTED if is_unpaid else INPUT_FAILED, message)
         return None
 
+    def _seen(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, Sample]:
+        """Return samples as a stage sees them; stages that read the same see the same object."""
+        samples = self._samples[node.view]
+        for number in numbers:
+            if number not in samples:
+                samples[number] = self._sample(node, number)
+        return {number: samples[number] for number in numbers}
+
     def _sample(self, node: Node[Any], number: int) -> Sample:
         record = self._shard.records[number]
+        self._numbers[record.key] = number
         tasks = node.tasks
         known = list(self._shard.labels[number])
         for name in node.upstream:
@@ -300,9 +310,14 @@ class WorkerCall:
 
     def _rows(self, name: str, number: int) -> list[Any]:
         """Return the answer of a stage that did not fail."""
-        answer = self._answers[name][number]
-        assert not isinstance(answer, SampleError), name
+        answer = self._answer(name, number)
+        assert isinstance(answer, list), name
         return answer
+
+    def _answer(self, name: str, number: int) -> Answer | None:
+        """Return the answer of this call, else the stored one; `None` where there is none."""
+        own = self._answers[name].get(number)
+        return self._stored.get(name, {}).get(number) if own is None else own
 
     def _stamped(self, node: Node[Any], number: int, answer: Any, question: str = "") -> Any:
         if isinstance(answer, SampleError):

@@ -17,6 +17,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from florilegium.engine.execution.packed_work import PackedWork, Unpacked
 from florilegium.engine.execution.reply import Reply, reply_to
 from florilegium.engine.execution.watch import Watch
 from florilegium.engine.execution.worker import Worker
@@ -29,8 +30,8 @@ from florilegium.engine.storage.folder import Folder
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A call of a method of the worker. With `is_noted`, the worker sends the position of each
-    input before it reads it."""
+    """A call of a method of the worker, which gets packed works unpacked. With `is_noted`, the
+    worker sends the position of each input before it reads it."""
 
     method: str
     arguments: tuple[Any, ...] = ()
@@ -57,22 +58,31 @@ def serve(
     limits = config.limits
     watch = Watch(memory_mb=limits.worker_memory_mb, own_seconds=limits.shard_seconds)
     worker = Worker(config, graph, layers=layers, output=output, watch=watch)
+    unpacked = Unpacked()
     while True:
         try:
             request: Request = receive(connection)
         except EOFError:
             os._exit(0)  # threads that still run have no use
-        send(connection, _answer(worker, watch, log, request, connection))
+        send(connection, _answer(worker, unpacked, watch, log, request, connection))
 
 
 def _answer(
-    worker: Worker, watch: Watch, log: WorkerLog, request: Request, connection: Connection
+    worker: Worker,
+    unpacked: Unpacked,
+    watch: Watch,
+    log: WorkerLog,
+    request: Request,
+    connection: Connection,
 ) -> Reply:
+    arguments = [
+        unpacked.of(one) if isinstance(one, PackedWork) else one for one in request.arguments
+    ]
     options = dict(request.options or {})
     if request.is_noted:
         options["note"] = lambda spot: send(connection, spot)
     method = getattr(worker, request.method)
-    return reply_to(watch, log, "stages", method, *request.arguments, **options)
+    return reply_to(watch, log, "stages", method, *arguments, **options)
 
 
 def _end_with_owner() -> None:

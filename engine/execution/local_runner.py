@@ -18,6 +18,7 @@ from florilegium.engine.core.errors import RunError, SampleError, WorkerDied
 from florilegium.engine.execution.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
 from florilegium.engine.execution.apart import started
 from florilegium.engine.execution.child import Request, receive, send, serve
+from florilegium.engine.execution.packed_work import PackedWork
 from florilegium.engine.execution.reply import Reply
 from florilegium.engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
 from florilegium.engine.execution.watch import GRACE_S, NO_TURN, started_by
@@ -58,7 +59,7 @@ class LocalRunner(Runner):
         request = Request(method="open", arguments=(spec,), options=options)
         async with self._turn:
             work, images = await self._call(request, on_timer=FILE_TIMEOUT)
-        return Opened(work=work, images=images)
+        return Opened(work=work, images=images, packed=PackedWork.of(work))
 
     async def reopen(
         self,
@@ -79,7 +80,7 @@ class LocalRunner(Runner):
             if error.spot is None and spots:
                 error.spot = spots[-1]
             raise
-        return Opened(work=work, images=images)
+        return Opened(work=work, images=images, packed=PackedWork.of(work))
 
     async def run(
         self,
@@ -90,7 +91,7 @@ class LocalRunner(Runner):
         *,
         exclusive: bool = False,
     ) -> Ran:
-        arguments = (opened.work, opened.images.only(samples), names, samples)
+        arguments = (opened.packed, opened.images.only(samples), names, samples)
         async with self._door, self._turn:
             await self._load(names)
             return await self._call(Request(method="run", arguments=arguments))
@@ -101,7 +102,7 @@ class LocalRunner(Runner):
     async def store(
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> None:
-        await self._again(Request(method="store", arguments=(opened.work, names, *parts)))
+        await self._again(Request(method="store", arguments=(opened.packed, names, *parts)))
 
     async def keep(
         self,
@@ -110,13 +111,13 @@ class LocalRunner(Runner):
         samples: Collection[int],
         parts: Sequence[LayerParts],
     ) -> None:
-        arguments = (opened.work, names, samples, *parts)
+        arguments = (opened.packed, names, samples, *parts)
         await self._again(Request(method="keep", arguments=arguments))
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> ShardStats:
-        arguments = (opened.work, opened.images, names, *parts)
+        arguments = (opened.packed, opened.images, names, *parts)
         return await self._again(Request(method="publish", arguments=arguments))
 
     async def release(self, pool: str) -> None:

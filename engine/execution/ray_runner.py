@@ -18,7 +18,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,18 +26,21 @@ from typing import Any
 from florilegium.engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from florilegium.engine.execution.actor_pool import ActorPool
 from florilegium.engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
+from florilegium.engine.execution.packed_work import PackedWork, Unpacked
 from florilegium.engine.execution.ray_errors import last_line
 from florilegium.engine.execution.ray_pools import RayPools
+from florilegium.engine.execution.ray_processes import few_processes
 from florilegium.engine.execution.reply import Reply, reply_to
 from florilegium.engine.execution.runner import Opened, Runner
 from florilegium.engine.execution.watch import GRACE_S, NO_TURN, Watch
-from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork, Worker
+from florilegium.engine.execution.worker import LayerParts, Ran, Worker
 from florilegium.engine.execution.worker_log import WorkerLog
 from florilegium.engine.planning.config import RunConfig, RunnerConfig
 from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.planning.plugins import ROOT, searched
 from florilegium.engine.planning.pools import Pool
+from florilegium.engine.results.layer_store import LayerStore
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import ShardBytes, Spot
 from florilegium.engine.storage.folder import Folder
@@ -75,8 +78,9 @@ class RayRunner(Runner):
 
     async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
         async def call(actor: Any) -> Opened:
-            reply, images = actor.open.remote(spec, previous_digest=previous_digest, retry=retry)
-            return Opened(work=(await reply).checked().value, images=images)
+            return await _opened(
+                actor.open.remote(spec, previous_digest=previous_digest, retry=retry)
+            )
 
         return await self._pools.pool(CPU_POOL).beside(call, attempts=1)
 
@@ -97,8 +101,7 @@ class RayRunner(Runner):
                 "given_up": given_up,
                 "noted": (notes, key),
             }
-            reply, images = actor.open.remote(spec, **options)
-            return Opened(work=(await reply).checked().value, images=images)
+            return await _opened(actor.open.remote(spec, **options))
 
         try:
             return await self._pools.pool(CPU_POOL).call(call, (), priority="", exclusive=True)
@@ -125,7 +128,7 @@ class RayRunner(Runner):
 
         async def call(actor: Any) -> Ran:
             repeats = next(attempts)
-            work, images = opened.work, opened.images
+            work, images = opened.packed, opened.images
             reply = await actor.run.remote(work, images, names, samples, noted=(notes, key))
             if reply.checked().is_spent:
                 self._pools.pool(pool).retire(actor)
@@ -147,7 +150,7 @@ class RayRunner(Runner):
 
     async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
         async def call(actor: Any) -> None:
-            (await actor.store.remote(opened.work, names, *parts)).checked()
+            (await actor.store.remote(opened.packed, names, *parts)).checked()
 
         await self._pools.pool(CPU_POOL).beside(call)
 
@@ -155,7 +158,7 @@ class RayRunner(Runner):
         self, opened: Opened, names: Sequence[str], samples: Collection[int], parts: Sequence[Any]
     ) -> None:
         async def call(actor: Any) -> None:
-            (await actor.keep.remote(opened.work, names, samples, *parts)).checked()
+            (await actor.keep.remote(opened.packed, names, samples, *parts)).checked()
 
         await self._pools.pool(CPU_POOL).beside(call)
 
@@ -163,7 +166,7 @@ class RayRunner(Runner):
         self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
     ) -> ShardStats:
         async def call(actor: Any) -> ShardStats:
-            reply = await actor.publish.remote(opened.work, opened.images, names, *parts)
+            reply = await actor.publish.remote(opened.packed, opened.images, names, *parts)
             return reply.checked().value
 
         return await self._pools.pool(CPU_POOL).beside(call)
@@ -209,7 +212,16 @@ class RayRunner(Runner):
             label_selector=self._config.runner.label_selector or None,
         )
         make = partial(create.remote, self._config, PickledGraph(self._graph), **self._folders)
-        return ActorPool(pool, make, self._config.limits.worker_memory_mb)
+        memory_mb = self._config.limits.worker_memory_mb
+        return ActorPool(pool, make, memory_mb, ahead=self._never_asked(pool.name))
+
+    def _never_asked(self, pool: str) -> Sequence[str]:
+        """Return the stage of a pool of its own that has no layer yet, and so will be asked: its
+        model is loaded while shards are read."""
+        if pool == CPU_POOL:
+            return ()
+        layers = LayerStore(self._folders["layers"])
+        return [n.name for n in self._graph.layered if n.name == pool and not layers.has_any(n)]
 
 
 def start_ray(runner: RunnerConfig) -> bool:
@@ -227,7 +239,7 @@ def start_ray(runner: RunnerConfig) -> bool:
         return False
     options = _init_options(runner.address, runner.workers, runner.object_store_mb)
     try:
-        with _own_signals():
+        with _own_signals(), few_processes() if runner.address == "local" else nullcontext():
             ray.init(**options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = last_line(error)
@@ -289,8 +301,9 @@ def _job_config() -> Any:
 def _actor_class() -> Any:
     """Return the actor: a worker, with reading and publishing in threads of their own.
 
-    Each method returns a `Reply`; `open` returns the bytes of the images apart from it, which the
-    driver only passes on. What `run` answers is packed: the driver keeps it, and does not look.
+    Each method returns a `Reply`; `open` returns the packed work and the bytes of the images apart
+    from it, which the driver passes on by reference. What `run` answers is packed: the driver keeps
+    it, and does not look.
     """
     import ray
 
@@ -303,6 +316,7 @@ def _actor_class() -> Any:
             self._watch = watch
             self._reply = partial(reply_to, watch, log)
             self._worker = Worker(config, graph, watch=watch, **folders)
+            self._unpacked = Unpacked()
 
         def node(self) -> str:
             return ray.get_runtime_context().get_node_id()
@@ -310,47 +324,62 @@ def _actor_class() -> Any:
         def load(self, names: Sequence[str]) -> Reply:
             return self._reply("stages", self._worker.load, names)
 
-        @ray.method(concurrency_group="io", num_returns=2)
-        def open(self, spec: ShardSpec, *, noted: Any = None, **options: Any) -> tuple[Reply, Any]:
+        @ray.method(concurrency_group="io", num_returns=3)
+        def open(
+            self, spec: ShardSpec, *, noted: Any = None, **options: Any
+        ) -> tuple[Reply, PackedWork | None, ShardBytes | None]:
             if noted is not None:
                 notes, key = noted
                 options["note"] = lambda spot: ray.get(notes.put.remote(key, spot))
             reply = self._reply("io", self._worker.open, spec, **options)
             work, images = reply.value or (None, None)
-            return replace(reply, value=work), images
+            return replace(reply, value=None), work and PackedWork.of(work), images
 
-        def run(self, *args: Any, noted: tuple[Any, int]) -> Reply:
+        def run(self, work: PackedWork, *args: Any, noted: tuple[Any, int]) -> Reply:
             notes, key = noted
             run = self._worker.run
             if notes is not None:
                 run = partial(self._watch.noting, partial(notes.put.remote, key), run)
-            reply = self._reply("stages", run, *args)
+            reply = self._reply("stages", run, self._unpacked.of(work), *args)
             ran: Ran | None = reply.value
             packed = ran and replace(ran, part=pickle.dumps(ran.part))
             return replace(reply, value=packed)
 
         @ray.method(concurrency_group="io")
-        def store(self, work: ShardWork, names: Sequence[str], *parts: Any) -> Reply:
+        def store(self, work: PackedWork, names: Sequence[str], *parts: Any) -> Reply:
             unpacked = map(_unpacked, parts)
             return replace(
-                self._reply("io", self._worker.store, work, names, *unpacked), value=None
+                self._reply("io", self._worker.store, self._unpacked.of(work), names, *unpacked),
+                value=None,
             )
 
         @ray.method(concurrency_group="io")
         def keep(
-            self, work: ShardWork, names: Sequence[str], samples: Collection[int], *parts: Any
+            self, work: PackedWork, names: Sequence[str], samples: Collection[int], *parts: Any
         ) -> Reply:
             unpacked = map(_unpacked, parts)
-            return self._reply("io", self._worker.keep, work, names, samples, *unpacked)
+            return self._reply(
+                "io", self._worker.keep, self._unpacked.of(work), names, samples, *unpacked
+            )
 
         @ray.method(concurrency_group="io")
         def publish(
-            self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: Any
+            self, work: PackedWork, images: ShardBytes, names: Sequence[str], *parts: Any
         ) -> Reply:
             unpacked = map(_unpacked, parts)
-            return self._reply("io", self._worker.publish, work, images, names, *unpacked)
+            return self._reply(
+                "io", self._worker.publish, self._unpacked.of(work), images, names, *unpacked
+            )
 
     return ray.remote(concurrency_groups={"io": 2})(Actor)
+
+
+async def _opened(returned: Sequence[Any]) -> Opened:
+    """Return what an actor has read, from the references to what its `open` returns."""
+    reply, packed, images = returned
+    (await reply).checked()
+    work: PackedWork = await packed
+    return Opened(work=work.unpacked(), images=images, packed=packed)
 
 
 def _unpacked(part: bytes | LayerParts) -> LayerParts:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.redaction import redacted
 from florilegium.engine.execution.finished import Jobs, Survey, divide, survey
+from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.log import log_dead_letters, run_log
 from florilegium.engine.execution.losses import Ledger, without_taken_down
 from florilegium.engine.execution.observer import (
@@ -33,8 +35,15 @@ from florilegium.engine.execution.preparation import Run, refuse_caveats, remark
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.readings import Readings
 from florilegium.engine.execution.runner import InProcessRunner, Runner
+from florilegium.engine.execution.runner_choice import (
+    PublishingRunner,
+    SomethingToAsk,
+    may_be_answered,
+    one_process,
+)
 from florilegium.engine.execution.scheduler import Job, Scheduler
 from florilegium.engine.execution.worker import Worker
+from florilegium.engine.planning.config import RunConfig
 from florilegium.engine.planning.partition import Partition
 from florilegium.engine.results.finished_shards import refuse_vanished
 from florilegium.engine.results.manifest import RECIPE, Manifest
@@ -177,7 +186,33 @@ async def _run_jobs(
     observer: Observer,
     on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
-    runner = _runner(run)
+    """Make the shards of jobs: those of which all is known without a Ray, if that may be all."""
+    left = {job.spec.number: job for job in jobs}
+
+    def finished(job: Job, stats: ShardStats) -> None:
+        del left[job.spec.number]
+        on_finished(job, stats)
+
+    if may_be_answered(run, jobs):
+        publisher = PublishingRunner(_config(run), run.graph, layers=run.layers, output=run.output)
+        with suppress(SomethingToAsk):
+            one_by_one = [[job] for job in jobs]
+            await _work(run, publisher, one_by_one, progress, observer, finished)
+    if left:
+        progress.current = "starting the workers"
+        runner = _runner(run, [*left.values()], progress)
+        await _work(run, runner, [[*left.values()]], progress, observer, finished)
+
+
+async def _work(
+    run: Run,
+    runner: Runner,
+    batches: Iterable[Sequence[Job]],
+    progress: Progress,
+    observer: Observer,
+    on_finished: Callable[[Job, ShardStats], None],
+) -> None:
+    """Have a runner make the shards of jobs, one batch of jobs after the other."""
     scheduler: Scheduler | None = None
 
     def loads() -> tuple[PoolLoad, ...]:
@@ -189,12 +224,13 @@ async def _run_jobs(
         progress.notes += runner.notes()
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
-        _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
+        _log.info("the workers are starting")
         run.output.publish(RECIPE, run.graph.recipe.encode())
         observer.observe(WorkersStarted())
         scheduler = Scheduler(graph, runner, observer, keep_s=run.config.runner.keep_s)
-        async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-            on_finished(job, stats)
+        for jobs in batches:
+            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+                on_finished(job, stats)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -213,19 +249,26 @@ async def _watch(
         await asyncio.sleep(POLL_S)
 
 
-def _runner(run: Run) -> Runner:
-    config = run.config
-    if run.takedown:  # every worker can read the output, and finds the list as it was read here
-        name = put_in_effect(run.output, run.takedown)
-        url = run.output.path(name) if run.output.is_local else f"{run.output.url}/{name}"
-        config = config.model_copy(update={"takedown": url})
+def _runner(run: Run, jobs: Sequence[Job], progress: Progress) -> Runner:
+    """Return the runner that the config names, or that fits the jobs."""
+    config = _config(run)
+    layers, output = run.layers, run.output
     if config.runner.kind == "in_process":
-        worker = Worker(config, run.graph, layers=run.layers, output=run.output)
-        return InProcessRunner(worker, run.graph)
-    if config.runner.kind == "local":
-        from florilegium.engine.execution.local_runner import LocalRunner
-
-        return LocalRunner(config, run.graph, layers=run.layers, output=run.output)
+        return InProcessRunner(Worker(config, run.graph, layers=layers, output=output), run.graph)
+    why = one_process(run, jobs)
+    if config.runner.kind == "local" or why:
+        progress.notes += [why] if why else []
+        return LocalRunner(config, run.graph, layers=layers, output=output)
     from florilegium.engine.execution.ray_runner import RayRunner
 
-    return RayRunner(config, run.graph, layers=run.layers, output=run.output)
+    return RayRunner(config, run.graph, layers=layers, output=output)
+
+
+def _config(run: Run) -> RunConfig:
+    """Return the config for workers: each can read the output, and finds the takedown list there
+    as it was read here."""
+    if run.takedown is None:
+        return run.config
+    name = put_in_effect(run.output, run.takedown)
+    url = run.output.path(name) if run.output.is_local else f"{run.output.url}/{name}"
+    return run.config.model_copy(update={"takedown": url})

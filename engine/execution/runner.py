@@ -26,10 +26,14 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A shard that a worker has read: its work, and a reference to its bytes."""
+    """A shard that a worker has read: its work, and a reference to its bytes.
+
+    `packed` is the work, or a reference to it, as a runner's calls carry it to other processes.
+    """
 
     work: ShardWork
     images: Any
+    packed: Any = None
 
 
 class Runner(ABC):

@@ -35,11 +35,13 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from florilegium.engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from florilegium.engine.execution.answer import INPUT_FAILED, PROCESS_DIED
 from florilegium.engine.execution.answers import Answers, for_each
+from florilegium.engine.execution.cutting import CHUNK, tapered, whole_batches
 from florilegium.engine.execution.deaths import STRIKES, blamed, error_of, pieces, unreadable
 from florilegium.engine.execution.observer import (
     CallFinished,
@@ -63,8 +65,6 @@ from florilegium.engine.results.shard import Shard, Spot
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CHUNK = 32
-"""Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
 ATTEMPTS = 3
 """Times that a shard is read when workers die reading it, and no single input is to blame."""
 FULL = 5
@@ -131,6 +131,7 @@ class Scheduler:
         self._room = math.inf  # shards in work for which shared memory is large enough
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
+        self._has_more = False  # shards that are not started yet
 
     async def run(
         self, jobs: Iterable[Job], *, shard_size: int
@@ -165,6 +166,7 @@ class Scheduler:
     async def _next(self, waiting: Iterator[Job]) -> Job | None:
         """Return the next job, which may need every pool, or nothing after the last one."""
         job = next(waiting, None)
+        self._has_more = job is not None
         for pool, needs in self._needs.items():
             if job:
                 needs.add((job.spec.name, UNPLANNED))
@@ -323,10 +325,10 @@ class Scheduler:
             await visit
         todo = opened.work.todo
         samples = sorted({number for name in segment.names for number in todo[name]})
-        size = self._chunk_size(segment, len(samples))
+        rest = iter(samples)
         calls = [
-            asyncio.create_task(self._run(opened, segment, samples[start : start + size], answers))
-            for start in range(0, len(samples), size)
+            asyncio.create_task(self._run(opened, segment, [*islice(rest, length)], answers))
+            for length in self._lengths(segment, len(samples))
         ]
         await _all_of(calls)
         await self._leave(segment.pool, (opened.work.shard.name, index))
@@ -351,11 +353,14 @@ class Scheduler:
             if not needs:
                 await self._runner.release(pool)
 
-    def _chunk_size(self, segment: Segment, count: int) -> int:
-        """Share a shard among the workers of a pool, in whole batches."""
-        share = math.ceil(count / (2 * self._runner.width(segment.pool)))
+    def _lengths(self, segment: Segment, count: int) -> Iterator[int]:
+        """Share samples of a shard among the workers of a pool; those on CPUs, which have no need
+        of whole batches, should end a run at the same time."""
+        width = self._runner.width(segment.pool)
         batch = max(self._nodes[name].stage.config.batch_size for name in segment.names)
-        return max(batch, math.ceil(min(share, CHUNK) / batch) * batch)
+        is_end = segment.pool == CPU_POOL and width > 1 and not self._has_more
+        lengths = tapered if is_end else whole_batches
+        return lengths(count, width=width, batch=batch)
 
     async def _run(
         self,

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from florilegium.engine.core.errors import WorkerDied, WorkerStuck
 from florilegium.engine.core.image.header import OUT_OF_MEMORY
 from florilegium.engine.execution.answer import SHARD_TIMEOUT
+from florilegium.engine.execution.unused_memory import UnusedMemory
 from florilegium.engine.execution.worker_log import about
 
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class Watch:
         self._threads = {
             name: ThreadPoolExecutor(thread_name_prefix=name) for name in ("stages", "io")
         }
+        self._unused_memory = UnusedMemory()  # which counts for the limit until it is given back
         self._doing: dict[int, tuple[float, Doing]] = {}  # by thread, with the time it ends
         self._notes: dict[int, Note] = {}  # by thread
         self._watched: set[int] = set()
@@ -117,8 +119,10 @@ class Watch:
 
         future = self._threads[threads].submit(run)
         while not is_done.wait(TICK_S):
+            self._unused_memory.give_back()
             if thread:
                 self._check(thread[0])
+        self._unused_memory.give_back()
         self._set_timer()
         try:
             return future.result()

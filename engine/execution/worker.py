@@ -48,7 +48,8 @@ WINDOW_PIXELS = 48_000_000
 """Pixels that are held at once, at most, unless one image alone has more."""
 
 LayerParts = dict[str, Layer]
-"""The answers of some stages for some samples of a shard, by stage name."""
+"""The answers of some stages about some samples of a shard, by stage name; a stage that found
+nothing in any of them may be left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,8 +259,9 @@ class Worker:
                     for batch in _batches(wanted, node.stage.config.batch_size):
                         call.ask(node, batch)
                 call.forget_pixels()
+        parts = {node.name: call.part(node) for node in nodes}
         return Ran(
-            part={node.name: call.part(node) for node in nodes},
+            part={name: part for name, part in parts.items() if not part.is_empty},
             timings=tuple(call.timing(node, self._newly_spent(node)) for node in nodes),
         )
 

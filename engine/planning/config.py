@@ -46,7 +46,7 @@ LAYERS = "layers"
 
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
-RunnerKind = Literal["ray", "local", "in_process"]
+RunnerKind = Literal["auto", "ray", "local", "in_process"]
 LabelKey = Annotated[str, Field(pattern=rf"^([a-z0-9.-]+/)?{_LABEL}$")]
 LabelValue = Annotated[str, Field(pattern=rf"^!?({_LABEL}|in\({_LABEL}(, ?{_LABEL})*\))$")]
 
@@ -56,9 +56,12 @@ class RunnerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: RunnerKind = "ray"
+    kind: RunnerKind = "auto"
     """`ray` runs a worker process per CPU and GPU stage, `local` one in all; `in_process` runs the
-    same code in this process, for a debugger, without limits of time and memory."""
+    same code in this process, for a debugger, without limits of time and memory. `auto` is `local`
+    for at most 16 images and stages on CPUs, where nothing below is stated that only Ray does, and
+    else `ray`. Neither starts a Ray of its own to judge and write at most 512 images that all
+    stages have answered."""
     address: str = "local"
     """`local` starts a Ray of its own; `auto` or `ray://...` joins a running cluster."""
     workers: int | None = Field(default=None, ge=1)
@@ -81,6 +84,18 @@ class RunnerConfig(BaseModel):
     stage under way. Answers of services are stored at once."""
     object_store_mb: int = Field(default=512, ge=80)
     """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the number of images decides: the kind is `auto`, and nothing is stated that only
+        Ray has, such as a number of workers."""
+        default = RunnerConfig(keep_s=self.keep_s)
+        return self.model_dump() == default.model_dump()
+
+    @property
+    def may_be_ray(self) -> bool:
+        """Whether the workers may be those of a Ray."""
+        return self.kind in ("auto", "ray")
 
 
 class SourceEntry(SourceConfig):
@@ -113,7 +128,7 @@ class RunConfig(BaseModel):
     layers: str | None = None
     """Folder of the layers, the cached answers of all stages; by default `layers` in the output."""
     runner: RunnerConfig = RunnerConfig()
-    """`ray`, `local`, `in_process`, or a mapping."""
+    """`auto`, `ray`, `local`, `in_process`, or a mapping."""
     specialists: dict[str, dict[str, Any]] = {}
     """Stages that say something, by name. `use` names the class (by default the stage's name),
     `reads` the stages to read (by default all that produce what it reads), `sample_share` the share

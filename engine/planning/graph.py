@@ -38,6 +38,9 @@ CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
 
 
+View = tuple[tuple[tuple[str, frozenset[str]], ...], frozenset[str]]
+"""What a stage sees of a sample: the specialists that it reads, and the tasks."""
+
 StageT_co = TypeVar("StageT_co", bound=Stage[Any], covariant=True)
 
 
@@ -87,6 +90,11 @@ class Node(Generic[StageT_co]):
     def tasks(self) -> frozenset[str]:
         """All tasks that the stage reads."""
         return self.stage.read_tasks
+
+    @cached_property
+    def view(self) -> View:
+        """What the stage sees of a sample; equal for stages that see the same."""
+        return tuple(self.upstream.items()), self.tasks
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import IO, Any
@@ -22,16 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from florilegium.engine.core.hashes import Hashes, hashes_of, is_among, mixed
 from florilegium.engine.core.keys import is_key
 from florilegium.engine.sources.source import Item
 from florilegium.engine.storage.documents import damaged
+from florilegium.engine.storage.failure import failing
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.parquet import check_seal, seal, sealed_schema
-from florilegium.engine.storage.spool import Spool, regrouped
+from florilegium.engine.storage.spool import regrouped
 
 INDEX_NAME = "index.parquet"
-GROUP = 65_536
+GROUP = 32_768
 """Rows of a row group."""
 SCHEMA = pa.schema(
     [
@@ -48,9 +48,6 @@ _PLAIN_KEY = "^[0-9A-Za-z_-]{1,200}$"
 _CURE = "delete it, and the next build shares the source out anew"
 _HELD = 4
 """Row groups that stay in memory, at most."""
-_WINDOW = 256
-"""Shards whose rows are merged together."""
-_none: Hashes = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,78 +224,18 @@ def read_index(output: Folder) -> Index | None:
 
 
 def written(tables: Iterable[pa.Table], *, shard_size: int) -> Index:
-    """Write rows, in the order of shards, into a file of their own that is not published."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the index closes it
+    """Write rows, in the order of shards, into a file of their own that is not published.
+
+    Raises:
+        StorageError: the disk for temporary files is full.
+    """
     schema = sealed_schema(SCHEMA.with_metadata({"shard_size": json.dumps(shard_size)}))
-    with pq.ParquetWriter(
-        file,
-        schema,
-        compression="zstd",
-        use_dictionary=["source", "shard", "start", "stop"],
-        write_page_checksum=True,
-    ) as writer:
-        for table in regrouped(tables, GROUP):
-            writer.write_table(table.cast(schema))
-    seal(file)
+    options = {"compression": "zstd", "use_dictionary": ["source", "shard", "start", "stop"]}
+    with ExitStack() as stack, failing("write", tempfile.gettempdir()):
+        file = stack.enter_context(tempfile.TemporaryFile())
+        with pq.ParquetWriter(file, schema, write_page_checksum=True, **options) as writer:
+            for table in regrouped(tables, GROUP):
+                writer.write_table(table.cast(schema))
+        seal(file)
+        stack.pop_all()
     return Index(file)
-
-
-def keep_places(output: Folder, before: Index | None) -> None:
-    """Add to the stored index what an earlier one has beyond it: inputs that are gone from the
-    source keep their shards while it is open whether they will be missed. One whose key another
-    input has now would come back as a second sample of that key: it gets a new one instead."""
-    now = read_index(output)
-    if before is None or now is None or before.shard_size != now.shard_size:
-        return
-    known = np.sort(np.concatenate([_none, *map(_identities, now.tables())]))
-    keys = np.sort(np.concatenate([_none, *map(_keys, now.tables(["key"]))]))
-    with closing(Spool(SCHEMA)) as gone:
-        for table in before.tables():
-            is_known = is_among(_identities(table), known) | is_among(_keys(table), keys)
-            gone.add(table.filter(pa.array(~is_known)))
-        if gone.rows:
-            rows = _merged(now.tables(), gone.tables())
-            written(rows, shard_size=now.shard_size).publish(output)
-
-
-def _identities(table: pa.Table) -> Hashes:
-    """Return hashes of what the rows are known by."""
-    sources = hashes_of(table["source"])
-    return mixed(hashes_of(table["location"], sources), table["start"].to_numpy())
-
-
-def _keys(table: pa.Table) -> Hashes:
-    return hashes_of(table["key"])
-
-
-def _merged(*sides: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the rows of several sides, each in the order of shards, in that order."""
-    heads = [_Head(side) for side in sides]
-    while any(head.shard is not None for head in heads):
-        first = min(head.shard for head in heads if head.shard is not None)
-        pieces = [piece for head in heads for piece in head.before(first + _WINDOW)]
-        rows = pa.concat_tables(pieces).combine_chunks()
-        yield rows.take(pa.array(np.argsort(rows["shard"].to_numpy(), kind="stable")))
-
-
-class _Head:
-    """Rows in the order of shards, of which the first ones are taken."""
-
-    def __init__(self, tables: Iterator[pa.Table]) -> None:
-        self._tables = tables
-        self._rows = next(tables, None)
-
-    @property
-    def shard(self) -> int | None:
-        """The shard of the next row, if there is one."""
-        return None if self._rows is None else self._rows["shard"][0].as_py()
-
-    def before(self, shard: int) -> Iterator[pa.Table]:
-        """Take the rows of all shards before one."""
-        while self._rows is not None:
-            count = int(np.searchsorted(self._rows["shard"].to_numpy(), shard))
-            yield self._rows.slice(0, count)
-            if count < self._rows.num_rows:
-                self._rows = self._rows.slice(count)
-                return
-            self._rows = next(self._tables, None)

@@ -18,12 +18,12 @@ from florilegium.engine.core.hashes import Hashes, hashes_of, mixed, numbered
 from florilegium.engine.planning.index import SCHEMA, Index
 from florilegium.engine.storage.spool import Spool
 
-BUCKET = 4 * 65_536
+BUCKET = 65_536
 """Rows of the index that are put in order together, at least."""
 _CHANGED = pa.schema(
     [("row", pa.int64()), ("turn", pa.int64()), *(SCHEMA.field(n) for n in range(3, 7))]
 )
-Rows = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.integer]
 
 
 class KnownInputs:
@@ -40,7 +40,7 @@ class KnownInputs:
         self._row_bits = np.uint64((1 << count.bit_length()) - 1)
         self._ordered = np.empty(count, np.uint64)  # the hash of an identity, and its row
         self._content = np.empty(count, np.uint64)
-        self._turns = np.full(count, -1, np.int32 if count < 1 << 31 else np.int64)
+        self._turns: Rows = np.full(count, -1, np.int32 if count < 1 << 31 else np.int64)
         self._bounds = self._read()
         self._ordered.sort()
         self._changed = [Spool(_CHANGED) for _ in self._bounds[1:]]
@@ -61,6 +61,9 @@ class KnownInputs:
             bounds += firsts[firsts >= bounds[-1] + BUCKET][:1].tolist()
             self.last_shard, start = int(shards[-1]), stop
         return np.array([*bounds, start] if start else [0])
+
+    def __len__(self) -> int:
+        return len(self._index)
 
     def find(self, source: int, items: pa.Table) -> npt.NDArray[np.bool_]:
         """Note which items of a source were there before; return which these are."""
@@ -119,7 +122,7 @@ class KnownInputs:
         counts = np.searchsorted(self._ordered, wanted | self._row_bits, side="right") - firsts
         owners = np.repeat(np.arange(len(wanted)), counts)
         nth = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = (self._ordered[firsts[owners] + nth] & self._row_bits).astype(np.int64)
+        rows: Rows = (self._ordered[firsts[owners] + nth] & self._row_bits).astype(np.int64)
         order = np.argsort(rows, kind="stable")
         rows, owners = rows[order], owners[order]
         before, now = self._index.take(rows), items.take(pa.array(owners))

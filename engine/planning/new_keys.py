@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from florilegium.engine.core.hashes import Hashes, hashes_of, is_among, repeated
+from florilegium.engine.core.hashes import Hashes, gathered, hashes_of, is_among, repeated
 from florilegium.engine.core.keys import KEY_BYTES, Keys, slug
 from florilegium.engine.storage.spool import Spool
 
@@ -47,26 +47,33 @@ def slugs_of(locations: pa.Array) -> pa.Array:
 class NewKeys:
     """Makes keys, source after source.
 
-    `read_known` yields the keys of files and of packs that exist, each time that it is called.
+    `read_known` yields the keys of files and of packs that exist, each time that it is called;
+    there are `most` of them at most.
     `has_packs`: a source has packs, whose keys depend on the numbers that files begin with.
     """
 
     def __init__(
-        self, read_known: Callable[[], Iterator[tuple[pa.Array, pa.Array]]], *, has_packs: bool
+        self,
+        read_known: Callable[[], Iterator[tuple[pa.Array, pa.Array]]],
+        *,
+        most: int,
+        has_packs: bool,
     ) -> None:
         self._read_known = read_known
         self._has_packs = has_packs
         self._keys = Keys()
         self._made: list[Spool] = []
-        hashes = [np.empty(0, np.uint64)]
-        for files, packs in read_known():
+        self._taken = gathered(self._known_files(), most)
+        self._taken.sort()
+
+    def _known_files(self) -> Iterator[Hashes]:
+        """Yield hashes of the keys of files; take in those of packs."""
+        for files, packs in self._read_known():
             for key in packs.to_pylist():
                 self._keys.add_pack(key)
-            if has_packs:
+            if self._has_packs:
                 self._keys.add_numbers(_numbers_in(files))
-            hashes.append(hashes_of(files))
-        self._taken = np.concatenate(hashes)
-        self._taken.sort()
+            yield hashes_of(files)
 
     def of_packs(self, locations: Sequence[str]) -> list[str]:
         """Return the keys of new packs."""
@@ -75,7 +82,7 @@ class NewKeys:
     def of_files(self, inputs: Spool) -> tuple[npt.NDArray[np.int64], list[str]]:
         """Return the rows whose keys are not simply the slugs in the column `key`, in ascending
         order, and their keys. `inputs` are all new files of a source, in order."""
-        hashes = np.concatenate([np.empty(0, np.uint64), *map(_hashes, inputs.tables(["key"]))])
+        hashes = gathered(map(_hashes, inputs.tables(["key"])), inputs.rows)
         is_special = is_among(hashes, repeated(hashes)) | is_among(hashes, self._taken)
         is_special |= self._are_in_packs(inputs)
         looked_up = np.empty(0, np.uint64)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,26 +21,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.redaction import redacted
 from florilegium.engine.core.sample import digest_of
 from florilegium.engine.planning.index import GROUP, SCHEMA, Entry, Index, entries_of, written
 from florilegium.engine.planning.known_inputs import KnownInputs
-from florilegium.engine.planning.new_keys import NewKeys, slugs_of
+from florilegium.engine.planning.new_inputs import NEW_INPUTS, Filling, with_keys, with_slugs
+from florilegium.engine.planning.new_keys import NewKeys
+from florilegium.engine.planning.summaries import SUMMARY, summarized
 from florilegium.engine.sources.links import LINK_NOT_FOLLOWED
 from florilegium.engine.sources.source import Source, item_schema
 from florilegium.engine.storage.spool import Spool, regrouped
 
-_SUMMARY_SCHEMA = pa.schema(
-    [
-        ("number", pa.int64()),
-        ("source", pa.int32()),
-        ("inputs", pa.int64()),
-        ("is_packed", pa.bool_()),
-        ("inputs_digest", pa.string()),
-        ("location", pa.string()),
-    ]
-)
-_NEW_SCHEMA = pa.schema([*item_schema(), ("key", pa.string())])
 _BATCH = 10_000
 """Rows of a summary that become Python objects together."""
 
@@ -115,10 +106,10 @@ class Partition:
             StorageError: the index is damaged.
         """
         names = list(places(sources))
-        summary, rows = _summarized(index, pa.array(names, pa.string()))
+        summary, rows = summarized(index, pa.array(names, pa.string()))
         packed = pa.array([source.is_packed for source in sources])
         summary = summary.append_column("is_packed", packed.take(summary["source"]))
-        return cls(index, names, summary.select(_SUMMARY_SCHEMA.names), rows)
+        return cls(index, names, summary.select(SUMMARY.names), rows)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -191,16 +182,16 @@ def partition(sources: Sequence[Source[Any]], previous: Index | None = None) -> 
     names = list(places(sources))
     with ExitStack() as stack:
         known = KnownInputs(previous, names) if previous is not None else None
-        if known:
+        if known is not None:
             stack.enter_context(closing(known))
-        new = [stack.enter_context(closing(Spool(_NEW_SCHEMA))) for _ in sources]
+        new = [stack.enter_context(closing(Spool(NEW_INPUTS))) for _ in sources]
         for number, source in enumerate(sources):
-            for items in regrouped(source.tables(), GROUP):
-                if known:
+            for items in regrouped(_listed(source), GROUP):
+                if known is not None:
                     items = items.filter(pa.array(~known.find(number, items)))
-                new[number].add(_with_slugs(items, is_packed=source.is_packed))
+                new[number].add(with_slugs(items, is_packed=source.is_packed))
         is_new = any(spool.rows for spool in new)
-        if previous is not None and known and not is_new and known.are_all_listed:
+        if previous is not None and known is not None and not is_new and known.are_all_listed:
             return Partition.of(previous, sources)
         rows = _rows(sources, names, known, new)
         index = written(rows, shard_size=max((one.shard_size for one in sources), default=0))
@@ -209,11 +200,20 @@ def partition(sources: Sequence[Source[Any]], previous: Index | None = None) -> 
     return Partition.of(index, sources)
 
 
-def _with_slugs(items: pa.Table, *, is_packed: bool) -> pa.Table:
-    """Add the column `key`: of packs it is made later."""
-    locations = items["location"].combine_chunks()
-    keys = pa.array([""] * len(items), pa.string()) if is_packed else slugs_of(locations)
-    return items.append_column("key", keys).cast(_NEW_SCHEMA)
+def _listed(source: Source[Any]) -> Iterator[pa.Table]:
+    """Yield the items of a source, with the columns as they have to be."""
+    schema = item_schema()
+    for table in source.item_tables():
+        if missing := [name for name in schema.names if name not in table.column_names]:
+            raise ConfigError(f"{_named(source)}: `item_tables` gives no column {missing[0]!r}")
+        items = table.select(schema.names).cast(schema)
+        if empty := [name for name in schema.names if items[name].null_count]:
+            raise ConfigError(f"{_named(source)}: `item_tables` gives no {empty[0]} for an item")
+        yield items
+
+
+def _named(source: Source[Any]) -> str:
+    return f"the source {redacted(source.config.url)} ({type(source).__name__})"
 
 
 def _rows(
@@ -224,7 +224,7 @@ def _rows(
 ) -> Iterator[pa.Table]:
     """Yield the rows of a new index: those of old shards, then those of new ones."""
     number = 0
-    if known:
+    if known is not None:
         known.close_search()
         yield from known.listed()
         number = known.last_shard + 1
@@ -233,126 +233,22 @@ def _rows(
     packed = pa.array([name for name, one in zip(names, sources, strict=True) if one.is_packed])
 
     def listed_keys() -> Iterator[tuple[pa.Array, pa.Array]]:
-        for table in known.listed_keys() if known else ():
+        for table in known.listed_keys() if known is not None else ():
             is_packed = pc.is_in(table["source"], packed.cast(pa.string()))
             yield table["key"].filter(pc.invert(is_packed)), table["key"].filter(is_packed)
 
-    keys = NewKeys(listed_keys, has_packs=len(packed) > 0)
+    most = 0 if known is None else len(known)
+    keys = NewKeys(listed_keys, most=most, has_packs=len(packed) > 0)
     for name, source, spool in zip(names, sources, new, strict=True):
         if not spool.rows:
             continue
-        filling = _Filling(number, 1 if source.is_packed else source.shard_size, source)
-        for table in _with_keys(spool, keys, is_packed=source.is_packed):
+        filling = Filling(number, 1 if source.is_packed else source.shard_size, source)
+        for table in with_keys(spool, keys, is_packed=source.is_packed):
             names_of = pa.repeat(pa.scalar(name, pa.string()), table.num_rows)
             shards = pa.array(filling.shards_of(table["size"].to_numpy()))
             own = [table[one] for one in SCHEMA.names[2:]]
             yield pa.table([names_of, shards, *own], schema=SCHEMA)
         number = filling.number + 1
-
-
-def _with_keys(spool: Spool, keys: NewKeys, *, is_packed: bool) -> Iterator[pa.Table]:
-    """Yield the new items of a source with their keys."""
-    place = spool.schema.get_field_index("key")
-    if is_packed:
-        for table in spool.tables():
-            own = pa.array(keys.of_packs(table["location"].to_pylist()), pa.string())
-            yield table.set_column(place, "key", own)
-        return
-    rows, found = keys.of_files(spool)
-    start = 0
-    for table in spool.tables():
-        stop = start + table.num_rows
-        first, last = np.searchsorted(rows, (start, stop))
-        if first < last:
-            is_other = np.zeros(table.num_rows, np.bool_)
-            is_other[rows[first:last] - start] = True
-            others = pa.array(found[first:last], pa.string())
-            slugs = table["key"].combine_chunks()
-            own = pc.replace_with_mask(slugs, pa.array(is_other), others)
-            table = table.set_column(place, "key", own)
-        yield table
-        start = stop
-
-
-class _Filling:
-    """Fills shards with new items in their order: so many at most, of so many bytes together as far
-    as they are known."""
-
-    def __init__(self, number: int, most: int, source: Source[Any]) -> None:
-        self.number = number
-        self._most = most
-        self._most_bytes = source.limits.max_shard_bytes
-        self._count = 0
-        self._bytes = 0
-
-    def shards_of(self, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the shards of the next items."""
-        numbers = np.empty(len(sizes), np.int64)
-        ends = np.cumsum(sizes)
-        start = 0
-        while start < len(sizes):
-            before = int(ends[start - 1]) if start else 0
-            room = before + self._most_bytes - self._bytes
-            stop = int(np.searchsorted(ends, room, side="right"))
-            stop = min(max(stop, start + (not self._count)), start + self._most - self._count)
-            stop = min(stop, len(sizes))
-            numbers[start:stop] = self.number
-            self._count += stop - start
-            self._bytes += int(ends[stop - 1]) - before if stop > start else 0
-            if stop < len(sizes):
-                self.number += 1
-                self._count = self._bytes = 0
-            start = stop
-        return numbers
-
-
-def _summarized(index: Index, names: pa.Array) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """Return what is known of the shards of an index, and the rows where they begin."""
-    columns: dict[str, list[Any]] = {name: [] for name in _SUMMARY_SCHEMA.names}
-    del columns["is_packed"]
-    rows: list[int] = []
-    digest = blake2b(digest_size=16)
-    position = 0
-    for table in index.tables():
-        shards = table["shard"].to_numpy()
-        sources = pc.index_in(table["source"], names).fill_null(-1).to_numpy()
-        bounds = np.flatnonzero(np.diff(shards, prepend=shards[:1] - 1)).tolist()
-        ends, data = _lines(table)
-        for start, stop in zip(bounds, [*bounds[1:], table.num_rows], strict=True):
-            number = int(shards[start])
-            if not columns["number"] or columns["number"][-1] != number:
-                if columns["number"]:
-                    columns["inputs_digest"].append(digest.hexdigest())
-                digest = blake2b(digest_size=16)
-                columns["number"].append(number)
-                columns["source"].append(int(sources[start]))
-                columns["inputs"].append(0)
-                columns["location"].append(table["location"][start].as_py())
-                rows.append(position + start)
-            columns["inputs"][-1] += stop - start
-            digest.update(data[ends[start] : ends[stop]])
-        position += table.num_rows
-    if columns["number"]:
-        columns["inputs_digest"].append(digest.hexdigest())
-    fields = [field for field in _SUMMARY_SCHEMA if field.name in columns]
-    summary = pa.table(columns, schema=pa.schema(fields))
-    is_ours = pc.greater_equal(summary["source"], 0)
-    return summary.filter(is_ours), np.array(rows, np.int64)[is_ours.to_numpy()]
-
-
-def _lines(table: pa.Table) -> tuple[npt.NDArray[np.int32], memoryview]:
-    """Return what `digest_of` reads of each entry (`ShardSpec.inputs_digest`), one after the other,
-    and where each begins."""
-    texts = [table["key"], table["location"], table["signature"]]
-    numbers = [table[name].cast(pa.string()) for name in ("start", "stop")]
-    lines = pc.binary_join_element_wise(*texts, *numbers, "\n").combine_chunks()
-    lengths = pc.binary_length(lines).to_numpy().astype(">u8")
-    sizes = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(8), len(lengths), [None, pa.py_buffer(lengths)]
-    )
-    whole = pc.binary_join_element_wise(sizes.cast(pa.binary()), lines.cast(pa.binary()), b"")
-    _, ends, data = whole.buffers()
-    return np.frombuffer(ends, np.int32)[: len(whole) + 1], memoryview(data or b"")
 
 
 def places(sources: Sequence[Source[Any]]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -65,9 +66,16 @@ class Layer:
         """Numbers of the samples on which the stage failed."""
         return frozenset(error.sample for error in self.errors)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are neither rows nor errors nor questions."""
+        return not (self.table.num_rows or self.errors or self.asked)
+
     def without(self, samples: Iterable[int]) -> Layer:
         """Return the layer without its answers about some samples."""
         gone = frozenset(samples)
+        if self.is_empty:
+            return self
         numbers = pa.array(sorted(gone), pa.int32())
         keep = pc.invert(pc.is_in(self.table.column("sample"), value_set=numbers))
         errors = tuple(error for error in self.errors if error.sample not in gone)
@@ -118,7 +126,17 @@ def _from_stream(
 
 def layer_schema(node: Node[Any]) -> pa.Schema:
     """Return the columns of a stage's layers: annotations, or one column per measured number."""
-    return pa.schema([SAMPLE_FIELD, *node.stage.rows.fields])
+    return _no_rows(node).schema
+
+
+def _no_rows(node: Node[Any]) -> pa.Table:
+    return _empty_table(tuple(node.stage.rows.fields))
+
+
+@lru_cache
+def _empty_table(fields: tuple[pa.Field, ...]) -> pa.Table:
+    """Return the table of a layer without rows, which takes Arrow longer than one of a few."""
+    return pa.schema([SAMPLE_FIELD, *fields]).empty_table()
 
 
 def make_layer(
@@ -128,25 +146,24 @@ def make_layer(
     asked: Mapping[int, Asked] = MappingProxyType({}),
 ) -> Layer:
     """Turn the answers of a stage, by sample number, into a layer."""
-    schema = layer_schema(node)
     failed = tuple(sorted(errors, key=lambda error: error.sample))
-    if not any(answers.values()):
-        return Layer(table=schema.empty_table(), errors=failed, asked=dict(asked))
-    rows: list[tuple[int, Any]] = [
-        (number, row) for number in sorted(answers) for row in answers[number]
-    ]
-    columns = {
-        "sample": pa.array([number for number, _ in rows], pa.int32()),
-        **node.stage.rows.columns([row for _, row in rows]),
-    }
-    arrays = [columns[name] for name in schema.names]
-    table = pa.Table.from_arrays(arrays, schema=schema)
+    table = _no_rows(node)
+    numbers = sorted(number for number, own in answers.items() if own)
+    if numbers:
+        counts = [len(answers[number]) for number in numbers]
+        columns = {
+            "sample": pa.array(np.repeat(numbers, counts), pa.int32()),
+            **node.stage.rows.columns([row for number in numbers for row in answers[number]]),
+        }
+        arrays = [columns[name] for name in table.schema.names]
+        table = pa.Table.from_arrays(arrays, schema=table.schema)
     return Layer(table=table, errors=failed, asked=dict(asked))
 
 
 def join_layers(node: Node[Any], parts: Sequence[Layer]) -> Layer:
     """Join parts of one stage's layer for disjoint samples, sorted by sample number."""
-    table = pa.concat_tables([layer_schema(node).empty_table(), *(part.table for part in parts)])
+    tables = [part.table for part in parts if part.table.num_rows]
+    table = pa.concat_tables([_no_rows(node), *tables])  # the first one decides on the types
     samples = table.column("sample").to_numpy()
     if (np.diff(samples) < 0).any():
         table = table.take(np.argsort(samples, kind="stable"))

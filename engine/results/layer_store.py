@@ -204,14 +204,17 @@ class LayerStore:
                         found.setdefault(number_of[old], Known()).add(asked, rows)
         return found
 
+    def has_any(self, node: Node[Any]) -> bool:
+        """Whether a stage has a layer of any shard, under any gate: else it was never asked."""
+        return bool(self._folders_of(node))
+
     def _folders_under_other_gates(self, node: Node[Any]) -> list[str]:
         own = layer_folder(node.name, node.fingerprint, node.gate.digest)
+        return [one for one in self._folders_of(node) if one != own]
+
+    def _folders_of(self, node: Node[Any]) -> list[str]:
         first = layer_folder(node.name, node.fingerprint, "")
-        return [
-            one
-            for one in self._folders
-            if one != own and (one == first or one.startswith(f"{first}-"))
-        ]
+        return [one for one in self._folders if one == first or one.startswith(f"{first}-")]
 
     @cached_property
     def _folders(self) -> list[str]:

@@ -307,6 +307,9 @@ class Hashing(io.RawIOBase):
         self._bytes += size
         return size if self._file is None else self._file.write(data)
 
+    def tell(self) -> int:
+        return self._bytes
+
     def stats(self) -> FileStats:
         """Describe what was written."""
         return FileStats(bytes=self._bytes, sha256=self._sha256.hexdigest())
@@ -341,7 +344,7 @@ def _write_tar(
 
 def tar_of(file: Any) -> tarfile.TarFile:
     """Open the tar of a shard for writing; the same samples give the same bytes."""
-    return tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT)
+    return tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_BLOCK)
 
 
 def add_sample(tar: tarfile.TarFile, key: str, members: Mapping[str, bytes | memoryview]) -> None:
@@ -356,7 +359,8 @@ def _kept_annotations(judged: Judged) -> dict[int, list[dict[str, Any]]]:
     table = judged.table.filter(pa.array(judged.kept))
     numbers = table.column("sample").to_pylist()
     by_sample: dict[int, list[dict[str, Any]]] = {}
-    for number, row in zip(numbers, table.select(ANNOTATION_NAMES).to_pylist(), strict=True):
+    columns = sorted(ANNOTATION_NAMES)  # as JSON has them
+    for number, row in zip(numbers, table.select(columns).to_pylist(), strict=True):
         by_sample.setdefault(number, []).append(row)
     return by_sample
 
@@ -395,10 +399,14 @@ def _write_parquet(file: Any, shard: Shard, judged: Judged) -> None:
 
 
 def _count(judged: Judged, column: str) -> dict[str, dict[str, int]]:
-    names = judged.table.column(column).to_pylist()
-    kept = Counter(name for name, keep in zip(names, judged.kept, strict=True) if keep)
-    everything = Counter(names)
+    names = judged.table.column(column)
+    everything, kept = _tally(names), _tally(names.filter(pa.array(judged.kept)))
     return {
         name: {"kept": kept[name], "dropped": everything[name] - kept[name]}
         for name in sorted(everything)
     }
+
+
+def _tally(names: pa.ChunkedArray) -> Counter[str]:
+    counts = names.value_counts().to_pylist()
+    return Counter({one["values"]: one["counts"] for one in counts})

@@ -119,7 +119,7 @@ class Reading:
     annotations: tuple[Annotation, ...] = ()
 
 
-LISTED = 65_536
+LISTED = 32_768
 """Items that become rows together."""
 
 
@@ -161,7 +161,7 @@ class Source(ABC, Generic[ConfigT]):
             ConfigError: there is nothing at the URL, or nothing that this source reads.
         """
 
-    def tables(self) -> Iterator[pa.Table]:
+    def item_tables(self) -> Iterator[pa.Table]:
         """List the items as rows of `item_schema`, in the order of `items`; a source that lists
         millions may make columns without an `Item` for each."""
         import pyarrow as pa
@@ -169,9 +169,14 @@ class Source(ABC, Generic[ConfigT]):
         schema = item_schema()
         items = self.items()
         while held := list(islice(items, LISTED)):
-            columns = [[getattr(item, name) for item in held] for name in schema.names]
-            arrays = map(pa.array, columns, schema.types)
-            yield pa.Table.from_arrays(list(arrays), schema=schema)
+            columns = (
+                [item.location for item in held],
+                [item.signature for item in held],
+                [item.start for item in held],
+                [item.stop for item in held],
+                [item.size for item in held],
+            )
+            yield pa.Table.from_arrays(list(map(pa.array, columns, schema.types)), schema=schema)
 
     @abstractmethod
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:

@@ -33,7 +33,7 @@ class Spool:
         if not table.num_rows:
             return
         with failing("write", tempfile.gettempdir()):
-            if self._file is None:
+            if self._writer is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - see `close`
                 options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
                 self._writer = pa.ipc.new_file(self._file, self.schema, options=options)

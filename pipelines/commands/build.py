@@ -73,12 +73,9 @@ def build(
     verbose: Verbose = False,
 ) -> None:
     """Build a dataset, or bring it up to date: finished work is not repeated."""
-    from florilegium.engine.execution.losses import refuse_losses
+    from florilegium.engine.execution.apart import start_ahead
     from florilegium.engine.planning.slices import Slice
-    from florilegium.pipelines.build import build_dataset, build_slice, finish_slices
     from florilegium.pipelines.commands.loading import load
-    from florilegium.pipelines.refine.config import RefineConfig
-    from florilegium.pipelines.terminal.verbose import log_shown
 
     own = Slice.parse(part) if part else None
     _refuse_together(
@@ -96,6 +93,15 @@ def build(
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
     ).config
+    has_workers = not (dry_run or finish or ends_slices)
+    if has_workers and (loaded.runner.kind == "local" or loaded.runner.is_open):
+        start_ahead()  # before what follows is imported
+
+    from florilegium.engine.execution.losses import refuse_losses
+    from florilegium.pipelines.build import build_dataset, build_slice, finish_slices
+    from florilegium.pipelines.refine.config import RefineConfig
+    from florilegium.pipelines.terminal.verbose import log_shown
+
     notes: tuple[str, ...] = ()
     if isinstance(loaded, RefineConfig):
         loaded, notes = runnable(loaded, config), (NOT_REFINED.format(config=config),)

@@ -46,7 +46,7 @@ SourceOption = Annotated[str | None, typer.Option("--source", help="Read the ima
 OutputOption = Annotated[str | None, typer.Option("--output", help="Write the dataset here.")]
 RunnerOption = Annotated[
     str | None,
-    typer.Option("--runner", help="`ray`, `local` (one worker process), `in_process`."),
+    typer.Option("--runner", help="`auto`, `ray`, `local` (one worker process), `in_process`."),
 ]
 
 

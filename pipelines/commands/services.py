@@ -38,7 +38,7 @@ def share_lines(run: Run) -> Iterator[str]:
 def loopback_warnings(run: Run) -> Iterator[str]:
     """Yield a warning for each service at an address that means another machine on each node."""
     runner = run.config.runner
-    if runner.kind != "ray" or runner.address == "local":
+    if not runner.may_be_ray or runner.address == "local":
         return
     for node, config in _services(run):
         if is_loopback(host_of(config.address, option=config.address_option)):

@@ -63,7 +63,7 @@ class Probe:
         spent = node.stage.spent().since(before)
         for opened, answers in zip(shards, parts, strict=True):
             self._worker.store(opened.work, [name], *answers)
-        layers = [part[name] for answers in parts for part in answers]
+        layers = [layer for answers in parts for part in answers for layer in part.values()]
         return Cost(
             name=name,
             images=sum(len(opened.samples) for opened in shards),

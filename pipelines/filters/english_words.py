@@ -17,6 +17,7 @@ from runpy import run_path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
     from spacy.language import Language
 
 LANGUAGES = "en ar cs da de el es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv th tr uk vi zh"
@@ -68,12 +69,9 @@ class EnglishWords:
 
     def __init__(self, nlp: Language) -> None:
         """Use the vocabulary of the English pipeline; load the language identifier."""
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
         self._vocabulary = _Vocabulary(nlp)
         self._common = _common_words()
-        self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        self._identifier.set_languages(LANGUAGES.split())
+        self._identifier = _language_identifier()
 
     def probability(self, prose: str) -> float:
         """Return the probability that the text is English, 0..1, or NaN when it is too short."""
@@ -117,6 +115,24 @@ class EnglishWords:
 
     def _is_common(self, word: str) -> bool:
         return word in _FUNCTIONS or word in self._common
+
+
+def _language_identifier() -> LanguageIdentifier:
+    """Return an identifier of our languages alone: one that was restricted to them would keep the
+    weights of all others, 25 MB."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE)
+    model.set_languages(LANGUAGES.split())
+    return LanguageIdentifier(
+        model.nb_ptc,
+        model.nb_pc,
+        model.nb_classes,
+        model.tk_nextmove,
+        model.tk_output,
+        norm_probs=True,
+        tk_row=model.tk_row,
+    )
 
 
 class _Vocabulary:

@@ -74,7 +74,7 @@ def refine(
         OutputInUse: another command writes the output.
         RunError: a training or a relabelling failed.
     """
-    needs_ray = config.runner.kind == "ray" or config.refine.train.workers > 0
+    needs_ray = config.runner.may_be_ray or config.refine.train.workers > 0
     check(config)  # before anything is written
     with (
         writing(Folder(config.output)) as lease,

@@ -70,7 +70,7 @@ def prepare_audit(config: RefineConfig) -> ToAudit:
     voters = {name: stages[name] for name in stages if name in found[0].voters}
     with (
         writing(Folder(config.output)),
-        ray_started(config.runner) if config.runner.kind == "ray" else nullcontext(),
+        ray_started(config.runner) if config.runner.may_be_ray else nullcontext(),
         command(COMMAND, config) as parent,
     ):
         candidates = build_candidates(config, folder, voters, 0, step="round 0", parent=parent)

@@ -20,7 +20,8 @@ from florilegium.engine.execution.preparation import Run, refuse_caveats
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.run import execute
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
-from florilegium.engine.planning.index import Index, keep_places, read_index
+from florilegium.engine.planning.index import Index, read_index
+from florilegium.engine.planning.kept_places import keep_places
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.finished_shards import in_place
 from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest

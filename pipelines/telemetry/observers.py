@@ -75,7 +75,7 @@ def observers_of(run: Run, parent: Parent | None = None) -> tuple[Observer, ...]
 
 
 def _observers(run: Run, parent: Parent) -> Iterator[Observer]:
-    if run.config.runner.kind == "ray":
+    if run.config.runner.may_be_ray:
         yield MetricsObserver(RayExporter())
     if path := os.environ.get(METRICS_FILE):
         yield MetricsObserver(TextfileExporter(Path(path)))

@@ -12,16 +12,29 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import captions, memory, noop, orphans, overhead, pool, refresh, resume
+from tests.benchmarks import (
+    captions,
+    lists,
+    memory,
+    noop,
+    orphans,
+    overhead,
+    pool,
+    rate,
+    refresh,
+    resume,
+)
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
 QUESTIONS = {
     "captions": captions.measure,
     "noop": noop.measure,
+    "rate": rate.measure,
     "resume": resume.measure,
     "refresh": refresh.measure,
     "orphans": orphans.measure,
+    "lists": lists.measure,
     "memory": memory.measure,
     "pool": pool.measure,
     "overhead": overhead.measure,

@@ -90,8 +90,17 @@ class Timeline:
 
     def steady(self) -> tuple[float, float]:
         """Return CPU-seconds and seconds per shard, without the first quarter of the shards."""
-        shards = self.of(SHARD)
-        first, last = shards[len(shards) // 4], shards[-1]
-        count = len(shards) - 1 - len(shards) // 4
+        first, last, count = self._steady_shards()
         cpu_s = sum(last.cpu_s.values()) - sum(first.cpu_s.values())
         return cpu_s / count, (last.time_s - first.time_s) / count
+
+    def driver_s(self) -> float:
+        """Return CPU-seconds of the first process per shard, without the first quarter of them."""
+        first, last, count = self._steady_shards()
+        driver = self.of(STARTED)[0].pid
+        return (last.cpu_s[driver] - first.cpu_s[driver]) / count
+
+    def _steady_shards(self) -> tuple[Mark, Mark, int]:
+        """Return the marks of two shards, and how many were finished after the first of them."""
+        shards = self.of(SHARD)
+        return shards[len(shards) // 4], shards[-1], len(shards) - 1 - len(shards) // 4

@@ -22,14 +22,13 @@ def is_upright_baseline_jpeg(data: Bytes) -> bool:
     metadata does not turn it and that Pillow opens. The caller has decoded the file, so it is
     complete. Of a file with several pictures, the first counts.
     """
-    if not jpeg.is_upright_baseline(data):
+    size_wh = jpeg.upright_baseline_wh(data)
+    if size_wh is None:
         return False
     try:
         with pillow.opened(data, "JPEG", "MPO") as image:
-            header = jpeg.header(data)
             is_turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
-            is_same = image.size == (header.width, header.height)
-            return is_same and not is_turned and image.mode in ("L", "RGB")
+            return image.size == size_wh and not is_turned and image.mode in ("L", "RGB")
     except Exception:  # Pillow raises anything when metadata is broken
         return False
 

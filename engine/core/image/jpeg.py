@@ -7,7 +7,6 @@ it: after a warning, the file is decoded once more without its metadata.
 from __future__ import annotations
 
 import io
-import re
 
 import numpy as np
 import simplejpeg
@@ -38,7 +37,7 @@ MAGIC = b"\xff\xd8\xff"
 _XMP_MAGIC = b"http://ns.adobe.com/xap/1.0/\0"
 _END = bytes([0xFF, END])
 _ALL_COEFFICIENTS = bytes([0, 63, 0])  # the end of a sequential scan's header
-_ZEROS = re.compile(re.escape(bytes(32)))
+_ZEROS = bytes(32)
 _UNUSUAL_SAMPLING = "subsampling"  # simplejpeg's message for unknown sampling factors
 
 
@@ -65,18 +64,20 @@ def pixels(data: Bytes) -> np.ndarray:
             raise corrupt(f"cannot decode the pixels: {error}") from error
 
 
-def is_upright_baseline(data: Bytes) -> bool:
-    """Whether every reader shows this JPEG file as `decode` does, without its metadata.
+def upright_baseline_wh(data: Bytes) -> tuple[int, int] | None:
+    """Return width and height of a JPEG file that every reader shows as `decode` does, without its
+    metadata; `None` of any other file.
 
     Baseline or extended sequential, 8 bits, grey or YCbCr, complete and tidy, and no metadata
     that turns it. The caller has decoded it, so the pixels are complete.
     """
     if data[: len(MAGIC)] != MAGIC:
-        return False
+        return None
     layout = layout_of(data)
     is_sound = layout.has_end and layout.is_tidy and not layout.missing()
     is_plain = layout.frame in (BASELINE, EXTENDED) and layout.precision == 8
-    return is_sound and is_plain and _has_plain_colours(data, layout) and _is_upright(data, layout)
+    is_shown = is_sound and is_plain and _has_plain_colours(data, layout)
+    return (layout.width, layout.height) if is_shown and _is_upright(data, layout) else None
 
 
 def _exif(data: Bytes, layout: Layout) -> Bytes | None:
@@ -121,7 +122,8 @@ def _check_zeros(data: Bytes, layout: Layout, scan: Scan) -> None:
     Where zeros may stand for a plain area, libjpeg reports those that are too many or too few.
     """
     may_be_plain = layout.frame != PROGRESSIVE or scan.coefficients.stop == 1
-    if _ZEROS.search(data, scan.start, scan.end) and not (scan.zeros_say_nothing and may_be_plain):
+    may_have_zeros = scan.zeros_say_nothing and may_be_plain
+    if not may_have_zeros and _ZEROS in bytes(data[scan.start : scan.end]):
         raise corrupt("a part of the JPEG file is filled with zeros")
 
 

@@ -64,12 +64,13 @@ class Layout:
 
     def missing(self) -> str:
         """Return what the scans lack of the picture; "" when all is coded."""
-        lacking = {(part, k): 16 for part in self.sampling for k in range(64)}
+        lacking = {part: [16] * 64 for part in self.sampling}  # the lowest bit, by coefficient
         for scan in self.scans:
+            which = slice(scan.coefficients.start, scan.coefficients.stop)
             for part in scan.components:
-                for k in scan.coefficients:
-                    lacking[part, k] = scan.low_bit
-        parts = {part for (part, _), bit in lacking.items() if bit}
+                bits = lacking.setdefault(part, [0] * 64)
+                bits[which] = [scan.low_bit] * len(scan.coefficients)
+        parts = [part for part, bits in lacking.items() if any(bits)]
         return f"scans of {len(parts)} of {len(self.sampling)} components are missing" * bool(parts)
 
 

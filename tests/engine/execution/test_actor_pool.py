@@ -464,6 +464,47 @@ def test_an_actor_that_dies_while_it_loads_is_replaced_a_few_times(
     asyncio.run(run())
 
 
+class Recording(Actor):
+    """An actor that writes down what all of them load, the first times with errors."""
+
+    loads: list[Sequence[str]]
+    errors: list[Exception]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.load = self
+
+    async def remote(self, names: Sequence[str]) -> Reply:
+        if names:
+            self.loads.append(names)
+        if names and self.errors:
+            raise self.errors.pop()
+        return Reply()
+
+
+@pytest.mark.parametrize(
+    ("errors", "loads"),
+    [
+        ([], 1),  # and not again for the call
+        ([died(ALONE)], 2),  # the actor in its place does so for the call
+    ],
+)
+def test_stages_are_loaded_while_nobody_calls_and_an_error_is_left_to_the_call(
+    monkeypatch: pytest.MonkeyPatch, errors: list[Exception], loads: int
+) -> None:
+    monkeypatch.setattr(Recording, "loads", seen := [], raising=False)
+    monkeypatch.setattr(Recording, "errors", errors, raising=False)
+
+    async def run() -> None:
+        pool = ActorPool(Pool(name="ocr", size=1), Recording, None, ahead=["ocr"])
+        await settle()
+        assert seen == [["ocr"]]
+        await pool.call(Held.at_once, ["ocr"], priority="")
+        assert seen == [["ocr"]] * loads
+
+    asyncio.run(run())
+
+
 def test_a_spent_actor_is_replaced_when_nothing_runs_beside_its_calls(killed: list[Any]) -> None:
     async def run() -> None:
         pool = await pool_of(1)

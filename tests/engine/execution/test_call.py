@@ -76,6 +76,28 @@ def test_a_stage_is_shown_what_it_reads_of_whom_even_where_there_is_nothing(
     ]
 
 
+def test_stages_that_read_the_same_share_a_sample_while_its_pixels_are_held(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bright = DESCRIBED["bright"]
+    one, other, reader = planned(specialists={**DESCRIBED, "other": bright}).layered
+    assert (one.view, other.view) == (((), frozenset()),) * 2
+    seen: list[Sample] = []
+    for node in (one, other, reader):
+        monkeypatch.setattr(
+            node.stage, "predict", lambda samples: [seen.append(own) or [] for own in samples]
+        )
+    call = call_about(images)
+    for node in (one, other, reader):
+        call.ask(node, [0])
+    assert seen[0] is seen[1]
+    assert seen[0].upstream != seen[2].upstream
+    call.forget_pixels()
+    call.ask(other, [0])
+    assert seen[3] is not seen[1]
+    assert seen[3].picture is not seen[1].picture
+
+
 def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> None:
     graph = planned(specialists=DESCRIBED)
     bright, describe = graph.specialists

@@ -81,7 +81,7 @@ def test_a_call_that_is_made_again_as_its_node_is_gone_counts_its_repeats(
     run = prepare(configure(album, tmp_path))
     runner = RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
     work = SimpleNamespace(shard=SimpleNamespace(name="000000"))
-    opened: Any = SimpleNamespace(work=work, images=None)
+    opened: Any = SimpleNamespace(work=work, images=None, packed=None)
 
     async def repeats() -> list[int]:
         pool = ActorPool(Pool(name="cpu", size=1), lambda: actor, None)

@@ -17,9 +17,10 @@ from florilegium.engine.core.errors import (
 )
 from florilegium.engine.core.stage import StageConfig
 from florilegium.engine.execution import scheduler
+from florilegium.engine.execution.cutting import tapered, whole_batches
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.runner import Opened, Runner
-from florilegium.engine.execution.scheduler import CHUNK, LOSSES, MAX_DEATHS, Job, Scheduler
+from florilegium.engine.execution.scheduler import LOSSES, MAX_DEATHS, Job, Scheduler
 from florilegium.engine.execution.segments import segments
 from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork
 from florilegium.engine.planning.gates import Gate
@@ -260,14 +261,12 @@ def test_a_job_is_taken_when_the_one_before_it_starts() -> None:
     runner = FakeRunner(TWO, 4)
     jobs = iter([job(number) for number in range(100)])
 
-    async def first() -> str:
+    async def take_one() -> None:
         shards = Scheduler(runner.graph, runner, Progress(), keep_s=10).run(jobs, shard_size=64)
-        async for _, stats in shards:
-            await shards.aclose()
-            return shard_name(stats.number)
-        raise AssertionError("no shard")
+        await anext(shards)
+        await shards.aclose()
 
-    assert asyncio.run(first()) == "000000"
+    asyncio.run(take_one())
     assert len(list(jobs)) > 90
 
 
@@ -345,8 +344,8 @@ def test_a_shard_that_starts_again_asks_only_what_was_lost() -> None:
     assert runner.events.count("open 000000") == 2
     asked = [(name, n) for call in runner.calls for name in call.names for n in call.samples]
     again = {one: asked.count(one) for one in asked if asked.count(one) > 1}
-    assert again == {("b", 2): 2, ("b", 3): 2}, "the call that was lost"
-    assert runner.kept["000000"] == {"a": set(range(6)), "b": {0, 1, 4, 5}}
+    assert again == {("b", 2): 2}, "the call that was lost"
+    assert runner.kept["000000"] == {"a": set(range(6)), "b": {0, 1, 3, 4, 5}}
     assert progress.answered == {"a": 6, "b": 6}
 
 
@@ -390,24 +389,26 @@ def test_a_pool_without_work_is_released_at_once() -> None:
     assert runner.events.index("release a") < runner.events.index("run b")
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "samples", "width", "lengths"),
-    [
-        (8, 250, 2, [CHUNK] * 7 + [26]),
-        (12, 100, 2, [36, 36, 28]),  # the first whole batches that reach a share of 25
-        (12, 20, 4, [12, 8]),
-        (1, 16, 4, [2] * 8),  # two calls for each worker of the pool
-        (1, 17, 4, [3] * 5 + [2]),
-        (50, 100, 2, [50, 50]),  # a batch larger than a call is not cut
-    ],
-)
-def test_a_shard_is_shared_among_the_workers_in_whole_batches(
-    batch_size: int, samples: int, width: int, lengths: list[int]
-) -> None:
-    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=batch_size), samples, width=width)
-    schedule(runner, job(0), shard_size=samples)
-    assert [len(call.samples) for call in runner.calls] == lengths
-    assert [n for call in runner.calls for n in call.samples] == list(range(samples))
+def test_shards_are_cut_into_whole_batches_and_the_last_one_into_shorter_calls() -> None:
+    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=8), 100, width=2)
+    schedule(runner, *map(job, range(4)), shard_size=100)
+    lengths: dict[str, list[int]] = {}
+    for call in runner.calls:
+        lengths.setdefault(call.shard, []).append(len(call.samples))
+    assert lengths["000000"] == [*whole_batches(100, width=2, batch=8)] == [32, 32, 32, 4]
+    assert lengths["000003"] == [*tapered(100, width=2, batch=8)]
+    assert [n for call in runner.calls if call.shard == "000003" for n in call.samples] == [
+        *range(100)
+    ]
+
+
+@pytest.mark.parametrize(("pool", "width"), [("gpu", 2), (CPU_POOL, 1)])
+def test_whole_batches_are_not_cut_for_a_device_or_one_worker(pool: str, width: int) -> None:
+    runner = FakeRunner(graph_of(("a", pool, ()), batch_size=8), 20, width=width)
+    schedule(runner, job(0), shard_size=20)
+    assert [len(call.samples) for call in runner.calls] == [
+        *whole_batches(20, width=width, batch=8)
+    ]
 
 
 def test_a_call_is_of_whole_batches_of_the_stage_with_the_largest_ones() -> None:
@@ -534,13 +535,13 @@ def test_the_images_of_a_batch_that_takes_too_long_are_asked_one_by_one() -> Non
     _, progress = schedule(runner, job(0))
     asked = [(call.names, call.samples) for call in runner.calls if 37 in call.samples]
     assert asked == [
-        (("a", "b"), tuple(range(32, 48))),
+        (("a", "b"), tuple(range(32, 40))),
         (("a", "b"), (37,)),
         (("a",), (37,)),  # what others say of it is kept
     ]
     assert runner.failures() == {("b", 37, "stage_timeout")}
     neighbours = [call.samples for call in runner.calls if 36 in call.samples]
-    assert neighbours == [tuple(range(32, 48)), (36,)]
+    assert neighbours == [tuple(range(32, 40)), (36,)]
     assert progress.answered == {"a": 64, "b": 64}
 
 
@@ -664,7 +665,7 @@ def test_a_shard_that_does_not_fit_alone_ends_the_run() -> None:
 
 
 def test_a_call_that_killed_its_worker_is_cut_into_eight() -> None:
-    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=32), 32, dies=kills("a", 13))
+    runner = FakeRunner(graph_of(("a", "a", ()), batch_size=32), 32, dies=kills("a", 13))
     schedule(runner, job(0))
     lengths = [len(call.samples) for call in runner.calls]
     # The call; its eighths, of which the fourth dies and is cut again; the image, asked twice more.

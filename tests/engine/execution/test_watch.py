@@ -76,6 +76,21 @@ def test_a_call_whose_process_has_too_much_memory_is_left(released: threading.Ev
     assert (stuck.value.reason, stuck.value.samples) == ("out_of_memory", (3,))
 
 
+def test_unused_memory_goes_back_while_a_call_runs_and_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_back: list[bool] = []
+    during = threading.Event()
+
+    def give_back(_: object) -> None:
+        given_back.append(during.is_set())
+        during.set()
+
+    monkeypatch.setattr(watch.UnusedMemory, "give_back", give_back)
+    assert within(Watch(), 60, lambda: during.wait(60))
+    assert given_back[:2] == [False, True]
+
+
 def test_a_process_is_spent_when_it_keeps_more_memory_than_it_may_have() -> None:
     assert Watch(memory_mb=1).is_spent
     assert not Watch(memory_mb=1_000_000).is_spent

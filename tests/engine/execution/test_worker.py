@@ -56,6 +56,19 @@ def test_layers_that_are_stored_twice_are_the_same(opened: Made, tmp_path: Path)
     assert [layer.table.num_rows for layer in again.values()] == [5, 5]
 
 
+def test_a_stage_that_finds_nothing_sends_nothing_and_has_a_layer_all_the_same(
+    opened: Made, tmp_path: Path
+) -> None:
+    silent = {"silent": {"use": "tests.stages:Silent"}}
+    worker, work, images = opened(specialists=silent)
+    part = worker.run(work, images, ["silent"], range(5)).part
+    assert part == {}
+    worker.store(work, ["silent"], part)
+    assert len(layer_files(tmp_path)) == 1
+    _, again, _ = opened(specialists=silent)
+    assert (work.todo, again.todo) == ({"silent": (0, 1, 2, 3, 4)}, {})
+
+
 def test_answers_of_a_shard_under_way_are_taken_over_by_the_next_run(
     opened: Made, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from florilegium.engine.core.errors import StorageError
+from florilegium.engine.core.errors import ConfigError, StorageError
 from florilegium.engine.core.limits import Limits
 from florilegium.engine.planning.index import SCHEMA, Entry, Index, read_index, written
 from florilegium.engine.planning.partition import ShardSpec, ShardSummary, places
@@ -415,3 +415,36 @@ def test_a_shard_is_known_without_its_entries() -> None:
     assert shards.only(lambda number: number != 1).inputs_digest != shards.inputs_digest
     with pytest.raises(KeyError):
         shards.spec(3)
+
+
+class Tabular(Listed):
+    """A source that lists as tables only."""
+
+    table = pa.table({"location": ["a", "b"], "signature": ["1", "2"], "start": [0, 0],
+                      "stop": [0, 0], "size": [7, 8]})  # fmt: skip
+
+    def item_tables(self) -> Iterator[pa.Table]:
+        yield self.table.slice(0, 1)
+        yield self.table.slice(1)
+
+    def items(self) -> Iterator[Item]:
+        raise NotImplementedError
+
+
+def test_a_source_may_list_as_tables() -> None:
+    source = Tabular(size=1)
+    expected = [Item(location="a", signature="1"), Item(location="b", signature="2")]
+    assert [one.item for one in entries(partition([source]))] == expected
+    text = pa.large_string()
+    source.table = source.table.set_column(0, "location", source.table["location"].cast(text))
+    assert [one.item for one in entries(partition([source]))] == expected
+
+
+def test_tables_that_lack_something_are_an_error_with_what_it_is() -> None:
+    source = Tabular()
+    source.table = Tabular.table.drop_columns("size")
+    with pytest.raises(ConfigError, match=r"photos \(Tabular\): .* gives no column 'size'"):
+        partition([source])
+    source.table = Tabular.table.set_column(1, "signature", pa.array(["1", None]))
+    with pytest.raises(ConfigError, match="gives no signature for an item"):
+        partition([source])

@@ -15,6 +15,7 @@ from florilegium.engine.execution.preparation import Run, prepare
 from florilegium.engine.planning.config import RunConfig, load_document, validated
 from florilegium.engine.planning.pools import Machines
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.cost import probe
 from florilegium.pipelines.cost.allocation import allocate
 from florilegium.pipelines.cost.measure import Measured, measure
 from florilegium.pipelines.cost.sample import sample_source
@@ -46,6 +47,18 @@ def test_every_stage_is_measured_on_the_sample(measured: Measured) -> None:
         assert cost.seconds > 0
         assert cost.layer_bytes > 0
     assert measured.machines == Machines(cpus=2, gpus_by_node=(1,))
+
+
+def test_a_stage_that_finds_nothing_is_measured(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "hide_gpus", lambda: None)
+    silent = {"silent": {"use": "tests.stages:Silent"}}
+    run = prepare(configure(album, tmp_path / "out", specialists=silent))
+    [sampled] = sample_source(run, 4)
+    worker = probe.Probe(run.config, run.graph, Folder(str(tmp_path / "scratch")))
+    cost = worker.measure("silent", worker.open(sampled.spec, 4))
+    assert (cost.images, cost.layer_bytes, cost.failures) == (4, 0, ())
 
 
 def test_the_whole_source_is_counted(album: Path, measured: Measured) -> None:

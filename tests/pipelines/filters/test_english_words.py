@@ -209,6 +209,11 @@ def test_letters_are_told_apart_among_these_languages_alone(english):
     assert {name for name, _ in english._identifier.rank("a dog")} == set(LANGUAGES.split())
 
 
+def test_the_weights_of_other_languages_are_not_kept(english: EnglishWords) -> None:
+    english._identifier.set_languages()  # all that it has
+    assert set(english._identifier.labels) == set(LANGUAGES.split())
+
+
 def test_words_are_known_with_their_inflections():
     vocabulary = _Vocabulary(load_english())
     known = ("dog", "dogs", "geese", "ran", "running", "carries", "zzxq", "zzxqs", "zzxqing")

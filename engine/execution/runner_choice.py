@@ -1,0 +1,97 @@
+"""Which runner a build takes, where its config leaves that open: one process, or Ray.
+
+A Ray of our own takes seconds to start, and each of its workers imports and loads the same again:
+that pays when there is much to ask. Shards are the same bytes with all runners, so a choice that
+was wrong costs time only.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Sequence
+
+from florilegium.engine.core.counted import counted
+from florilegium.engine.execution.local_runner import LocalRunner
+from florilegium.engine.execution.preparation import Run
+from florilegium.engine.execution.runner import Opened
+from florilegium.engine.execution.scheduler import Job
+from florilegium.engine.planning.graph import CPU_POOL, Graph
+from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.layer_store import LayerStore
+
+SMALL = 16
+"""Images that one process may be asked about, at most, in place of a Ray. `tests/benchmarks` has
+what was measured: the shipped quickstart takes as long with both at about 25 images on 2 CPUs."""
+SMALL_TO_PUBLISH = 512
+"""Images of shards that one process may judge and write, at most, when no stage has anything to
+ask."""
+
+
+class SomethingToAsk(Exception):
+    """A shard lacks answers, which a runner that only publishes does not get."""
+
+
+class PublishingRunner(LocalRunner):
+    """Judges and writes shards of which all layers are there, in one child process; opening any
+    other raises `SomethingToAsk`."""
+
+    async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
+        opened = await super().open(spec, previous_digest=previous_digest, retry=retry)
+        if any(opened.work.todo.values()):
+            raise SomethingToAsk(spec.name)
+        return opened
+
+
+def one_process(run: Run, jobs: Sequence[Job]) -> str:
+    """Return why a build whose config has `runner: auto` takes one process; "" where it takes Ray.
+
+    It does where few images are asked about by stages on CPUs alone, and the config states nothing
+    that only Ray does.
+    """
+    images = _images(jobs)
+    if (
+        not run.config.runner.is_open
+        or images is None
+        or images > SMALL
+        or not _fits_one_process(run.graph)
+    ):
+        return ""
+    if any(node.pool != CPU_POOL for node in run.graph.layered):
+        return ""
+    return f"runner: one process, which is done with {counted(images, 'image')} before Ray is"
+
+
+def may_be_answered(run: Run, jobs: Sequence[Job]) -> bool:
+    """Whether it is worth to look, before a Ray is started, if all stages have answered already.
+
+    That may be so where all shards were finished before, and each stage has layers: a threshold is
+    another one, or images have gone.
+    """
+    runner = run.config.runner
+    is_ours = runner.may_be_ray and runner.address == "local"
+    images = _images(jobs)
+    if not is_ours or images is None or images > SMALL_TO_PUBLISH:
+        return False
+    if not all(job.previous_digest and not job.retry for job in jobs):
+        return False
+    layers = LayerStore(run.layers)
+    return all(map(layers.has_any, run.graph.layered)) and _fits_one_process(run.graph)
+
+
+def _images(jobs: Sequence[Job]) -> int | None:
+    """Return the number of images of some jobs; `None` where archives are to be read for that."""
+    if any(job.spec.is_packed for job in jobs):
+        return None
+    return sum(len(job.spec.entries) for job in jobs)
+
+
+def _fits_one_process(graph: Graph) -> bool:
+    """Whether this process has no Ray yet, and the stages can be sent to another one without it."""
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        return False
+    try:
+        pickle.dumps(graph)
+    except Exception:  # a class may raise anything when it is pickled; Ray can do more
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""Returning memory that nothing uses to the system.
+
+The allocator of glibc keeps what was freed between blocks that are in use. Models allocate and free
+large blocks of many sizes: after some images, a worker would keep hundreds of megabytes that way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+
+AFTER_CPU_S = 1.0
+"""Seconds of processor time between two times, at least: each costs less than ten milliseconds."""
+
+
+class UnusedMemory:
+    """Returns the unused memory of this process, now and then. Without glibc it does nothing."""
+
+    def __init__(self, *, after_cpu_s: float = AFTER_CPU_S) -> None:
+        self._trim = _malloc_trim()
+        self._after_cpu_s = after_cpu_s
+        self._last_cpu_s = time.process_time()
+
+    def give_back(self) -> bool:
+        """Return what is unused, if the process has worked for a while; tell whether it was done.
+        Other threads go on meanwhile."""
+        now_cpu_s = time.process_time()
+        if self._trim is None or now_cpu_s - self._last_cpu_s < self._after_cpu_s:
+            return False
+        self._last_cpu_s = now_cpu_s
+        self._trim(0)
+        return True
+
+
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return `malloc_trim(3)`, which is glibc's alone."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another libc; Windows has no main program
+        return None
