@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,11 @@ class Jobs:
 
     def __iter__(self) -> Iterator[Job]:
         return map(self._job, self.numbers)
+
+    def without(self, numbers: Collection[int]) -> Jobs:
+        """Return the jobs for other shards than these."""
+        left = [number for number in self.numbers if number not in numbers]
+        return Jobs(self._shards, left, self._finished, self._rows, retry=self._retry)
 
     def _job(self, number: int) -> Job:
         rows = self._rows.get(number, _NO_ROWS)

@@ -187,27 +187,27 @@ async def _run_jobs(
     on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
     """Make the shards of jobs: those of which all is known without a Ray, if that may be all."""
-    left = {job.spec.number: job for job in jobs}
+    done: set[int] = set()
 
     def finished(job: Job, stats: ShardStats) -> None:
-        del left[job.spec.number]
+        done.add(job.spec.number)
         on_finished(job, stats)
 
     if may_be_answered(run, jobs):
         publisher = PublishingRunner(_config(run), run.graph, layers=run.layers, output=run.output)
         with suppress(SomethingToAsk):
-            one_by_one = [[job] for job in jobs]
+            one_by_one = ([job] for job in jobs)
             await _work(run, publisher, one_by_one, progress, observer, finished)
-    if left:
+    if left := jobs.without(done):
         progress.current = "starting the workers"
-        runner = _runner(run, [*left.values()], progress)
-        await _work(run, runner, [[*left.values()]], progress, observer, finished)
+        runner = _runner(run, left, progress)
+        await _work(run, runner, [left], progress, observer, on_finished)
 
 
 async def _work(
     run: Run,
     runner: Runner,
-    batches: Iterable[Sequence[Job]],
+    batches: Iterable[Iterable[Job]],
     progress: Progress,
     observer: Observer,
     on_finished: Callable[[Job, ShardStats], None],
@@ -249,7 +249,7 @@ async def _watch(
         await asyncio.sleep(POLL_S)
 
 
-def _runner(run: Run, jobs: Sequence[Job], progress: Progress) -> Runner:
+def _runner(run: Run, jobs: Iterable[Job], progress: Progress) -> Runner:
     """Return the runner that the config names, or that fits the jobs."""
     config = _config(run)
     layers, output = run.layers, run.output
