@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -34,12 +35,13 @@ def test_no_more_run_at_once_and_no_more_are_taken_than_may_be() -> None:
             running -= 1
         return number
 
-    def items() -> object:
+    def items() -> Iterator[int]:
         nonlocal taken
-        for taken in range(1, 101):
-            yield taken
+        for number in range(100):
+            taken += 1
+            yield number
 
-    results = side_by_side(call, items(), at_once=3)  # type: ignore[arg-type]
+    results = side_by_side(call, items(), at_once=3)
     next(results)
     assert taken == 6
     assert len(list(results)) == 99
