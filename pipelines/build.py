@@ -156,17 +156,20 @@ def _drawn_if_new(run: Run, manifest: Manifest, *, before_switch: Callable[[], N
     output, config = run.output, resolved_config(run)
     before_switch()  # nothing is written over what another command wrote meanwhile
     is_same_run = output.read(RUN) == config
-    current = _with_current_files(manifest)
-    if is_same_run and is_current(output, manifest) and _is_whole(current, output):
+    current = current_of(output, manifest)
+    if is_same_run and current and _is_whole(current, output):
         return current
     if not is_same_run:
         output.publish(RUN, config)
     return _drawn(output, manifest, before_card=before_switch)
 
 
-def is_current(output: Folder, manifest: Manifest) -> bool:
-    """Whether a dataset has this manifest already; the files that it will name do not count."""
-    return output.read(MANIFEST) == _with_current_files(manifest).to_json()
+def current_of(output: Folder, manifest: Manifest) -> Manifest | None:
+    """Return a manifest with the files that the one in place names, if a dataset has that already;
+    the files that it will name do not count."""
+    files = manifest.beside.version.files
+    current = manifest if manifest.files == files else replace(manifest, files=files)
+    return current if output.read(MANIFEST) == current.to_json() else None
 
 
 def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
@@ -182,7 +185,7 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
         listed = refuse_vanished(output, manifest.shards, beside.shards)
     before_switch()
     kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
-    switch(output, manifest, kept, is_tidy=listed is None)
+    switch(output, manifest, kept, is_in_place=listed is None)
     complete(output, manifest, kept)
     for name in UNTIL_PUBLISHED.intersection(output.names()):
         output.remove(name)
@@ -233,11 +236,6 @@ def _drawn(output: Folder, manifest: Manifest, *, before_card: Callable[[], None
     if output.exists(LINEAGE):
         files[LINEAGE] = FileStats.read(output, LINEAGE)
     return replace(manifest, files=files)
-
-
-def _with_current_files(manifest: Manifest) -> Manifest:
-    """Return a manifest that names the files that the one in place does."""
-    return replace(manifest, files=manifest.beside.version.files)
 
 
 def _is_whole(manifest: Manifest, output: Folder) -> bool:

@@ -208,6 +208,10 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return the content of `manifest.json`; its shards are written one by one."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> bytes:
         document = {**self._without_shards(), "digest": self.digest()}
         return b"".join(self._texts(document, indent=1))
 

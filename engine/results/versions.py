@@ -55,17 +55,18 @@ class Retention:
 
 
 def switch(
-    output: Folder, manifest: Manifest, retention: Retention, *, is_tidy: bool = False
+    output: Folder, manifest: Manifest, retention: Retention, *, is_in_place: bool = False
 ) -> None:
-    """Make a manifest the current one. With `is_tidy`, the folder of shards is known to have shards
-    of versions only."""
-    before, data = output.read(MANIFEST), manifest.to_json()
-    is_kept = retention.keeps_replaced and before != data
-    if is_kept and before is not None and named_shards(output):  # a damaged manifest is no version
-        _keep(output, before)
-    replace_manifest(output, data)
+    """Make a manifest the current one. With `is_in_place`, it is known to be that, and the folder
+    of shards to have shards of versions only."""
+    if not is_in_place:
+        before, data = output.read(MANIFEST), manifest.to_json()
+        is_new = retention.keeps_replaced and before not in (None, data)
+        if is_new and before and named_shards(output):  # a damaged manifest is no version
+            _keep(output, before)
+        replace_manifest(output, data)
     output.remove(RECIPE)
-    remove_stale(output, retention, current=manifest, is_tidy=is_tidy)
+    remove_stale(output, retention, current=manifest, is_tidy=is_in_place)
 
 
 def _keep(output: Folder, manifest: bytes) -> None:

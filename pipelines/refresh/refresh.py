@@ -29,7 +29,7 @@ from florilegium.engine.results.state import read_state
 from florilegium.engine.results.versions import remember_held_back
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import Lease, writing
-from florilegium.pipelines.build import is_current, put_in_place
+from florilegium.pipelines.build import current_of, put_in_place
 from florilegium.pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
 from florilegium.pipelines.dataset.refreshed import (
     ImageCounts,
@@ -139,8 +139,8 @@ def _refresh(
             keep_places(run.output, index)  # what is gone for the moment may come back
             raise
         spent = spending.spent
-        if is_current(run.output, manifest):
-            record = _nothing(run, manifest, lease, spent)
+        if current := current_of(run.output, manifest):
+            record = _nothing(run, current, lease, spent)
             observer.observe(RunFinished(manifest=manifest))
             return Finished(record=record, manifest=manifest)
         progress.current = "comparing with the version before"
