@@ -8,6 +8,7 @@ by size and digest, and itself by a digest of its own content.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -265,10 +266,10 @@ class Manifest:
         end, margin = (b"", b"") if indent is None else (b"\n", b" ")
         yield first.removesuffix(end + b"}")
         yield b"," + end + margin + (b'"shards":[' if indent is None else b'"shards": [') + end
-        entries, template = self._rows(), _entry_template(indent)
+        entries = _entry_texts(self._rows(), indent=indent)
         between = b""
         while some := list(islice(entries, _BATCH)):
-            yield between + (b"," + end).join(_entry_text(template, row) for row in some)
+            yield between + (b"," + end).join(some)
             between = b"," + end
         yield end + margin + b"]," + last.removeprefix(b"{")
 
@@ -412,15 +413,14 @@ def _shard_entry(row: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def _entry_template(indent: int | None) -> str:
-    """Return the text of a shard's entry with a place for each value, in the order of its row."""
-    values = (f"%({place})s" for place in range(len(_ENTRY_COLUMNS) + 1))
-    text = to_json(_shard_entry(tuple(values)), indent=indent).decode()
-    text = text.replace('"%(', "%(").replace(')s"', ")s")
-    return text if indent is None else "  " + text.replace("\n", "\n  ")
-
-
-def _entry_text(template: str, row: tuple[Any, ...]) -> bytes:
-    """Return what `to_json` makes of a shard's entry, ten times as fast."""
-    values = (encode_basestring(one) if isinstance(one, str) else one for one in row)
-    return (template % {str(place): one for place, one in enumerate(values)}).encode()
+def _entry_texts(rows: Iterable[tuple[Any, ...]], *, indent: int | None) -> Iterator[bytes]:
+    """Yield what `to_json` makes of the entries of shards, ten times as fast."""
+    marks = (f"%({place})" for place in range(len(_ENTRY_COLUMNS) + 1))
+    text = to_json(_shard_entry(tuple(marks)), indent=indent).decode()
+    order = [int(place) for place in re.findall(r'"%\((\d+)\)"', text)]
+    template = re.sub(r'"%\(\d+\)"', "%s", text if indent is None else text.replace("\n", "\n  "))
+    margin = "" if indent is None else "  "
+    for row in rows:
+        values = [row[place] for place in order]
+        texts = [encode_basestring(one) if isinstance(one, str) else one for one in values]
+        yield (margin + template % tuple(texts)).encode()
