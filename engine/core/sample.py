@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pickle import PickleBuffer
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +55,10 @@ class DeadLetter:
 
 
 class Picture:
-    """The pixels of one image, decoded on first use and kept until dropped."""
+    """The pixels of one image, decoded on first use and kept until dropped.
+
+    Only its bytes are pickled.
+    """
 
     __slots__ = ("_data", "_error", "_pixels", "_turn")
 
@@ -62,6 +67,9 @@ class Picture:
         self._pixels: np.ndarray | None = None
         self._error: SampleError | None = None
         self._turn = Lock()  # several threads may cut crops of one image: decode it once
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return Picture, (PickleBuffer(self._data) if protocol >= 5 else bytes(self._data),)
 
     def pixels(self) -> np.ndarray:
         """Return RGB pixels, uint8, (height, width, 3), upright, read-only.

@@ -118,6 +118,11 @@ class Progress(Observer):
         self.samples += samples
         self.dead_letters += dead_letters
 
+    def prepare(self, model: str, doing: str) -> None:
+        """Show what a training does before its first steps."""
+        self._trained[model] = f"{model}: {doing}"
+        self.current = self.trained
+
     def train(self, model: str, step: int, steps: int, loss: float) -> None:
         """Count a step of training; several models may train at once."""
         self._trained[model] = f"{model}: step {step} of {steps}, loss {loss:.3f}"

@@ -20,9 +20,9 @@ from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.results.layer_store import LayerStore
 
-SMALL = 16
-"""Images that one process may be asked about, at most, in place of a Ray. `tests/benchmarks` has
-what was measured: the shipped quickstart takes as long with both at about 25 images on 2 CPUs."""
+SMALL = 12
+"""Images that one process may be asked about, at most, in place of a Ray: on 2 CPUs, the shipped
+quickstart takes as long with both at about 16."""
 SMALL_TO_PUBLISH = 512
 """Images of shards that one process may judge and write, at most, when no stage has anything to
 ask."""
@@ -50,14 +50,10 @@ def one_process(run: Run, jobs: Sequence[Job]) -> str:
     that only Ray does.
     """
     images = _images(jobs)
-    if (
-        not run.config.runner.is_open
-        or images is None
-        or images > SMALL
-        or not _fits_one_process(run.graph)
-    ):
+    if not run.config.runner.is_open or images is None or images > SMALL:
         return ""
-    if any(node.pool != CPU_POOL for node in run.graph.layered):
+    has_pools = any(node.pool != CPU_POOL for node in run.graph.layered)
+    if has_pools or not _fits_one_process(run.graph):
         return ""
     return f"runner: one process, which is done with {counted(images, 'image')} before Ray is"
 

@@ -2,6 +2,8 @@
 
 The allocator of glibc keeps what was freed between blocks that are in use. Models allocate and free
 large blocks of many sizes: after some images, a worker would keep hundreds of megabytes that way.
+What is free at the end of an arena goes back from the main one only, and each thread would have its
+own: so workers are started with one (`MALLOC_ARENA_MAX`, man 3 mallopt).
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class RunnerConfig(BaseModel):
     kind: RunnerKind = "auto"
     """`ray` runs a worker process per CPU and GPU stage, `local` one in all; `in_process` runs the
     same code in this process, for a debugger, without limits of time and memory. `auto` is `local`
-    for at most 16 images and stages on CPUs, where nothing below is stated that only Ray does, and
+    for at most 12 images and stages on CPUs, where nothing below is stated that only Ray does, and
     else `ray`. Neither starts a Ray of its own to judge and write at most 512 images that all
     stages have answered."""
     address: str = "local"

@@ -343,7 +343,7 @@ def _write_tar(
 
 def tar_of(file: Any) -> tarfile.TarFile:
     """Open the tar of a shard for writing; the same samples give the same bytes."""
-    return tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_BLOCK)
+    return tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_BLOCK)
 
 
 def add_sample(tar: tarfile.TarFile, key: str, members: Mapping[str, bytes | memoryview]) -> None:

@@ -27,7 +27,7 @@ from florilegium.engine.core.annotation import (
 )
 from florilegium.engine.core.errors import FlorilegiumError, SampleError
 from florilegium.engine.core.image.header import PIXELS_VERSION, ImageHeader
-from florilegium.engine.core.image.reading import decode, read_header
+from florilegium.engine.core.image.reading import check
 from florilegium.engine.core.image_member import ImageKind, image_member
 from florilegium.engine.core.keys import Taken, packed_key
 from florilegium.engine.core.limits import Limits
@@ -281,10 +281,8 @@ def _check_bytes(reading: Reading, held: int, limits: Limits) -> None:
 
 def _record(key: str, reading: Reading, limits: Limits) -> tuple[Record, tuple[Annotation, ...]]:
     """Return an image's record, and the labels of the source that fit the image."""
-    header = read_header(
-        reading.data, max_pixels=limits.max_pixels, max_bytes=limits.max_file_bytes
-    )
-    decode(reading.data)  # a truncated image, or one whose header has another size, is no sample
+    # A truncated image, or one whose header has another size, is no sample.
+    header = check(reading.data, max_pixels=limits.max_pixels, max_bytes=limits.max_file_bytes)
     annotations, metadata = _fitting(reading, header, limits.max_annotations)
     image_digest = sha256(reading.data).hexdigest()
     labels = json.dumps([asdict(label) for label in annotations], sort_keys=True)

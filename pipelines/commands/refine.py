@@ -131,6 +131,7 @@ def train(
             on_progress=show,
             on_survey=lambda found: warn(untrained(found.without_data)),
             on_wait=partial(setattr, progress, "waiting"),
+            on_start=partial(progress.prepare, "training"),
             on_note=progress.notes.append,
         )
     for task, loss in result.losses.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from florilegium.engine.core.errors import RunError
 from florilegium.engine.planning.graph import CPU_POOL
@@ -18,18 +18,22 @@ from florilegium.pipelines.cost.measure import Measured
 
 MEMORY_MARGIN = 1.2
 """Factor on the measured GPU memory: other images may need more than those of the sample."""
+FEEDERS_MARGIN = 1.25
+"""Factor on the measured time of preparing images: a device that waits costs more than a CPU."""
 SHARES = (0.1, 0.2, 0.25, 0.33, 0.5, 1.0)
 """The shares of a GPU that a worker can get; each fits into a GPU a whole number of times."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedPool:
-    """The workers of one pool, the GPUs of each, and the images per second of all of them."""
+    """The workers of one pool, the GPUs and feeders of each, and the images per second of all of
+    them; no `feeders` where no images are prepared for a network."""
 
     name: str
     workers: int
     num_gpus: float
     images_per_s: float
+    feeders: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +117,22 @@ def _gpu_pools(
             workers = more
         else:
             growing.remove(slowest)
+    cpus = machines.cpus / sum(workers.values()) if workers else 0
     return [
-        _pool(cost, workers=workers[name], num_gpus=shares[name]) for name, cost in costs.items()
+        replace(
+            _pool(cost, workers=workers[name], num_gpus=shares[name]), feeders=_feeders(cost, cpus)
+        )
+        for name, cost in costs.items()
     ]
+
+
+def _feeders(cost: Cost, cpus: float) -> int | None:
+    """Return the feeders that keep pace with a worker as it was measured, with a reserve; at most
+    its share of the CPUs. Where too few limited the measurement, these are a few more."""
+    if not cost.prepare_s:
+        return None
+    wanted = FEEDERS_MARGIN * cost.prepare_s / max(cost.seconds, 1e-9)
+    return max(1, min(math.ceil(wanted), int(cpus)))
 
 
 def _wanted(workers: Mapping[str, int], shares: Mapping[str, float]) -> list[float]:

@@ -11,7 +11,8 @@ class Cost:
 
     `load_s` is the time for loading it, `seconds` the time for `images` afterwards. `base_mib` is
     the memory of the process before loading, `memory_mib` the growth up to the peak; `gpu_mib` is
-    what torch reserved on the GPU, which has `gpu_total_mib`. Memory is in MiB. `requests` are
+    what torch reserved on the GPU, which has `gpu_total_mib`. Memory is in MiB. `prepare_s` are the
+    CPU-seconds in which the images were decoded and preprocessed for a network. `requests` are
     those to a service, retries included, at a `price` in the currency of its prices. All `images`
     were measured, also where a run asks about a `sample_share` only.
     """
@@ -24,6 +25,7 @@ class Cost:
     memory_mib: float
     gpu_mib: float = 0.0
     gpu_total_mib: float = 0.0
+    prepare_s: float = 0.0
     layer_bytes: int = 0
     requests: int = 0
     price: float = 0.0

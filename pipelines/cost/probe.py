@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from florilegium.engine.core.stage import Stage
 from florilegium.engine.execution.ray_runner import hide_gpus
 from florilegium.engine.execution.watch import Watch
 from florilegium.engine.execution.worker import LayerParts, ShardWork, Worker
@@ -19,6 +20,7 @@ from florilegium.engine.results.shard import ShardBytes
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.cost.cost import Cost
 from florilegium.pipelines.cost.memory import gpu_memory, peak_mib
+from florilegium.specialists.pretrained.stage import HasNetworks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Probe:
         if not node.stage.is_remote:  # it needs no warming up, and each call costs money
             self._ask(node, shards[0], shards[0].samples[: node.stage.config.batch_size])
         warm = time.perf_counter()
-        before = node.stage.spent()
+        before, prepared_s = node.stage.spent(), _prepared_s(node.stage)
         parts = [self._ask(node, opened, opened.samples) for opened in shards]
         seconds = time.perf_counter() - warm
         spent = node.stage.spent().since(before)
@@ -71,6 +73,7 @@ class Probe:
             load_s=loaded - begin,
             base_mib=self._base_mib,
             memory_mib=max(0.0, peak_mib() - self._base_mib),
+            prepare_s=_prepared_s(node.stage) - prepared_s,
             layer_bytes=sum(layer.table.nbytes for layer in layers),
             requests=spent.requests,
             price=spent.cost,
@@ -93,3 +96,9 @@ class Probe:
 
         with ThreadPoolExecutor(node.stage.calls_at_once) as threads:
             return list(threads.map(run, calls))
+
+
+def _prepared_s(stage: Stage[Any]) -> float:
+    """Return the CPU-seconds in which a stage has prepared images for its networks so far."""
+    networks = stage.networks() if isinstance(stage, HasNetworks) else ()
+    return sum(network.prepared_s for network in networks)

@@ -20,7 +20,8 @@ def costs_table(measured: Measured) -> Table:
     table = Table(title="measured, one worker of each stage")
     table.add_column("stage")
     table.add_column("pool")
-    columns = ("asked", "ms/image", "load s", "memory MiB", "GPU MiB", "layer B/image")
+    times = ("ms/image", "prepare CPU-ms", "load s")
+    columns = ("asked", *times, "memory MiB", "GPU MiB", "layer B/image")
     for column in (*columns, "requests", "price", "failed"):
         table.add_column(column, justify="right")
     pools = {node.name: node.pool for node in measured.graph.layered}
@@ -30,6 +31,7 @@ def costs_table(measured: Measured) -> Table:
             pools[cost.name],
             f"{100 * cost.sample_share:g}%" if cost.sample_share < 1 else "",
             f"{cost.seconds / max(cost.images, 1) * 1000:.1f}",
+            f"{cost.prepare_s / max(cost.images, 1) * 1000:.1f}" if cost.prepare_s else "",
             f"{cost.load_s:.1f}",
             f"{cost.memory_mib:.0f}",
             f"{cost.gpu_mib:.0f}" if cost.gpu_total_mib else "",
@@ -45,11 +47,12 @@ def pools_table(allocation: Allocation) -> Table:
     """Return the workers of each pool."""
     table = Table(title="planned pools")
     table.add_column("pool")
-    for column in ("workers", "GPUs each", "images/s"):
+    for column in ("workers", "GPUs each", "feeders each", "images/s"):
         table.add_column(column, justify="right")
     for pool in allocation.pools:
         gpus = f"{pool.num_gpus:g}" if pool.num_gpus else ""
-        table.add_row(pool.name, str(pool.workers), gpus, f"{pool.images_per_s:.1f}")
+        feeders = "" if pool.feeders is None else str(pool.feeders)
+        table.add_row(pool.name, str(pool.workers), gpus, feeders, f"{pool.images_per_s:.1f}")
     return table
 
 
@@ -103,6 +106,8 @@ def plan_file(measured: Measured, allocation: Allocation, *, students: Collectio
             document["runner"] = {"workers": pool.workers}
         elif pool.num_gpus:
             options = {"num_gpus": pool.num_gpus, "workers": pool.workers}
+            if pool.feeders is not None:
+                options["feeders"] = pool.feeders
             section = document
             for key in sections[pool.name]:
                 section = section.setdefault(key, {})

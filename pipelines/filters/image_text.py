@@ -24,6 +24,7 @@ from florilegium.engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS, PHRASE
 from florilegium.pipelines.filters.per_task import Fraction
 from florilegium.specialists.pretrained.checkpoint import Family
 from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.views import View
 from florilegium.specialists.regions.crops import CropConfig
 from florilegium.specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig, crop
 
@@ -70,10 +71,10 @@ class ImageTextFilterConfig(ImageTextConfig, CropConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
-    """An image or crop with the texts to compare: ids of annotations with their texts."""
+class Compared:
+    """An image or a part of it, and the texts to compare: ids of annotations with their texts."""
 
-    pixels: np.ndarray
+    view: View
     texts: dict[str, str]
 
 
@@ -105,23 +106,23 @@ class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterC
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
         """Compare each text with its image or crop; a crop with several texts is encoded once."""
-        views = self.network.prepare(samples, self._views)
-        every = [view for of_sample in views for view in of_sample]
-        seen = iter(self._image_text.look([view.pixels for view in every]))
-        read = self._image_text.read(text for view in every for text in view.texts.values())
+        compared = [self._compared(sample) for sample in samples]
+        every = [one for of_sample in compared for one in of_sample]
+        seen = iter(self._image_text.look([one.view for one in every]))
+        read = self._image_text.read(text for one in every for text in one.texts.values())
         return [
-            [one for view in of_sample for one in self._measured(view, next(seen), read)]
-            for of_sample in views
+            [found for one in of_sample for found in self._measured(one, next(seen), read)]
+            for of_sample in compared
         ]
 
     def _measured(
-        self, view: View, seen: np.ndarray, read: dict[str, np.ndarray]
+        self, compared: Compared, seen: np.ndarray, read: dict[str, np.ndarray]
     ) -> Iterator[Measurement]:
-        for name, text in view.texts.items():
+        for name, text in compared.texts.items():
             similarity = self._image_text.similarity(seen, read[text])
             yield Measurement(name, {"similarity": round(similarity, SCORE_DECIMALS)})
 
-    def _views(self, sample: Sample) -> list[View]:
+    def _compared(self, sample: Sample) -> list[Compared]:
         texts: dict[tuple[float, ...], dict[str, str]] = {}
         for one in sample.of(*self.config.tasks):
             place = _WHOLE_IMAGE if one.kind == "text" else one.box_xyxy
@@ -130,9 +131,9 @@ class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterC
                 texts.setdefault(place, {})[one.id] = words
         found = []
         for place, own in texts.items():
-            pixels = crop(sample.image, place, self.config) if place else sample.image
-            if pixels is not None:
-                found.append(View(pixels=pixels, texts=own))
+            view = crop(sample, place, self.config) if place else sample.picture
+            if view is not None:
+                found.append(Compared(view=view, texts=own))
         return found
 
     def judge(self, statements: Statements) -> Verdicts:

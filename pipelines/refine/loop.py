@@ -212,13 +212,15 @@ class _Loop:
         if start:
             config = config.model_copy(update={"model": start, "revision": ""})
         folds = self._config.refine.folds
+        shown_as = f"{name or 'student'} {fold}"
         result = train(
             round_folder(self._output, parent.number).url,
             config,
             self._checkpoint(number, fold, name),
             fold=fold if folds > 1 else None,
             folds=folds,
-            on_progress=partial(progress.train, f"{name or 'student'} {fold}"),
+            on_progress=partial(progress.train, shown_as),
+            on_start=partial(progress.prepare, shown_as),
             on_wait=partial(setattr, progress, "waiting"),
             on_note=progress.notes.append,
         )

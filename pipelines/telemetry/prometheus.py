@@ -6,6 +6,7 @@ The file is for the textfile collector of node_exporter
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,8 @@ class RayExporter(Exporter):
         self._early: list[tuple[Metric, float, dict[str, str]]] = []
 
     def record(self, metric: Metric, value: float, **labels: str) -> None:
-        import ray
-
-        if ray.is_initialized():
+        ray = sys.modules.get("ray")  # a build that needs none does not import it
+        if ray is not None and ray.is_initialized():
             self._connect()
             self._record(metric, value, labels)
         elif not self._metrics:

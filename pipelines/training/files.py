@@ -10,6 +10,9 @@ from typing import Any
 
 from florilegium.engine.storage.folder import Folder
 
+PROGRESS = "progress.json"
+"""What a training does, or its step and loss; in its folder."""
+
 
 def digest_of_file(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
@@ -28,3 +31,8 @@ def write_json(folder: Path, name: str, values: Any, *, durable: bool = True) ->
     """Write a JSON file atomically."""
     text = json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False)
     Folder(str(folder)).publish(name, text.encode(), durable=durable)
+
+
+def write_doing(folder: Path, doing: str) -> None:
+    """Write what a training does before its first losses, for the display."""
+    write_json(folder, PROGRESS, {"doing": doing}, durable=False)

@@ -1,10 +1,14 @@
-"""Starting the workers of a training by Ray Train; with 0 workers, it trains in this process."""
+"""Starting the workers of a training.
+
+With 0 workers it trains in this process. One worker is a task of Ray, several are those of Ray
+Train: it has a controller, and so imports itself and torch in three processes, one after the other.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Thread
@@ -30,6 +34,42 @@ def run_workers(job: TrainingJob) -> Outcome:
         OutOfMemory: a batch did not fit.
         RunError: a worker failed in another way.
     """
+    if job.config.workers > 1:
+        return _by_ray_train(job)
+    try:
+        return work({"job": job}) if job.config.workers == 0 else _by_one_task(job)
+    except Exception as error:
+        raise _cause([error]) from error
+
+
+def _by_one_task(job: TrainingJob) -> Outcome:
+    """Train in one process of Ray, which ends with the training and so frees its memory."""
+    import ray
+    from ray.exceptions import RayTaskError
+    from ray.util import placement_group, remove_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    gpus = job.config.num_gpus
+    # In a group, as Ray reports whether a group waits.
+    group = placement_group([{"CPU": 1, **({"GPU": gpus} if gpus else {})}])
+    options = {
+        "num_cpus": 1,
+        "num_gpus": gpus,
+        "max_calls": 1,
+        "max_retries": 0,
+        "scheduling_strategy": PlacementGroupSchedulingStrategy(group),
+    }
+    try:
+        outcome: Outcome = ray.get(ray.remote(**options)(work).remote({"job": job}))
+        return outcome
+    except RayTaskError as error:
+        raise error.cause from error
+    finally:
+        remove_placement_group(group)  # after an interrupt it ends the process, too
+
+
+def _by_ray_train(job: TrainingJob) -> Outcome:
+    """Train in several processes, which average their gradients."""
     os.environ.setdefault(
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
     )  # else Ray polls every 2 s at the end
@@ -54,10 +94,11 @@ def run_workers(job: TrainingJob) -> Outcome:
         ),
     )
     try:
-        result = trainer.fit() if config.workers == 0 else _in_thread(trainer.fit)
-        return result.return_value
+        return _in_thread(trainer.fit).return_value
     except TrainingFailedError as error:
-        raise _cause(error) from error
+        failures = list(getattr(error, "worker_failures", {}).values())
+        causes = [getattr(one, "_base_exc", None) or one.__cause__ or one for one in failures]
+        raise _cause(causes or [error]) from error
 
 
 def _in_thread(call: Callable[[], Any]) -> Any:
@@ -76,21 +117,18 @@ def _in_thread(call: Callable[[], Any]) -> Any:
     return done.result()
 
 
-def _cause(error: Any) -> FlorilegiumError:
-    """Return the error of a worker; an error of ours is returned as it was raised."""
+def _cause(causes: Sequence[BaseException]) -> FlorilegiumError:
+    """Return the error of a training whose workers failed; one of ours as it was raised."""
     from ray.exceptions import OutOfMemoryError
 
-    failures = list(getattr(error, "worker_failures", {}).values())
-    causes = [getattr(one, "_base_exc", None) or one.__cause__ or one for one in failures]
     for cause in causes:
         if isinstance(cause, FlorilegiumError):
             return cause
         if isinstance(cause, OutOfMemoryError):
             return OutOfMemory(str(cause))
-    message = str(causes[0] if causes else error).strip()
     return RunError(
-        f"a training worker failed: {message}; run the same command again: it resumes from the "
-        f"last checkpoint"
+        f"a training worker failed: {str(causes[0]).strip()}; run the same command again: it "
+        f"resumes from the last checkpoint"
     )
 
 
@@ -100,7 +138,7 @@ def waiting_workers(config: TrainConfig) -> str:
         return ""
     from ray.util import placement_group_table
 
-    try:  # Ray Train requests all its workers at once, by a placement group.
+    try:  # all workers are requested at once, by a placement group
         states = [group["state"] for group in placement_group_table().values()]
     except Exception:  # a failed request must not end the training
         return ""

@@ -55,6 +55,14 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerRank:
+    """The rank of a worker, and the number of workers."""
+
+    rank: int = 0
+    workers: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reader:
     """Reads examples of a dataset.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +35,15 @@ from florilegium.pipelines.training.checkpoints import (
 )
 from florilegium.pipelines.training.collate import IGNORED, Collator, Encoded
 from florilegium.pipelines.training.config import TrainConfig
-from florilegium.pipelines.training.files import write_json
-from florilegium.pipelines.training.reader import Reader
+from florilegium.pipelines.training.files import PROGRESS, write_doing, write_json
+from florilegium.pipelines.training.reader import Reader, WorkerRank
 from florilegium.pipelines.training.student import parameter_groups
 from florilegium.pipelines.training.tally import LossTally
 
-PROGRESS = "progress.json"
 LOGS = "logs"
 _SHARE_BEFORE_REPORT = 0.75
 """Reported losses are means over the steps after this share of all steps."""
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerRank:
-    """The rank of a worker, and the number of workers."""
-
-    rank: int = 0
-    workers: int = 1
 
 
 class Batches(IterableDataset):  # type: ignore[type-arg]
@@ -86,6 +76,32 @@ class _LastStepLogged(TrainerCallback):
             control.should_log = True
 
 
+class _FirstStepShown(TrainerCallback):
+    """Writes what the training does until losses are logged."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._is_first = True
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        write_doing(self._output, "reading the first examples")
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self._is_first:
+            write_doing(self._output, "computing the first step")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self._is_first:
+            write_doing(self._output, f"step {state.global_step} of {state.max_steps}")
+        self._is_first = False
+
+
 class Florence2Trainer(Trainer):
     """Trains with two learning rates, records losses by task, and writes complete checkpoints."""
 
@@ -102,6 +118,8 @@ class Florence2Trainer(Trainer):
         super().__init__(model=model, args=_arguments(config, output), data_collator=collator)
         self.remove_callback(PrinterCallback)
         self.add_callback(_LastStepLogged())
+        if worker_rank.rank == 0:
+            self.add_callback(_FirstStepShown(output))
         # The loss below is normalised over all tokens of a step, however it is split into batches.
         self.model_accepts_loss_kwargs = False
         self.loss_is_scaled_for_ga = True

@@ -3,7 +3,7 @@
 OUTPUT/
   inputs.json       all that determines the weights; other inputs start a new training
   checkpoints/      while it trains; a killed training resumes from the last complete one
-  progress.json     step, steps and loss, while it trains
+  progress.json     what it does, then step, steps and loss, while it trains
   logs/             for TensorBoard
   model.safetensors config.json tokenizer.json ...
   training.json     the result, written last
@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import RunError
 from florilegium.engine.core.sample import digest_of
 from florilegium.engine.execution.waiting import PATIENCE_S
@@ -29,7 +30,12 @@ from florilegium.engine.results.dataset import open_dataset
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.training.checkpoints import CHECKPOINTS, sweep
 from florilegium.pipelines.training.config import TrainConfig
-from florilegium.pipelines.training.files import digest_of_file, write_json
+from florilegium.pipelines.training.files import (
+    PROGRESS,
+    digest_of_file,
+    write_doing,
+    write_json,
+)
 from florilegium.pipelines.training.launch import RAY, cluster, run_workers, waiting_workers
 from florilegium.pipelines.training.reader import Part
 from florilegium.pipelines.training.student import WEIGHTS
@@ -42,7 +48,6 @@ VERSION = 2
 """Raise it when the same inputs would give other weights."""
 FINISHED = "training.json"
 INPUTS = "inputs.json"
-PROGRESS = "progress.json"
 _OURS = (FINISHED, INPUTS, PROGRESS, WEIGHTS, CHECKPOINTS, "logs", RAY, ".saving")
 _POLL_S = 0.5
 
@@ -50,6 +55,8 @@ OnProgress = Callable[[int, int, float], None]
 """Called with the step, the number of steps and the loss."""
 OnWait = Callable[[str], None]
 """Called with what the workers wait for, "" if nothing."""
+OnStart = Callable[[str], None]
+"""Called with what a training does before its first losses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +89,7 @@ def train(
     on_progress: OnProgress | None = None,
     on_survey: Callable[[Survey], None] = lambda _: None,
     on_wait: OnWait | None = None,
+    on_start: OnStart = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> TrainResult:
     """Train Florence-2 on the kept annotations of a finished dataset.
@@ -89,7 +97,8 @@ def train(
     A finished training with the same inputs is returned at once; a stopped one resumes from its
     last checkpoint; other inputs start a new one. With `fold`, the samples of that fold of `folds`
     are held out. `output` must be a folder that all workers can access. `on_survey` is called with
-    the training data, `on_note` with each note for the user.
+    the training data, `on_start` with what is done before the first losses, `on_note` with each
+    note for the user.
 
     Raises:
         UsageError: the dataset, its annotations or the model cannot be used.
@@ -101,6 +110,7 @@ def train(
     finished = finished_training(output)
     if finished and finished.inputs == inputs:
         return finished
+    on_start("counting annotations")
     labels = survey(Folder(dataset), config)
     on_survey(labels)
     _start(output, inputs, on_note)
@@ -116,11 +126,17 @@ def train(
         survey=labels,
         output=output,
     )
+    write_doing(output, "starting Ray" if config.workers else "starting")
     with (
-        _polled(partial(_poll_progress, output), on_progress, every_s=_POLL_S),
+        _polled(partial(_poll_progress, output, on_start), on_progress, every_s=_POLL_S),
         cluster(config, address),
         _polled(partial(_poll_waiting, config), on_wait, every_s=PATIENCE_S),
     ):
+        if config.workers:
+            write_doing(
+                output,
+                f"starting {counted(config.workers, 'training process', 'training processes')}",
+            )
         used, outcome = _run_halving(job)
     return _finish(output, inputs, used, outcome)
 
@@ -244,13 +260,15 @@ def _polled(poll: Callable[[Any, Any], Any], callback: Any, *, every_s: float) -
         thread.join()
 
 
-def _poll_progress(output: Path, last: Any, on_progress: OnProgress) -> Any:
-    """Report the progress file that the worker of rank 0 writes."""
+def _poll_progress(output: Path, on_start: OnStart, last: Any, on_progress: OnProgress) -> Any:
+    """Report the progress file that this process and the worker of rank 0 write."""
     try:
         now = json.loads((output / PROGRESS).read_bytes())
     except (OSError, ValueError):
         return last
-    if now != last:
+    if now != last and "doing" in now:
+        on_start(now["doing"])
+    elif now != last:
         on_progress(now["step"], now["steps"], now["loss"])
     return now
 

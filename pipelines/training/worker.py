@@ -10,7 +10,8 @@ from florilegium.engine.core.errors import RunError
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.examples import ExampleMaker
-from florilegium.pipelines.training.reader import Part, Reader
+from florilegium.pipelines.training.files import write_doing
+from florilegium.pipelines.training.reader import Part, Reader, WorkerRank
 from florilegium.pipelines.training.survey import Survey
 from florilegium.specialists.florence2.checkpoint import resolve_florence2
 
@@ -45,19 +46,22 @@ class Outcome:
 
 
 def work(loop: dict[str, TrainingJob]) -> Outcome:
-    """Train as one of the workers; Ray calls this function.
+    """Train as one of the workers, by default the only one.
 
     Raises:
         UsageError: the model is not Florence-2, or the dataset gives no examples.
         OutOfMemory: a batch does not fit.
         RunError: the loss is not finite.
     """
+    job = loop["job"]
+    worker_rank = _rank(job.config.workers)
+    if worker_rank.rank == 0:
+        write_doing(job.output, "importing torch and transformers")
     import torch
 
-    job = loop["job"]
     torch.set_num_threads(job.config.threads)
     try:
-        return _train(job)
+        return _train(job, worker_rank)
     except (MemoryError, RuntimeError) as error:
         text = str(error).lower()
         if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
@@ -65,16 +69,15 @@ def work(loop: dict[str, TrainingJob]) -> Outcome:
         raise
 
 
-def _train(job: TrainingJob) -> Outcome:
+def _train(job: TrainingJob, worker_rank: WorkerRank) -> Outcome:
     import torch
-    from ray.train import get_context
 
-    from florilegium.pipelines.training.steps import Florence2Trainer, WorkerRank, validation_losses
+    from florilegium.pipelines.training.steps import Florence2Trainer, validation_losses
     from florilegium.pipelines.training.student import open_student, prepare, save_student
     from florilegium.pipelines.training.tally import LossTally
 
-    context = get_context()
-    worker_rank = WorkerRank(rank=context.get_world_rank(), workers=context.get_world_size())
+    if worker_rank.rank == 0:
+        write_doing(job.output, "loading the model")
     model, processor = open_student(resolve_florence2(job.config.model, job.config.revision))
     torch.manual_seed(job.config.seed)  # adapters start at random
     collator = _collator(model, processor, job.config)
@@ -95,6 +98,16 @@ def _train(job: TrainingJob) -> Outcome:
         validation_losses=validation,
         examples=dict(sorted(total.examples.items())),
     )
+
+
+def _rank(workers: int) -> WorkerRank:
+    """Return the rank that Ray Train gave this process; the first one if it did not start it."""
+    if workers <= 1:
+        return WorkerRank()
+    from ray.train import get_context
+
+    context = get_context()
+    return WorkerRank(rank=context.get_world_rank(), workers=context.get_world_size())
 
 
 def _collator(model: Any, processor: Any, config: TrainConfig) -> Collator:

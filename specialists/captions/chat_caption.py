@@ -116,7 +116,7 @@ class ChatCaption(Pretrained[ChatCaptionConfig], Specialist[ChatCaptionConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         """Caption each sample."""
-        replies = self._chat.answer(samples, lambda sample: sample.image)
+        replies = self._chat.answer([sample.picture for sample in samples])
         return [self._captions(of_sample) for of_sample in replies]
 
     def _captions(

@@ -7,10 +7,10 @@ preprocessed once for all prompts. Knows no annotations.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -23,12 +23,11 @@ from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
 from florilegium.specialists.pretrained.network import TOO_THIN, Network
 from florilegium.specialists.pretrained.token_scores import rounded, sentence_score
+from florilegium.specialists.pretrained.views import Given, View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
-
-T = TypeVar("T")
 
 EMPTY_ANSWER = "empty_answer"
 UNFINISHED_ANSWER = "unfinished_answer"
@@ -95,7 +94,8 @@ class ImageChat:
         self._chat_prompts = tuple(prompts)
         self._search = GreedySearch(network.model, self._processor.tokenizer)
         try:
-            self._prompts = [self._rendered(one.prompt) for one in prompts]
+            rendered = tuple(self._rendered(one.prompt) for one in prompts)
+            self._inputs = _Inputs(self._processor, rendered)
             self._try()
         except Exception as error:  # templates, processors and torch raise any exception
             raise ConfigError(
@@ -103,31 +103,21 @@ class ImageChat:
                 "prompt, or leave `image_size` out"
             ) from error
 
-    def answer(
-        self, items: Sequence[T], view: Callable[[T], np.ndarray]
-    ) -> list[list[ChatReply | SampleError]]:
-        """Answer all prompts about each item; `view` returns its RGB pixels, uint8.
+    def answer(self, views: Sequence[View]) -> list[list[ChatReply | SampleError]]:
+        """Answer all prompts about each image or part of one.
 
-        An answer may be an error: that of `view`, `too_thin`, `empty_answer`, or
+        An answer may be an error: that of its pixels, `too_thin`, `empty_answer`, or
         `unfinished_answer` if no sentence ends within `max_new_tokens`.
         """
         size = _BATCHES_IN_MEMORY * self._config.batch_size
         return [
             replies
-            for start in range(0, len(items), size)
-            for replies in self._answer(items[start : start + size], view)
+            for start in range(0, len(views), size)
+            for replies in self._answer(views[start : start + size])
         ]
 
-    def _answer(
-        self, items: Sequence[T], view: Callable[[T], np.ndarray]
-    ) -> list[list[ChatReply | SampleError]]:
-        def prepare(item: T) -> list[dict[str, Tensor]] | SampleError:
-            try:
-                return self._inputs(view(item))
-            except SampleError as error:
-                return error
-
-        prepared = self._network.prepare(items, prepare)
+    def _answer(self, views: Sequence[View]) -> list[list[ChatReply | SampleError]]:
+        prepared = self._network.prepare(views, self._inputs)
         usable = [inputs for inputs in prepared if not isinstance(inputs, SampleError)]
         replies = [
             iter(self._replies([inputs[number] for inputs in usable], prompt))
@@ -147,7 +137,8 @@ class ImageChat:
             together = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
             return self._search.generate(together, prompt.max_new_tokens)
 
-        return [self._reply(tokens, prompt) for tokens in self._network.run(inputs, generate)]
+        generated: list[GeneratedTokens] = self._network.run(inputs, generate)
+        return [self._reply(tokens, prompt) for tokens in generated]
 
     def _reply(self, tokens: GeneratedTokens, prompt: ChatPrompt) -> ChatReply | SampleError:
         whole = self._text(tokens.ids)
@@ -183,7 +174,31 @@ class ImageChat:
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         return rendered_chat(self._processor, [{"role": "user", "content": content}])
 
-    def _inputs(self, pixels: np.ndarray) -> list[dict[str, Tensor]]:
+    def _try(self) -> None:
+        """Answer about a blank image, to check that prompts, pixels and weights fit together.
+
+        A fast tokenizer changes its state on first use; afterwards threads can share it.
+        """
+        blank = self._inputs.of(Given(np.zeros((_TRIAL_PX, _TRIAL_PX, 3), np.uint8)))
+        for prompt, inputs in zip(self._chat_prompts, blank, strict=True):
+            tokens = min(prompt.max_new_tokens, _TRIAL_TOKENS)
+            self._replies([inputs], replace(prompt, max_new_tokens=tokens))
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Makes the model's inputs for each prompt about a view, or the error of the view."""
+
+    processor: Any
+    prompts: tuple[str, ...]
+
+    def __call__(self, view: View) -> list[dict[str, Tensor]] | SampleError:
+        try:
+            return self.of(view)
+        except SampleError as error:
+            return error
+
+    def of(self, view: View) -> list[dict[str, Tensor]]:
         """Return the model's inputs for each prompt.
 
         Raises:
@@ -192,26 +207,16 @@ class ImageChat:
         from PIL import Image
 
         # A PIL image and no array: in an array with a side of three, the channel axis is ambiguous.
-        image = Image.fromarray(pixels)
-        processor = copy(self._processor)
-        processor.image_processor = _CachedImageProcessor(self._processor.image_processor)
+        image = Image.fromarray(view.pixels())
+        processor = copy(self.processor)
+        processor.image_processor = _CachedImageProcessor(self.processor.image_processor)
         try:
-            return [_features(processor, image, prompt) for prompt in self._prompts]
+            return [_features(processor, image, prompt) for prompt in self.prompts]
         except ValueError as error:
             raise SampleError(
                 TOO_THIN,
                 f"{image.width}x{image.height} pixels do not suit this model: {error}",
             ) from error
-
-    def _try(self) -> None:
-        """Answer about a blank image, to check that prompts, pixels and weights fit together.
-
-        A fast tokenizer changes its state on first use; afterwards threads can share it.
-        """
-        blank = self._inputs(np.zeros((_TRIAL_PX, _TRIAL_PX, 3), np.uint8))
-        for prompt, inputs in zip(self._chat_prompts, blank, strict=True):
-            tokens = min(prompt.max_new_tokens, _TRIAL_TOKENS)
-            self._replies([inputs], replace(prompt, max_new_tokens=tokens))
 
 
 class _CachedImageProcessor:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from florilegium.engine.core.annotation import Annotation
@@ -28,6 +27,7 @@ from florilegium.specialists.captions.image_chat import (
 )
 from florilegium.specialists.pretrained.checkpoint import Family
 from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.views import Crop
 from florilegium.specialists.regions.crops import BoxesConfig, crop_window
 from florilegium.specialists.regions.places import places
 from florilegium.specialists.regions.window import Window
@@ -60,22 +60,17 @@ class RegionTextConfig(ImageChatConfig, BoxesConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crop:
+class BoxesOfCrop:
     """A part of an image, and its boxes, which differ in name only."""
 
-    sample: Sample
-    window: Window
+    crop: Crop
     boxes: tuple[Annotation, ...]
 
     @property
     def aspect(self) -> float:
         """Width / height."""
-        width, height = self.window.size_wh
+        width, height = self.crop.window.size_wh
         return width / height
-
-    def pixels(self) -> np.ndarray:
-        """Return RGB pixels, uint8."""
-        return self.sample.image[self.window.rows, self.window.columns]
 
 
 class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
@@ -124,7 +119,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         every = [crop for of_sample in crops for crop in of_sample]
         # Crops of similar aspect often have the same input shape, and share a batch.
         order = sorted(range(len(every)), key=lambda number: every[number].aspect)
-        replies = self._chat.answer([every[number] for number in order], Crop.pixels)
+        replies = self._chat.answer([every[number].crop for number in order])
         by_number = {number: reply for number, (reply,) in zip(order, replies, strict=True)}
         names = self._names(by_number.values())
         ordered = iter(by_number[number] for number in range(len(every)))
@@ -143,14 +138,14 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
     def _window(self, box: Annotation, sample: Sample) -> Window | None:
         return crop_window(box.box_xyxy, (sample.width, sample.height), self.config)
 
-    def _crops(self, sample: Sample) -> list[Crop]:
+    def _crops(self, sample: Sample) -> list[BoxesOfCrop]:
         """Return the parts of an image to describe, each once."""
         boxes: dict[Window, list[Annotation]] = {}
         for box in self.chosen(sample):
             if window := self._window(box, sample):
                 boxes.setdefault(window, []).append(box)
         return [
-            Crop(sample=sample, window=window, boxes=tuple(of_window))
+            BoxesOfCrop(crop=Crop(sample.picture, window), boxes=tuple(of_window))
             for window, of_window in boxes.items()
         ]
 
@@ -177,7 +172,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
 
     def _annotations(
         self,
-        answers: Sequence[tuple[Crop, ChatReply | SampleError]],
+        answers: Sequence[tuple[BoxesOfCrop, ChatReply | SampleError]],
         names: Mapping[str, list[str]],
     ) -> list[Annotation] | SampleError:
         found: list[Annotation] = []

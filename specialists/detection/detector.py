@@ -23,6 +23,7 @@ from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.network import preprocess, to_float32
 from florilegium.specialists.pretrained.precision import to_full_precision
 from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.views import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,9 +128,8 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Detect objects, proposals, or both."""
-        prepared = self.network.prepare(
-            samples, lambda sample: preprocess(self.network.processor, sample.image)
-        )
+        pictures = [sample.picture for sample in samples]
+        prepared = self.network.prepare(pictures, Preprocess(self.network.image_processor))
         sizes_hw = [(sample.height, sample.width) for sample in samples]
         return [
             list(self._annotations(_clipped(found, size_hw)))
@@ -144,20 +144,22 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
             "region_proposal": self.config.least_proposal_score,
         }
 
-        def forward(inputs: dict[str, Tensor], numbers: list[int]) -> list[Detections]:
+        def forward(inputs: dict[str, Tensor], _: object) -> tuple[Tensor, Tensor]:
             output = self.network.model(**inputs)
+            return output.logits, output.pred_boxes
+
+        def finish(outputs: tuple[Tensor, Tensor], numbers: Sequence[int]) -> list[Detections]:
+            logits, boxes = map(to_float32, outputs)
             return [
-                Detections(*(one[name].cpu().numpy() for name in ("boxes", "scores", "labels")))
+                Detections(*(one[name].numpy() for name in ("boxes", "scores", "labels")))
                 for one in self.network.processor.post_process_object_detection(
-                    SimpleNamespace(
-                        logits=to_float32(output.logits), pred_boxes=to_float32(output.pred_boxes)
-                    ),
+                    SimpleNamespace(logits=logits, pred_boxes=boxes),
                     threshold=min(least[task] for task in self.config.tasks),
                     target_sizes=[sizes_hw[number] for number in numbers],
                 )
             ]
 
-        return self.network.run(prepared, forward)
+        return self.network.run(prepared, forward, finish)
 
     def _annotations(self, found: Detections) -> Iterator[Annotation]:
         names = self.network.model.config.id2label

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from florilegium.specialists.detection.queries import NamedBoxes, NameQueries, corners
-from florilegium.specialists.pretrained.network import Network, preprocess, to_numpy, unbatched
+from florilegium.specialists.pretrained.network import Network, to_numpy, unbatched
 from florilegium.specialists.pretrained.precision import to_full_precision
+from florilegium.specialists.pretrained.views import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,7 @@ class GroundingDino:
         self._network = network
         model = network.model
         self._tokenizer = network.processor.tokenizer
+        self._preprocess = Preprocess(network.image_processor)
         to_full_precision(network, model.model.decoder, *model.bbox_embed, *model.class_embed)
         self._tokenizer_lock = threading.Lock()  # a tokenizer stores its last padding
         self._longest: int = model.config.max_text_len // _PADDING * _PADDING
@@ -67,8 +69,8 @@ class GroundingDino:
 
     def look(self, samples: Sequence[Sample]) -> list[dict[str, Tensor]]:
         """Preprocess images, for `answer`."""
-        image_processor = self._network.processor.image_processor
-        return self._network.prepare(samples, lambda one: preprocess(image_processor, one.image))
+        pictures = [sample.picture for sample in samples]
+        return self._network.prepare(pictures, self._preprocess)
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return the span of each token of a text of any length, in characters."""
@@ -91,10 +93,13 @@ class GroundingDino:
         with self._tokenizer_lock:
             encoded = [self._encoded(text) for text in texts]
 
-        def forward(batch: dict[str, Tensor], numbers: list[int]) -> list[GroundedBoxes]:
+        def forward(batch: dict[str, Tensor], _: object) -> tuple[Tensor, Tensor]:
             output = self._network.model(**batch)
-            probability = to_numpy(output.logits.float().sigmoid())
-            boxes_xyxy = corners(to_numpy(output.pred_boxes))
+            return output.logits.float().sigmoid(), output.pred_boxes
+
+        def finish(outputs: tuple[Tensor, Tensor], numbers: Sequence[int]) -> list[GroundedBoxes]:
+            probability, boxes = map(to_numpy, outputs)
+            boxes_xyxy = corners(boxes)
             return [
                 GroundedBoxes(
                     box_xyxy=boxes_xyxy[row],
@@ -105,7 +110,7 @@ class GroundingDino:
             ]
 
         inputs = [{**images[row], **text} for row, (text, _) in zip(rows, encoded, strict=True)]
-        return self._network.run(inputs, forward)
+        return self._network.run(inputs, forward, finish)
 
     def _encoded(self, text: GroundingText) -> tuple[dict[str, Tensor], np.ndarray]:
         """Return a text as tokens, and the weight of each token in the score of each phrase."""

@@ -7,7 +7,7 @@ suppression of the processor, which needs torchvision, is not used.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from florilegium.engine.core.errors import ConfigError
 from florilegium.specialists.detection.queries import NamedBoxes, NameQueries, corners
 from florilegium.specialists.pretrained.checkpoint import Checkpoint
 from florilegium.specialists.pretrained.loading import load_part, load_pretrained
-from florilegium.specialists.pretrained.network import Network, preprocess, to_numpy
+from florilegium.specialists.pretrained.network import Network, to_numpy
 from florilegium.specialists.pretrained.precision import to_full_precision
+from florilegium.specialists.pretrained.views import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,14 +71,16 @@ class OmDetTurbo:
                 f"OmDet-Turbo cannot take images of {side} px; use a multiple of {_STRIDE}"
             )
         to_full_precision(network, network.model.decoder)
+        self._keys: dict[str, list[tuple[int, ...]]] = {}
+        self._keep_keys_on_host(network.model)
         self._tokenizer_lock = threading.Lock()  # a tokenizer stores its last padding
 
     def find(
         self, samples: Sequence[Sample], queries: Sequence[NameQueries], *, least: float
     ) -> list[list[NamedBoxes]]:
         """Detect names in each sample: all names of each box above a score."""
-        image_processor = self._processor.image_processor
-        images = self._network.prepare(samples, lambda one: preprocess(image_processor, one.image))
+        pictures = [sample.picture for sample in samples]
+        images = self._network.prepare(pictures, Preprocess(self._network.image_processor))
         parts = [
             (row, part) for row, whole in enumerate(queries) for part in whole.parts(self._at_once)
         ]
@@ -86,17 +89,20 @@ class OmDetTurbo:
             for row, part in parts
         ]
 
-        def forward(batch: dict[str, Tensor], numbers: list[int]) -> list[NamedBoxes]:
-            output = self._forward(batch)
-            boxes = corners(to_numpy(output.decoder_coord_logits))
-            fit = to_numpy(output.decoder_class_logits.float().sigmoid())
+        def forward(batch: dict[str, Tensor], numbers: list[int]) -> tuple[Tensor, Tensor]:
+            output = self._forward(batch, [inputs[number] for number in numbers])
+            return output.decoder_coord_logits, output.decoder_class_logits.float().sigmoid()
+
+        def finish(outputs: tuple[Tensor, Tensor], numbers: Sequence[int]) -> list[NamedBoxes]:
+            boxes, fit = map(to_numpy, outputs)
+            boxes = corners(boxes)
             return [
                 _found(boxes[row], fit[row], parts[number][1], samples[parts[number][0]], least)
                 for row, number in enumerate(numbers)
             ]
 
         found: list[list[NamedBoxes]] = [[] for _ in samples]
-        for (row, _), one in zip(parts, self._network.run(inputs, forward), strict=True):
+        for (row, _), one in zip(parts, self._network.run(inputs, forward, finish), strict=True):
             found[row].append(one)
         return found
 
@@ -115,12 +121,40 @@ class OmDetTurbo:
             inputs[f"classes_{name}"] = texts[name][1:]
         return inputs
 
-    def _forward(self, batch: dict[str, Tensor]) -> Any:
+    def _forward(self, batch: dict[str, Tensor], on_host: Sequence[Mapping[str, Tensor]]) -> Any:
+        import torch
+
         images, names, _ = batch["classes_input_ids"].shape
         for name in ("classes_input_ids", "classes_attention_mask"):
             batch[name] = batch[name].flatten(0, 1)
-        structure = batch["tasks_input_ids"].new_full((images,), names)
+        self._keys = {
+            kind: [key for one in on_host for key in _keys(one, kind)]
+            for kind in ("classes", "tasks")
+        }
+        # On the host, where the model reads these numbers.
+        structure = torch.full((images,), names)
         return self._network.model(**batch, classes_structure=structure)
+
+    def _keep_keys_on_host(self, model: Any) -> None:
+        """Give a model the keys of its caches: it would copy the tokens of each text of a batch
+        from the device, and wait each time."""
+
+        def of_kind(kind: str, embeddings: Callable[..., Any]) -> Callable[..., Any]:
+            def with_keys(*texts: Tensor) -> Any:
+                model._get_cache_key_at_index = lambda *at: self._keys[kind][at[-1]]
+                return embeddings(*texts)
+
+            return with_keys
+
+        model.get_cached_class_embeddings = of_kind("classes", model.get_cached_class_embeddings)
+        model.get_cached_task_embeddings = of_kind("tasks", model.get_cached_task_embeddings)
+
+
+def _keys(inputs: Mapping[str, Tensor], kind: str) -> list[tuple[int, ...]]:
+    """Return the tokens of each text of an input, without padding."""
+    ids, mask = (inputs[f"{kind}_{name}"] for name in ("input_ids", "attention_mask"))
+    rows = zip(ids.reshape(-1, ids.shape[-1]), mask.reshape(-1, ids.shape[-1]), strict=True)
+    return [tuple(row[is_text != 0].tolist()) for row, is_text in rows]
 
 
 def _found(

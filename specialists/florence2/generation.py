@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from florilegium.specialists.florence2.checkpoint import load_florence2
 from florilegium.specialists.florence2.scores import GeneratedAnswer, token_probabilities
 from florilegium.specialists.florence2.tokens import Tokens
 from florilegium.specialists.pretrained.checkpoint import Checkpoint
+from florilegium.specialists.pretrained.greedy_loop import GreedyLoop
 from florilegium.specialists.pretrained.network import Network, unbatched
+from florilegium.specialists.pretrained.views import Given, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,15 +31,31 @@ _TAIL = 16
 """Tokens kept at the end of a prompt that is too long: the words of the task."""
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """Preprocesses views by the image processor of a Florence-2."""
+
+    image_processor: Any
+
+    def __call__(self, view: View) -> dict[str, Tensor]:
+        features = self.image_processor(
+            view.pixels(), return_tensors="pt", input_data_format="channels_last"
+        )
+        return unbatched(features)
+
+
 class Florence2Network:
-    """Weights, processor and search of one checkpoint.
+    """Weights, processor and search of one checkpoint. Feeders are shared with a network that it
+    is `beside`.
 
     Raises:
         ConfigError: the checkpoint cannot be used, or not at this image size.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: Florence2Config) -> None:
-        self.network = Network(checkpoint, config, load=load_florence2)
+    def __init__(
+        self, checkpoint: Checkpoint, config: Florence2Config, *, beside: Network | None = None
+    ) -> None:
+        self.network = Network(checkpoint, config, load=load_florence2, beside=beside)
         self.processor = self.network.processor
         self._model = self.network.model
         # Else `generate` warns that both its limit and ours are set.
@@ -47,21 +66,15 @@ class Florence2Network:
         self._positions: int = text_config.max_position_embeddings
         self._check_image_tokens(checkpoint)
 
-    def look(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Return the image tokens of RGB images: (images, tokens, width), for `answer`."""
+    def look(self, views: Sequence[View]) -> Tensor:
+        """Return the image tokens of images: (images, tokens, width), for `answer`."""
         import torch
 
         def encode(batch: dict[str, Tensor], _: object) -> list[Tensor]:
             return list(self._model.get_image_features(batch["pixel_values"]).pooler_output)
 
-        return torch.stack(self.network.run(self.network.prepare(images, self._pixels), encode))
-
-    def _pixels(self, image: np.ndarray) -> dict[str, Tensor]:
-        return unbatched(
-            self.processor.image_processor(
-                image, return_tensors="pt", input_data_format="channels_last"
-            )
-        )
+        inputs = self.network.prepare(views, _Inputs(self.network.image_processor))
+        return torch.stack(self.network.run(inputs, encode))
 
     def answer(
         self, image_tokens: Tensor, rows: Sequence[int], prompts: Sequence[str], *, repeats: bool
@@ -71,24 +84,28 @@ class Florence2Network:
         With `repeats` an answer may repeat n-grams, as aligned boxes do; otherwise the checkpoint's
         ban on repeated n-grams applies.
         """
+        import torch
+
         ids = [self.tokens.prompt(prompt) for prompt in prompts]
         room = self._positions - image_tokens.shape[1]
         ids = [one if len(one) <= room else one[: room - _TAIL] + one[-_TAIL:] for one in ids]
         # Prompts of similar length share a batch, for little padding.
         order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
 
-        def generate(numbers: Sequence[int]) -> list[GeneratedAnswer]:
-            own_images = image_tokens[[rows[number] for number in numbers]]
-            return list(
-                self._generate(own_images, [ids[number] for number in numbers], repeats=repeats)
-            )
+        def generate(numbers: Sequence[int]) -> tuple[Tensor, ...]:
+            own_rows = self.network.to_device(torch.tensor([rows[number] for number in numbers]))
+            own_ids = [ids[number] for number in numbers]
+            return self._generate(image_tokens[own_rows], own_ids, repeats=repeats)
 
-        answers = dict(zip(order, self.network.attempt(order, generate), strict=True))
+        generated = self.network.attempt(order, generate, self._answers)
+        answers = dict(zip(order, generated, strict=True))
         return [answers[number] for number in range(len(ids))]
 
     def _generate(
         self, image_tokens: Tensor, prompts: Sequence[Sequence[int]], *, repeats: bool
-    ) -> Iterator[GeneratedAnswer]:
+    ) -> tuple[Tensor, ...]:
+        """Return the tokens of answers, (answers, longest), and the probabilities of all their
+        tokens, one answer after the other: (tokens,), and (location tokens, bins)."""
         from transformers.modeling_outputs import BaseModelOutput
 
         encoded, mask = self._encode(image_tokens, prompts)
@@ -97,6 +114,7 @@ class Florence2Network:
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
             attention_mask=mask,
             generation_config=self._generation_config(repeats=repeats),
+            custom_generate=GreedyLoop() if self._search.beams == 1 else None,
         )
         hidden = self._model.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
@@ -104,15 +122,41 @@ class Florence2Network:
             decoder_input_ids=sequences[:, :-1],
             use_cache=False,
         ).last_hidden_state
-        for states, sequence in zip(hidden, sequences[:, 1:].cpu().numpy(), strict=True):
-            yield self._with_probabilities(states, sequence)
+        sequences = sequences[:, 1:]
+        return (sequences, *self._probabilities(hidden, sequences))
 
-    def _with_probabilities(self, states: Tensor, sequence: np.ndarray) -> GeneratedAnswer:
-        """Return an answer with the probability of each token; one at a time, to save memory."""
+    def _probabilities(self, hidden: Tensor, sequences: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of the tokens; of one answer at a time, to save memory."""
+        import torch
+
+        columns = self.network.to_device(torch.from_numpy(self.tokens.location_ids))
+        found = []
+        for row, sequence in enumerate(sequences.cpu().numpy()):
+            begin, ids = self._begin_and_ids(sequence)
+            part = slice(begin, begin + len(ids))
+            located = np.flatnonzero(self.tokens.bins(ids) >= 0)
+            probabilities = torch.softmax(self._model.lm_head(hidden[row, part]).float(), dim=-1)
+            rows, chosen = (self.network.to_device(torch.from_numpy(one)) for one in (located, ids))
+            near = probabilities[rows[:, None], columns]
+            found.append((probabilities.gather(1, chosen[:, None])[:, 0], near))
+        chosen, near = (torch.cat(each) for each in zip(*found, strict=True))
+        return chosen, near
+
+    def _answers(self, outputs: tuple[Tensor, ...], _: object) -> Iterator[GeneratedAnswer]:
+        """Yield the answers of `_generate`, on the host."""
+        sequences, chosen, near = (one.numpy() for one in outputs)
+        for sequence in sequences:
+            _, ids = self._begin_and_ids(sequence)
+            bins = self.tokens.bins(ids)
+            located = np.count_nonzero(bins >= 0)
+            probabilities = token_probabilities(chosen[: len(ids)], near[:located], bins)
+            yield GeneratedAnswer(ids=ids, probabilities=probabilities)
+            chosen, near = chosen[len(ids) :], near[located:]
+
+    def _begin_and_ids(self, sequence: np.ndarray) -> tuple[int, np.ndarray]:
+        """Return where an answer begins, and its tokens."""
         begin = int(sequence[0] == self.tokens.start)
-        ids = self.tokens.until_end(sequence[begin:])
-        logits = self._model.lm_head(states[begin : begin + len(ids)])
-        return GeneratedAnswer(ids=ids, probabilities=token_probabilities(logits, ids, self.tokens))
+        return begin, self.tokens.until_end(sequence[begin:])
 
     def _encode(
         self, image_tokens: Tensor, prompts: Sequence[Sequence[int]]
@@ -122,8 +166,8 @@ class Florence2Network:
 
         longest = max(map(len, prompts))
         padded = [[*prompt, *[self.tokens.pad] * (longest - len(prompt))] for prompt in prompts]
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=image_tokens.device)
-        words = self._model.get_input_embeddings()(torch.tensor(padded, device=image_tokens.device))
+        lengths = self.network.to_device(torch.tensor([len(prompt) for prompt in prompts]))
+        words = self._model.get_input_embeddings()(self.network.to_device(torch.tensor(padded)))
         is_word = torch.arange(longest, device=image_tokens.device) < lengths[:, None]
         mask = torch.cat([is_word.new_ones(image_tokens.shape[:2]), is_word], dim=1).long()
         encoder = self._model.get_encoder()
@@ -153,7 +197,7 @@ class Florence2Network:
         size = self.processor.image_processor.size
         side = int(size["height"] or 0)
         try:
-            count = self.look([np.zeros((side, side, 3), np.uint8)]).shape[1]
+            count = self.look([Given(np.zeros((side, side, 3), np.uint8))]).shape[1]
         except Exception as error:  # torch raises any exception
             raise ConfigError(
                 f"model {checkpoint.model!r} cannot take images of {side} px: {error}; "

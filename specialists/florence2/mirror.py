@@ -6,11 +6,12 @@ and right.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Picture
 from florilegium.engine.core.tasks import names_of
 
 MIRRORED_TASKS = names_of(
@@ -22,6 +23,17 @@ MIRRORED_TASKS = names_of(
 def mirrored_pixels(image: np.ndarray) -> np.ndarray:
     """Return an image (height, width, 3) with left and right exchanged."""
     return np.ascontiguousarray(image[:, ::-1])
+
+
+@dataclass(frozen=True)
+class MirroredView:
+    """An image with left and right exchanged."""
+
+    picture: Picture
+
+    def pixels(self) -> np.ndarray:
+        """Return RGB pixels, uint8, (height, width, 3)."""
+        return mirrored_pixels(self.picture.pixels())
 
 
 def mirrored(annotation: Annotation, width: int) -> Annotation:

@@ -7,16 +7,11 @@ near it, as neighbouring bins are equally good. Scores rank answers; they are no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from florilegium.specialists.florence2.format import BINS
-from florilegium.specialists.florence2.tokens import Tokens
 from florilegium.specialists.pretrained.token_scores import sentence_score
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 NEAR_BINS = 15
 """Bins on either side of the chosen one that are summed: 1.5 % of the image. Chosen by hand."""
@@ -34,20 +29,16 @@ class GeneratedAnswer:
     probabilities: np.ndarray
 
 
-def token_probabilities(logits: Tensor, ids: np.ndarray, tokens: Tokens) -> np.ndarray:
-    """Return the probability of each chosen token, float64 (n,), from logits (n, vocabulary)."""
-    import torch
+def token_probabilities(chosen: np.ndarray, near: np.ndarray, bins: np.ndarray) -> np.ndarray:
+    """Return the probability of each token of an answer, float64 (n,).
 
-    probabilities = torch.softmax(logits.float(), dim=-1)
-    chosen = torch.from_numpy(ids).to(logits.device)[:, None]
-    found: np.ndarray = probabilities.gather(1, chosen)[:, 0].double().cpu().numpy()
-    bins = tokens.bins(ids)
+    `chosen` (n,) are the probabilities of the tokens themselves, `bins` (n,) those of location
+    tokens, else `NO_BIN`, and `near` (location tokens, bins) the probabilities of all bins.
+    """
+    found = chosen.astype(np.float64)
     located = np.flatnonzero(bins >= 0)
     if len(located):
-        columns = torch.from_numpy(tokens.location_ids).to(logits.device)
-        rows = torch.from_numpy(located).to(logits.device)
-        near = probabilities[rows[:, None], columns].double().cpu().numpy()
-        summed = np.pad(near.cumsum(axis=1), ((0, 0), (1, 0)))
+        summed = np.pad(near.cumsum(axis=1, dtype=np.float64), ((0, 0), (1, 0)))
         low = np.maximum(bins[located] - NEAR_BINS, 0)
         high = np.minimum(bins[located] + NEAR_BINS + 1, BINS)
         row = np.arange(len(located))

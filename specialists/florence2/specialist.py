@@ -10,21 +10,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.sample import Sample, fold_of
 from florilegium.engine.core.stage import Specialist, StageConfig
 from florilegium.specialists.florence2.checkpoint import resolve_florence2
 from florilegium.specialists.florence2.config import Florence2Config
 from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
-from florilegium.specialists.florence2.mirror import mirrored, mirrored_pixels
+from florilegium.specialists.florence2.mirror import MirroredView, mirrored
 from florilegium.specialists.florence2.prompts import in_order, inputs, prompts_of, subjects_of_all
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, model_name
+from florilegium.specialists.pretrained.views import View
 
 if TYPE_CHECKING:
     from florilegium.specialists.florence2.answer import AnswerParser
     from florilegium.specialists.florence2.generation import Florence2Network
+    from florilegium.specialists.pretrained.network import Network
 
 
 class Florence2(Specialist[Florence2Config]):
@@ -67,13 +67,18 @@ class Florence2(Specialist[Florence2Config]):
         from florilegium.specialists.florence2.answer import AnswerParser
         from florilegium.specialists.florence2.generation import Florence2Network
 
-        self._networks: list[Florence2Network] = [
-            Florence2Network(checkpoint, self.config) for checkpoint in self.checkpoints()
-        ]
+        self._networks: list[Florence2Network] = []
+        for checkpoint in self.checkpoints():
+            first = self._networks[0].network if self._networks else None
+            self._networks.append(Florence2Network(checkpoint, self.config, beside=first))
         self._parsers: list[AnswerParser] = [
             AnswerParser(network.processor, network.tokens, language=self.config.language)
             for network in self._networks
         ]
+
+    def networks(self) -> list[Network]:
+        """Return the network of every fold."""
+        return [one.network for one in self._networks]
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Label each sample by the model of its fold."""
@@ -88,7 +93,10 @@ class Florence2(Specialist[Florence2Config]):
 
     def _labelled(self, fold: int, samples: Sequence[Sample]) -> list[list[Annotation]]:
         network = self._networks[fold]
-        image_tokens = network.look(network.network.prepare(samples, self._view))
+        views: list[View] = [sample.picture for sample in samples]
+        if self.config.mirrored:
+            views = [MirroredView(sample.picture) for sample in samples]
+        image_tokens = network.look(views)
         labels: list[list[Annotation]] = [[] for _ in samples]
         for task in in_order(self.config.tasks):
             prompts = [
@@ -112,9 +120,6 @@ class Florence2(Specialist[Florence2Config]):
                         # A temporary id, so that later tasks can refer to it as their parent.
                         labels[row].append(replace(one, id=f"said-{len(labels[row])}"))
         return labels
-
-    def _view(self, sample: Sample) -> np.ndarray:
-        return mirrored_pixels(sample.image) if self.config.mirrored else sample.image
 
     @property
     def _queries(self) -> list[tuple[str, ...]]:

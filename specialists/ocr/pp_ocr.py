@@ -9,30 +9,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError, MissingModel
-from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.sample import Picture, Sample
 from florilegium.engine.core.stage import CONTENT, Specialist, StageConfig
 from florilegium.specialists.ocr.direction import Reading, View, read_lines, side_by_side
 from florilegium.specialists.ocr.text_lines import (
+    LineView,
     hulls_of,
-    laid_flat,
     line,
     order_by_gaps,
     sizes_of,
 )
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from florilegium.specialists.pretrained.config import PretrainedConfig
-from florilegium.specialists.pretrained.network import Network, preprocess, to_float32
+from florilegium.specialists.pretrained.network import Network, to_float32, to_numpy
 from florilegium.specialists.pretrained.stage import Pretrained
 from florilegium.specialists.pretrained.token_scores import rounded
+from florilegium.specialists.pretrained.views import Preprocess
+from florilegium.specialists.pretrained.views import View as Seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +88,27 @@ class PpOcrConfig(PretrainedConfig):
     """Maximum lines of an image."""
     least_score: float = Field(default=0.2, ge=0, le=1)
     """Minimum score of a line, 0..1."""
+
+
+class _PixelsOnly(Preprocess):
+    """Preprocesses images for a detector, which takes pixels alone."""
+
+    def __call__(self, view: Seen) -> dict[str, Tensor]:
+        return {"pixel_values": super().__call__(view)["pixel_values"]}
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """A line of stacked letters, which are laid side by side."""
+
+    picture: Picture
+    quad: np.ndarray
+    letters: int
+
+    def pixels(self) -> np.ndarray:
+        """Return RGB pixels, uint8, (height, width, 3)."""
+        flat = LineView(self.picture, self.quad).pixels()
+        return side_by_side(flat, self.letters)
 
 
 class _Found(NamedTuple):
@@ -141,7 +165,8 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
             processor.limit_side_len, processor.limit_type = self.config.image_size, "max"
         checkpoint = self._recogniser()
         # Lines have a fixed height.
-        self._reader = Network(checkpoint, self.config.model_copy(update={"image_size": None}))
+        config = self.config.model_copy(update={"image_size": None})
+        self._reader = Network(checkpoint, config, beside=self.network)
         self._letters: list[str] = list(self._reader.processor.character_list)
         classes = self._reader.model.config.head_out_channels
         if len(self._letters) < classes:
@@ -150,11 +175,16 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
                 f"{len(self._letters)}; use the preprocessor_config.json of the weights"
             )
 
+    def networks(self) -> list[Network]:
+        """Return detector and recogniser."""
+        return [self.network, self._reader]
+
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Detect the lines of each image, then read those of all images."""
-        views = self.network.prepare(samples, self._view)
-        maps = self.network.run(views, self._text_map)
-        found = self.network.prepare(list(zip(samples, maps, strict=True)), self._lines)
+        pictures = [sample.picture for sample in samples]
+        views = self.network.prepare(pictures, _PixelsOnly(self.network.processor))
+        maps = self.network.run(views, self._text_map, _checked)
+        found = self.network.in_threads(list(zip(samples, maps, strict=True)), self._lines)
         lines = read_lines([quads for quads, _ in found], partial(self._read, samples))
         return [
             [
@@ -167,19 +197,16 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
 
     def _read(self, samples: Sequence[Sample], views: list[View]) -> list[Reading]:
         return self._reader.ask(
-            views,
-            lambda view: self._crop(samples[view.image], view),
+            [self._crop(samples[view.image].picture, view) for view in views],
+            Preprocess(self._reader.processor),
             self._letters_of,
+            self._readings,
             batches=_BATCHES,
         )
 
-    def _view(self, sample: Sample) -> dict[str, Tensor]:
-        features = preprocess(self.network.processor, sample.image)
-        return {"pixel_values": features["pixel_values"]}
-
-    def _text_map(self, batch: dict[str, Tensor], _: object) -> list[Tensor]:
-        """Return the text probability of each pixel, (1, height, width) for an image."""
-        return list(to_float32(self.network.model(**batch).last_hidden_state).cpu())
+    def _text_map(self, batch: dict[str, Tensor], _: object) -> Any:
+        """Return the text probability of each pixel, (images, 1, height, width)."""
+        return self.network.model(**batch).last_hidden_state
 
     def _lines(self, mapped: tuple[Sample, Tensor]) -> _Found:
         """Convert a map of text probabilities to quads in pixels of the image."""
@@ -201,26 +228,27 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         order = order[(boxes[order, 2:] - boxes[order, :2]).min(axis=1, initial=np.inf) > 0]
         return _Found(quads[order], found["scores"].numpy()[order])
 
-    def _crop(self, sample: Sample, view: View) -> dict[str, Tensor]:
-        """Rectify a line; the recogniser's processor scales it to the right height."""
-        processor = self._reader.processor
+    def _crop(self, picture: Picture, view: View) -> Seen:
+        """Return the crop of a line; the recogniser's processor scales it to the right height."""
         if view.letters > 1:
-            crop = side_by_side(laid_flat(sample.image, view.quad), view.letters)
-            return preprocess(processor, crop)
+            return _Stacked(picture, view.quad, view.letters)
+        processor = self._reader.processor
         size_wh = crop_size(
             sizes_of(view.quad[None])[0],
             height=processor.size["height"],
             widths=(processor.size["width"], processor.max_image_width),
         )
-        return preprocess(processor, laid_flat(sample.image, view.quad, size_wh))
+        return LineView(picture, view.quad, size_wh)
 
-    def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> list[Reading]:
-        """Read lines by the most probable class at each step."""
-        probabilities, classes = to_float32(self._reader.model(**batch).last_hidden_state).max(
-            dim=-1
-        )
-        rows = zip(probabilities.cpu().numpy(), classes.cpu().numpy(), strict=True)
-        return [greedy_ctc(*row, self._letters) for row in rows]
+    def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> tuple[Tensor, Tensor]:
+        """Return the most probable class of lines at each step, with its probability: both (lines,
+        steps). The maximum of what includes NaN is NaN."""
+        probabilities, classes = self._reader.model(**batch).last_hidden_state.float().max(dim=-1)
+        return probabilities, classes
+
+    def _readings(self, outputs: tuple[Tensor, Tensor], _: object) -> list[Reading]:
+        probabilities, classes = to_numpy(outputs[0]), outputs[1].numpy()
+        return [greedy_ctc(*row, self._letters) for row in zip(probabilities, classes, strict=True)]
 
     def checkpoints(self) -> list[Checkpoint]:
         """Find detector and recogniser.
@@ -267,6 +295,10 @@ def crop_size(size_wh: np.ndarray, *, height: int, widths: tuple[int, int]) -> t
     step = _STEP * 2 ** int(math.log2(at_height / widths[0]))
     target = min(round(at_height / step) * step, widths[1])
     return math.ceil(target * tall / height), tall
+
+
+def _checked(text_maps: Tensor, _: object) -> list[Tensor]:
+    return list(to_float32(text_maps))
 
 
 def greedy_ctc(probabilities: np.ndarray, classes: np.ndarray, letters: Sequence[str]) -> Reading:

@@ -5,9 +5,12 @@ A quad is four corners (x, y), clockwise from the top left of the text.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.sample import Picture
 
 _RUNS_DOWN = 1.5
 """Aspect ratio, height / width, from which text is assumed to run down, as in PP-OCR."""
@@ -64,6 +67,20 @@ def laid_flat(
         flags=cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
+
+
+@dataclass(frozen=True)
+class LineView:
+    """A line of an image: its quad, (4, 2), and the size in which it is cropped, as in
+    `laid_flat`."""
+
+    picture: Picture
+    quad: np.ndarray
+    size_wh: tuple[int, int] | None = None
+
+    def pixels(self) -> np.ndarray:
+        """Return RGB pixels, uint8, (height, width, 3), without perspective."""
+        return laid_flat(self.picture.pixels(), self.quad, self.size_wh)
 
 
 def order_by_gaps(quads: np.ndarray) -> np.ndarray:

@@ -16,13 +16,13 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import CONTENT, Input, Specialist, StageConfig, one_of
-from florilegium.specialists.ocr.text_lines import as_read, laid_flat
+from florilegium.specialists.ocr.text_lines import LineView, as_read
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
-from florilegium.specialists.pretrained.network import preprocess
 from florilegium.specialists.pretrained.stage import Pretrained
 from florilegium.specialists.pretrained.token_scores import rounded, sentence_score
+from florilegium.specialists.pretrained.views import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,8 +98,10 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Read the lines of each image again."""
         lines = [(row, one) for row, sample in enumerate(samples) for one in _lines(sample)]
-        generated = self.network.ask(
-            lines, lambda line: self._crop(samples[line[0]], line[1]), self._read
+        generated: list[GeneratedTokens] = self.network.ask(
+            [LineView(samples[row].picture, _quad_of(one)) for row, one in lines],
+            Preprocess(self.network.image_processor),
+            self._read,
         )
         answers: list[list[Annotation]] = [[] for _ in samples]
         for (row, earlier), tokens in zip(lines, generated, strict=True):
@@ -108,10 +110,6 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
             if text and score >= self.config.least_score:
                 answers[row].append(_read_again(earlier, text, score))
         return answers
-
-    def _crop(self, sample: Sample, earlier: Annotation) -> dict[str, Tensor]:
-        crop = laid_flat(sample.image, _quad_of(earlier))
-        return preprocess(self.network.processor.image_processor, crop)
 
     def _read(self, batch: dict[str, Tensor], _: object) -> list[GeneratedTokens]:
         return self._search.generate(batch, self._max_tokens)

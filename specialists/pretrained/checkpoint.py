@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,7 +61,7 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A local checkpoint: `digest` is a hub commit or the digest of the files.
+    """A local checkpoint; `commit` is that of the hub, "" for a folder.
 
     `size` is that of its weights; `None` for random weights, for which only config and processor
     are used.
@@ -69,10 +69,16 @@ class Checkpoint:
 
     model: str
     folder: Path
-    digest: str
+    commit: str
     family: Family
     model_type: str
     size: WeightsSize | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """The commit, or the digest of the files, which reads them all: to plan a run needs it, to
+        load the weights does not."""
+        return self.commit or _digest(self.folder)
 
     @property
     def is_random(self) -> bool:
@@ -134,7 +140,7 @@ def resolve(
     return Checkpoint(
         model=model,
         folder=folder,
-        digest=commit or _digest(folder),
+        commit=commit,
         family=family,
         model_type=model_type,
         size=size,

@@ -32,8 +32,11 @@ class LoadingConfig(StageConfig):
     compile: Annotated[bool, RUNTIME] = False
     """Use `torch.compile`: minutes at the start, faster afterwards."""
     threads: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], RUNTIME] = "auto"
-    """Threads of a worker for decoding and preprocessing, and of torch on a CPU; `auto` is 8 with a
-    GPU and 1 on a CPU."""
+    """Threads of a worker for decoding and preprocessing without `feeders`, and of torch on a CPU;
+    `auto` is 8 with a GPU and 1 on a CPU."""
+    feeders: Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], RUNTIME] = "auto"
+    """Processes of a worker that decode and preprocess images, instead of its threads; `auto` is 0
+    on a CPU, and the worker's share of the CPUs with a GPU, 1 to 8."""
     max_batch_pixels: Annotated[int, RUNTIME, Field(ge=1)] = 32 * 1024 * 1024
     """Maximum input pixels of one batch: large images get smaller batches."""
 

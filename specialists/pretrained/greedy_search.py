@@ -1,8 +1,4 @@
-"""Greedy search with any generating model of `transformers`, with the probability of each token.
-
-Probabilities are recorded when tokens are chosen, without a second forward pass and without storing
-all logits.
-"""
+"""Greedy search with any generating model of `transformers`, with the probability of each token."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from florilegium.specialists.pretrained.network import to_numpy
+from florilegium.specialists.pretrained.greedy_loop import GreedyLoop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,55 +44,28 @@ class GreedySearch:
             setattr(settings, name, None)
 
     def generate(self, inputs: Mapping[str, Tensor], max_new_tokens: int) -> list[GeneratedTokens]:
-        """Answer a batch of inputs without padding."""
-        recorder = ProbabilityRecorder()
+        """Answer a batch of inputs without padding.
+
+        Raises:
+            SampleError: `not_a_number`: the weights overflow in their type.
+        """
+        loop = GreedyLoop()
         self._model.generate(
             **inputs,
             do_sample=False,
             num_beams=1,
             max_new_tokens=max_new_tokens,
-            logits_processor=[recorder],
+            custom_generate=loop,
         )
-        return [self._until_end(*row) for row in zip(*recorder.recorded(), strict=True)]
+        return [self._until_end(*row) for row in loop.answers()]
 
     def _until_end(self, ids: np.ndarray, probabilities: np.ndarray) -> GeneratedTokens:
         ends = np.flatnonzero(np.isin(ids, self._ends))
-        # The search continues until all rows of the batch have ended.
+        # A row goes on for a while after its end.
         stop = ends[0] + 1 if len(ends) else len(ids)
         return GeneratedTokens(
             ids=ids[:stop], probabilities=probabilities[:stop], is_finished=len(ends) > 0
         )
-
-
-class ProbabilityRecorder:
-    """The last logits processor: records the chosen tokens and their probabilities.
-
-    Penalties of the checkpoint, such as on repetitions, are already applied. Two numbers per step
-    and row are stored.
-    """
-
-    def __init__(self) -> None:
-        self._ids: list[Tensor] = []
-        self._probabilities: list[Tensor] = []
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return the logits (rows, vocabulary) unchanged."""
-        chosen = scores.argmax(dim=-1, keepdim=True)
-        logits = scores.gather(1, chosen) - scores.logsumexp(dim=-1, keepdim=True)
-        self._ids.append(chosen)
-        self._probabilities.append(logits.exp())
-        return scores
-
-    def recorded(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return tokens and their probabilities, both (rows, steps).
-
-        Raises:
-            SampleError: `not_a_number`: the weights overflow in their type.
-        """
-        import torch
-
-        ids = torch.cat(self._ids, dim=1).cpu().numpy()
-        return ids, to_numpy(torch.cat(self._probabilities, dim=1)).astype(np.float64)
 
 
 def _end_tokens(model: Any, settings: Any) -> list[int]:

@@ -117,8 +117,9 @@ def _trained(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str)
             **_LOCKED,
             **_attention(attention),
         )
+    model = model.to(device)  # first: a GPU is done with the check before a CPU has begun
     _check_loaded(checkpoint, model, report)
-    return model.to(device)
+    return model
 
 
 def _random(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str) -> Any:

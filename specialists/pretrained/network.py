@@ -1,15 +1,24 @@
 """Batched inference with a loaded model on its device.
 
-Preprocessing runs in threads; the device computes one batch at a time, while other calls decode and
-preprocess. Only inputs of the same shape share a batch of `run`: nothing is padded, and the output
-for an image does not depend on others. Batches are halved if memory is insufficient.
+Preprocessing runs in feeders or threads; the device computes one batch at a time, while other calls
+decode, preprocess, and turn outputs into answers. Only inputs of the same shape share a batch of
+`run`: nothing is padded, and the output for an image does not depend on others. Batches are halved
+if memory is insufficient.
+
+A GPU is used by one thread at a time, and only to queue work. Whatever waits for it (`.item()`,
+`.cpu()`, `nonzero`, an index by a mask) would leave it idle until the next work arrives, so
+`forward` does none of this: outputs of a batch are copied to the host together, and awaited once,
+when the next batch may be queued already.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from florilegium.engine.core.errors import ConfigError, SampleError
@@ -25,6 +34,11 @@ T = TypeVar("T")
 PreparedT = TypeVar("PreparedT")
 AnswerT = TypeVar("AnswerT")
 Load = Callable[..., tuple[Any, Any]]
+Forward = Callable[[dict[str, "Tensor"], list[int]], Any]
+"""From a batch on the device, and the indices of its inputs, to a tensor, or tuples and lists of
+tensors, on the device."""
+Finish = Callable[[Any, Sequence[int]], Iterable[AnswerT]]
+"""From the same tensors on the host, and the indices, to one answer each."""
 
 OUT_OF_MEMORY = "out_of_memory"
 TOO_THIN = "too_thin"
@@ -35,17 +49,23 @@ class Network:
     """Weights, processor and device of one checkpoint.
 
     `load` is called with the checkpoint, dtype, device and attention implementation; by default
-    `load_pretrained`.
+    `load_pretrained`. A network `beside` another one of the same stage shares its feeders.
 
     Raises:
         ConfigError: the checkpoint, the device or the image size cannot be used.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, config: LoadingConfig, *, load: Load | None = None
+        self,
+        checkpoint: Checkpoint,
+        config: LoadingConfig,
+        *,
+        load: Load | None = None,
+        beside: Network | None = None,
     ) -> None:
         import torch
 
+        from florilegium.specialists.pretrained.feeders import Feeders, feeders_of
         from florilegium.specialists.pretrained.loading import load_pretrained
 
         self.checkpoint = checkpoint
@@ -53,6 +73,10 @@ class Network:
         threads = threads_of(config.threads, self.device.type)
         if self.device.type == "cpu" and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+        feeders = feeders_of(config.feeders, self.device.type, config.num_gpus)
+        self._feeders: Feeders | None = Feeders(feeders) if feeders and not beside else None
+        if beside:
+            self._feeders = beside._feeders
         dtype = dtype_of(config.dtype, self.device.type)
         self.dtype = getattr(torch, dtype)
         self.model, self.processor = (load or load_pretrained)(
@@ -65,17 +89,41 @@ class Network:
         self._batch_size = self._max_batch_size = config.batch_size
         self._max_pixels = config.max_batch_pixels
         self._device_lock = threading.Lock()
+        self._counting = threading.Lock()
+        self.prepared_s = 0.0
+        """CPU-seconds of `prepare` so far, in all threads or feeders."""
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
 
+    @cached_property
+    def image_processor(self) -> Any:
+        """The image processor of the checkpoint, in the model's dtype (`by_table`)."""
+        from florilegium.specialists.pretrained.by_table import by_table
+
+        return by_table(getattr(self.processor, "image_processor", self.processor), self.dtype)
+
     def prepare(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
-        """Decode and preprocess in threads: call `one` on each item; results are in order."""
+        """Decode and preprocess: call `one` on each item, in feeders or threads; results are in
+        order. Items, function and results are pickled for a feeder; equal functions are sent once.
+        """
+        if self._feeders:
+            found, cpu_s = self._feeders.prepare(items, one)
+        else:
+            timed = self.in_threads(items, partial(_timed, one))
+            found, cpu_s = [result for result, _ in timed], sum(own_s for _, own_s in timed)
+        with self._counting:
+            self.prepared_s += cpu_s
+        return found
+
+    def in_threads(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
+        """Call `one` on each item in threads of this process; results are in order."""
         return list(self._threads.map(one, items))
 
     def ask(
         self,
         items: Sequence[T],
         one: Callable[[T], Mapping[str, Tensor]],
-        forward: Callable[[dict[str, Tensor], list[int]], Sequence[AnswerT]],
+        forward: Forward,
+        finish: Finish[AnswerT] | None = None,
         *,
         batches: int = 4,
     ) -> list[AnswerT]:
@@ -86,72 +134,89 @@ class Network:
         answers: list[AnswerT] = []
         for numbers in _cut(range(len(items)), batches * self._max_batch_size):
             inputs = self.prepare([items[number] for number in numbers], one)
-            answers += self.run(inputs, forward)
+            answers += self.run(inputs, forward, finish)
         return answers
 
     def run(
         self,
         inputs: Sequence[Mapping[str, Tensor]],
-        forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]],
-    ) -> list[T]:
-        """Return the result of `forward` for each input, in order.
+        forward: Forward,
+        finish: Finish[AnswerT] | None = None,
+    ) -> list[AnswerT]:
+        """Return the answer for each input, in order.
 
         An input is a mapping of tensors without a batch dimension, as from `unbatched`. `forward`
-        gets a stacked batch on the device, floats in the model's dtype, and the indices of its
-        inputs; it returns one result each, which should not stay on the device (Florence-2's image
-        tokens do, for one call). It is called by one thread at a time, in inference mode.
+        gets a stacked batch on the device, floats in the model's dtype; it is called by one thread
+        at a time. `finish` gets its outputs on the host; other threads may use the device
+        meanwhile. Both are called in inference mode. Without `finish`, the answers are the rows of
+        the output, and stay on the device.
         """
-        found: dict[int, T] = {}
+        found: dict[int, AnswerT] = {}
         for batch in self._batches(inputs):
-            found.update(zip(batch, self._run_batch(batch, inputs, forward), strict=True))
+            found.update(zip(batch, self._run_batch(batch, inputs, forward, finish), strict=True))
         return [found[number] for number in range(len(inputs))]
 
     def _run_batch(
         self,
         batch: Sequence[int],
         inputs: Sequence[Mapping[str, Tensor]],
-        forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]],
-    ) -> list[T]:
-        """Return the result of `forward` for each input of a batch, given by its indices."""
+        forward: Forward,
+        finish: Finish[AnswerT] | None,
+    ) -> list[AnswerT]:
+        """Return the answer for each input of a batch, given by its indices."""
         # Before the device is locked: the host stacks while the device computes another batch.
         stacked = self._stacked([inputs[number] for number in batch])
 
-        def call(rows: Sequence[int]) -> Sequence[T]:
+        def compute(rows: Sequence[int]) -> Any:
             part = slice(rows[0], rows[-1] + 1)  # `attempt` passes consecutive rows
             on_device = {name: self.to_device(tensor[part]) for name, tensor in stacked.items()}
             return forward(on_device, list(batch[part]))
 
-        return self.attempt(range(len(batch)), call)
+        def answers(outputs: Any, rows: Sequence[int]) -> Iterable[AnswerT]:
+            return finish(outputs, [batch[row] for row in rows]) if finish else outputs
+
+        return self.attempt(range(len(batch)), compute, answers if finish else None)
 
     def attempt(
-        self, numbers: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]
-    ) -> list[T]:
-        """Make calls on the device for numbers in order, a batch at a time.
+        self,
+        numbers: Sequence[int],
+        compute: Callable[[Sequence[int]], Any],
+        finish: Finish[AnswerT] | None = None,
+    ) -> list[AnswerT]:
+        """Call `compute` on the device for numbers in order, a batch at a time, then `finish`.
 
         A batch that needs too much memory halves the batch size, also of later calls.
 
         Raises:
             SampleError: `out_of_memory`: a single input is too large.
         """
-        results: list[T] = []
-        while len(results) < len(numbers):
-            part = numbers[len(results) : len(results) + self._batch_size]
-            found = self._within_memory(part, call)
-            if found is None:
+        import torch
+
+        answers: list[AnswerT] = []
+        while len(answers) < len(numbers):
+            part = numbers[len(answers) : len(answers) + self._batch_size]
+            outputs = self._within_memory(part, compute, stays=finish is None)
+            if outputs is None:
                 self._batch_size = min(self._batch_size, len(part) // 2)
+            elif finish is None:
+                answers += outputs.tensors
             else:
-                results += found
-        return results
+                outputs.wait()
+                with torch.inference_mode():
+                    answers += finish(outputs.tensors, part)
+        return answers
 
     def _within_memory(
-        self, numbers: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]
-    ) -> list[T] | None:
-        """Make one call on the device; `None` if memory is insufficient."""
+        self, numbers: Sequence[int], compute: Callable[[Sequence[int]], Any], *, stays: bool
+    ) -> _Outputs | None:
+        """Make one call on the device, and copy its outputs to the host unless they stay; `None` if
+        memory is insufficient."""
         import torch
 
         try:
             with self._device_lock, torch.inference_mode():
-                return list(call(numbers))
+                tensors = compute(numbers)
+                return _Outputs(list(tensors)) if stays else self._leaving(tensors)
         except torch.OutOfMemoryError as error:
             if len(numbers) == 1:
                 raise SampleError(
@@ -161,6 +226,18 @@ class Network:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _leaving(self, tensors: Any) -> _Outputs:
+        """Start to copy tensors to the host."""
+        import torch
+
+        if self.device.type != "cuda":
+            return _Outputs(_on_host(tensors))
+        on_host = _on_host(tensors, non_blocking=True)
+        # A thread that waits for it takes no core.
+        copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        copied.record(torch.cuda.current_stream(self.device))
+        return _Outputs(on_host, copied.synchronize)
 
     def _batches(self, inputs: Sequence[Mapping[str, Tensor]]) -> Iterator[list[int]]:
         """Split inputs into batches of one shape and at most `max_batch_pixels`."""
@@ -175,20 +252,40 @@ class Network:
 
     def _stacked(self, inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Return inputs as a batch on the host, in pinned memory for a GPU."""
-        return {name: self._on_host([one[name] for one in inputs]) for name in inputs[0]}
+        return {name: self._together([one[name] for one in inputs]) for name in inputs[0]}
 
-    def _on_host(self, tensors: Sequence[Tensor]) -> Tensor:
+    def _together(self, tensors: Sequence[Tensor]) -> Tensor:
         import torch
 
         dtype = self.dtype if tensors[0].is_floating_point() else tensors[0].dtype
-        stacked = torch.stack([tensor.to(dtype) for tensor in tensors])
-        return stacked.pin_memory() if self.device.type == "cuda" else stacked
+        return self._pinned(torch.stack([tensor.to(dtype) for tensor in tensors]))
+
+    def _pinned(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
     def to_device(self, tensor: Tensor) -> Tensor:
-        """Return a tensor on the device, floats in the model's dtype."""
-        if tensor.is_floating_point():
-            return tensor.to(self.device, self.dtype, non_blocking=True)
-        return tensor.to(self.device, non_blocking=True)
+        """Return a tensor of the host on the device, in its own dtype, without waiting for it."""
+        return self._pinned(tensor).to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Outputs of a batch; those that leave the device are complete after `wait`."""
+
+    tensors: Any
+    wait: Callable[[], None] = lambda: None
+
+
+def _on_host(tensors: Any, *, non_blocking: bool = False) -> Any:
+    """Return a tensor, or tuples and lists of tensors, on the host."""
+    if isinstance(tensors, tuple | list):
+        return type(tensors)(_on_host(one, non_blocking=non_blocking) for one in tensors)
+    return tensors.to("cpu", non_blocking=non_blocking)
+
+
+def _timed(one: Callable[[T], PreparedT], item: T) -> tuple[PreparedT, float]:
+    before_s = time.thread_time()
+    return one(item), time.thread_time() - before_s
 
 
 def unbatched(features: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -216,7 +313,7 @@ def preprocess(image_processor: Any, pixels: np.ndarray) -> dict[str, Tensor]:
 
 
 def to_float32(output: Tensor) -> Tensor:
-    """Return an output of a model in float32.
+    """Return an output of a model in float32; on a GPU, this waits for it.
 
     Raises:
         SampleError: `not_a_number`, as comparisons with NaN would silently drop results.

@@ -27,6 +27,14 @@ class HasCheckpoints(Protocol):
         """
 
 
+@runtime_checkable
+class HasNetworks(Protocol):
+    """A stage that has loaded networks, also where it is no `Pretrained`."""
+
+    def networks(self) -> list[Network]:
+        """Return all networks that it has loaded."""
+
+
 PretrainedT = TypeVar("PretrainedT", bound=PretrainedConfig)
 
 
@@ -67,6 +75,10 @@ class Pretrained(Stage[PretrainedT]):
     def checkpoints(self) -> list[Checkpoint]:
         """Find all checkpoints that it loads."""
         return [self.checkpoint()]
+
+    def networks(self) -> list[Network]:
+        """Return all networks that it has loaded."""
+        return [self.network]
 
     def load(self) -> None:
         """Load the weights onto the device."""

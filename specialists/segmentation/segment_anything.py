@@ -6,7 +6,8 @@ encoded once, then each distinct box is decoded to a mask. Labels come from the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -22,8 +23,15 @@ from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.network import Network, preprocess, to_float32
 from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.views import View
 from florilegium.specialists.regions.places import places
-from florilegium.specialists.segmentation.mask_logits import compressed, run_lengths, stability
+from florilegium.specialists.segmentation.mask_logits import (
+    bytes_of,
+    compressed,
+    packed_changes,
+    run_lengths,
+    stability,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +77,7 @@ class SegmentAnythingConfig(PretrainedConfig):
     """Decode three masks and keep the one with the highest predicted IoU. Meant for points, which
     may refer to a part or the whole; boxes are seldom ambiguous."""
     boxes_at_once: Annotated[int, RUNTIME, Field(ge=1)] = 32
-    """Boxes of an image that are decoded together; lower it to save memory."""
+    """Boxes that are decoded together; lower it to save memory."""
 
     @field_validator("tasks")
     @classmethod
@@ -150,7 +158,8 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
         prompts = [prompts_of(sample, self.chosen(sample)) for sample in samples]
         rows = [row for row, own in enumerate(prompts) if own.parents]
         prepared = self.network.prepare(
-            rows, lambda row: self._prepared(samples[row].image, prompts[row].boxes_xyxy)
+            [(samples[row].picture, prompts[row].boxes_xyxy) for row in rows],
+            _PreprocessWithBoxes(self.network.processor),
         )
         answers: list[list[Annotation]] = [[] for _ in samples]
         for row, masks in zip(rows, self._segmented(prepared), strict=True):
@@ -158,59 +167,104 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
             answers[row] = list(_annotations(prompts[row], masks, size_hw))
         return answers
 
-    def _prepared(self, pixels: np.ndarray, boxes_xyxy: np.ndarray) -> dict[str, Tensor]:
-        """Return the preprocessed image and boxes, and the original sizes."""
-        processor = partial(self.network.processor, input_boxes=[boxes_xyxy.tolist()])
-        return preprocess(processor, pixels)
-
     def _segmented(self, prepared: Sequence[dict[str, Tensor]]) -> list[Masks]:
-        def forward(inputs: dict[str, Tensor], numbers: list[int]) -> list[Masks]:
+        def forward(inputs: dict[str, Tensor], numbers: list[int]) -> tuple[Tensor, ...]:
             embeddings = self._encoded(inputs["pixel_values"])
-            return [
-                self._decoded(_of_one(embeddings, row), prepared[number])
-                for row, number in enumerate(numbers)
-            ]
+            return self._decoded(embeddings, [prepared[number] for number in numbers])
+
+        def finish(outputs: tuple[Tensor, ...], numbers: Sequence[int]) -> Iterator[Masks]:
+            return _masks(outputs, [prepared[number] for number in numbers])
 
         return self.network.run(
-            [{"pixel_values": one["pixel_values"]} for one in prepared], forward
+            [{"pixel_values": one["pixel_values"]} for one in prepared], forward, finish
         )
 
     def _encoded(self, pixels: Tensor) -> dict[str, Any]:
         """Return the decoder's inputs for images, by their names."""
-        found = self.network.model.get_image_embeddings(pixels)
+        with self.network.device:  # where the encoder makes its tables of positions
+            found = self.network.model.get_image_embeddings(pixels)
         if isinstance(found, tuple):  # SAM-HQ also uses early layers
             return dict(zip(("image_embeddings", "intermediate_embeddings"), found, strict=True))
         return {"image_embeddings": found}
 
-    def _decoded(self, embeddings: dict[str, Any], prepared: dict[str, Tensor]) -> Masks:
-        """Decode the boxes of one image in chunks, and enlarge the masks to its size."""
+    def _decoded(
+        self, embeddings: dict[str, Any], prepared: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[Tensor, ...]:
+        """Decode the boxes of a batch in chunks, and enlarge the masks to the sizes of the images.
+
+        The predicted IoU and the stability of each mask, both (boxes,), and `packed_changes` of all
+        masks, one after the other.
+        """
         import torch
 
+        counts = [len(one["input_boxes"]) for one in prepared]
+        image_of = [row for row, count in enumerate(counts) for _ in range(count)]
         # Not in the model's dtype: in bfloat16 corners could be two pixels off.
-        boxes_xyxy = prepared["input_boxes"].to(self.network.device)
-        outputs = [
-            self.network.model(
-                **embeddings, input_boxes=some[None], multimask_output=self.config.multimask
+        boxes_xyxy = self.network.to_device(torch.cat([one["input_boxes"] for one in prepared]))
+        size = self.config.boxes_at_once
+        decoded = [
+            self._best(_of_images(embeddings, image_of[start : start + size]), some)
+            for start, some in zip(
+                range(0, len(image_of), size), torch.split(boxes_xyxy, size), strict=True
             )
-            for some in torch.split(boxes_xyxy, self.config.boxes_at_once)
         ]
-        iou, best = to_float32(torch.cat([one.iou_scores[0] for one in outputs])).max(dim=1)
-        logits = torch.cat([one.pred_masks[0] for one in outputs])[range(len(best)), best]
-        masks = Masks(runs=[], iou=iou.clamp(0, 1).tolist(), stability=[])
-        pixels = max(int(prepared["original_sizes"].prod()), prepared["pixel_values"][0].numel())
-        for some in torch.split(to_float32(logits), max(1, _PIXELS_AT_ONCE // pixels)):
-            enlarged = self._enlarged(some, prepared)
-            masks.runs.extend(run_lengths(enlarged > 0))
-            masks.stability.extend(stability(enlarged).tolist())
-        return masks
+        iou, logits = (torch.cat(each) for each in zip(*decoded, strict=True))
+        enlarged = [
+            self._packed(own, one)
+            for own, one in zip(torch.split(logits.float(), counts), prepared, strict=True)
+        ]
+        steady, changes = (torch.cat(each) for each in zip(*enlarged, strict=True))
+        return iou, steady, changes
 
-    def _enlarged(self, logits: Tensor, prepared: dict[str, Tensor]) -> Tensor:
+    def _best(self, embeddings: dict[str, Any], boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the highest predicted IoU for each box (n,), and the logits of its mask.
+
+        The IoU is NaN where a logit is.
+        """
+        import torch
+
+        decoded = self.network.model(
+            **embeddings,
+            input_boxes=boxes_xyxy[:, None],
+            multimask_output=self.config.multimask,
+        )
+        iou, best = decoded.iou_scores[:, 0].max(dim=1)
+        chosen = torch.take_along_dim(decoded.pred_masks[:, 0], best[:, None, None, None], dim=1)
+        logits = chosen[:, 0]
+        return iou.masked_fill(logits.isnan().any(dim=(1, 2)), float("nan")), logits
+
+    def _packed(self, logits: Tensor, prepared: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the stability of the masks of one image, and their `packed_changes`, flat."""
+        import torch
+
+        pixels = max(int(prepared["original_sizes"].prod()), prepared["pixel_values"][0].numel())
+        enlarged = (
+            self._enlarged(some, prepared)
+            for some in torch.split(logits, max(1, _PIXELS_AT_ONCE // pixels))
+        )
+        parts = [(stability(some), packed_changes(some > 0).flatten()) for some in enlarged]
+        steady, changes = (torch.cat(each) for each in zip(*parts, strict=True))
+        return steady, changes
+
+    def _enlarged(self, logits: Tensor, prepared: Mapping[str, Tensor]) -> Tensor:
         """Return logits in the size of the image, without padding."""
         sizes = {name: prepared[name][None] for name in _SIZES if name in prepared}
         (enlarged,) = self.network.processor.post_process_masks(
             [logits[:, None]], binarize=False, **sizes
         )
         return enlarged[:, 0]
+
+
+@dataclass(frozen=True)
+class _PreprocessWithBoxes:
+    """Returns the preprocessed image and boxes (n, 4), and the original sizes."""
+
+    processor: Any
+
+    def __call__(self, prompted: tuple[View, np.ndarray]) -> dict[str, Tensor]:
+        view, boxes_xyxy = prompted
+        processor = partial(self.processor, input_boxes=[boxes_xyxy.tolist()])
+        return preprocess(processor, view.pixels())
 
 
 def prompts_of(sample: Sample, parents: Sequence[Annotation]) -> Prompts:
@@ -226,13 +280,35 @@ def prompts_of(sample: Sample, parents: Sequence[Annotation]) -> Prompts:
     )
 
 
-def _of_one(batch: Any, row: int) -> Any:
-    """Return one image of a nested batch, as a batch of one."""
+def _of_images(batch: Any, rows: Sequence[int]) -> Any:
+    """Return the images of a nested batch in ascending rows, which may repeat."""
+    import torch
+
     if isinstance(batch, dict):
-        return {name: _of_one(each, row) for name, each in batch.items()}
+        return {name: _of_images(each, rows) for name, each in batch.items()}
     if isinstance(batch, list | tuple):
-        return [_of_one(each, row) for each in batch]
-    return batch[row : row + 1]
+        return [_of_images(each, rows) for each in batch]
+    counts = Counter(rows)
+    # By slices, as an index would have to be moved to the device.
+    repeated = (batch[row].expand(count, *batch[row].shape) for row, count in counts.items())
+    return torch.cat(list(repeated))
+
+
+def _masks(
+    outputs: tuple[Tensor, ...], prepared: Sequence[Mapping[str, Tensor]]
+) -> Iterator[Masks]:
+    """Yield the masks of each image from the outputs of `_decoded`, on the host."""
+    iou, steady, changes = outputs
+    iou = to_float32(iou).clamp(0, 1)
+    box = byte = 0
+    for one in prepared:
+        count, pixels = len(one["input_boxes"]), int(one["original_sizes"].prod())
+        own, size = slice(box, box + count), count * bytes_of(pixels)
+        packed = changes[byte : byte + size].reshape(count, -1).numpy()
+        yield Masks(
+            runs=run_lengths(packed, pixels), iou=iou[own].tolist(), stability=steady[own].tolist()
+        )
+        box, byte = box + count, byte + size
 
 
 def _annotations(prompts: Prompts, masks: Masks, size_hw: tuple[int, int]) -> Iterator[Annotation]:

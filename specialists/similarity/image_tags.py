@@ -74,8 +74,8 @@ class ImageTags(Pretrained[ImageTagsConfig], Specialist[ImageTagsConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Compare each image with all names."""
-        images = self.network.prepare(samples, lambda sample: sample.image)
-        return [self._tags(image) for image in self._image_text.look(images)]
+        pictures = [sample.picture for sample in samples]
+        return [self._tags(image) for image in self._image_text.look(pictures)]
 
     def _tags(self, image: np.ndarray) -> list[Annotation]:
         probabilities = self._image_text.probabilities(image, self._vectors)

@@ -20,10 +20,13 @@ from florilegium.specialists.pretrained.checkpoint import Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.loading import scalar_weight
 from florilegium.specialists.pretrained.network import Network, preprocess, to_numpy, unbatched
+from florilegium.specialists.pretrained.views import Crop, Given, Preprocess, View
 from florilegium.specialists.regions.crops import CropConfig, crop_window
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from florilegium.engine.core.sample import Sample
 
 FAMILY = Family(
     title="an image-text model of the CLIP or SigLIP kind",
@@ -45,11 +48,20 @@ class ImageTextConfig(PretrainedConfig):
     """A folder, `package://NAME/FOLDER` or a hub id: CLIP, MetaCLIP 2, SigLIP or SigLIP 2."""
 
 
-def crop(image: np.ndarray, box_xyxy: Sequence[float], config: CropConfig) -> np.ndarray | None:
-    """Return a view of a box's pixels with its margin, or `None` (`crop_window`)."""
-    height, width = image.shape[:2]
-    window = crop_window(box_xyxy, (width, height), config)
-    return None if window is None else image[window.rows, window.columns]
+def crop(sample: Sample, box_xyxy: Sequence[float], config: CropConfig) -> Crop | None:
+    """Return the part of an image in a box with its margin, or `None` (`crop_window`)."""
+    window = crop_window(box_xyxy, (sample.width, sample.height), config)
+    return None if window is None else Crop(sample.picture, window)
+
+
+class _PreprocessCentre(Preprocess):
+    """Preprocesses images; of a strip, only the centre, where that is what the model sees."""
+
+    def __call__(self, view: View) -> dict[str, Tensor]:
+        image = view.pixels()
+        if getattr(self.image_processor, "do_center_crop", False):
+            image = _centre(image)
+        return preprocess(self.image_processor, image)
 
 
 class ImageText:
@@ -63,7 +75,7 @@ class ImageText:
         self._network = network
         self._model = model = network.model
         self._tokenizer = network.processor.tokenizer
-        self._image_processor = network.processor.image_processor
+        self._preprocess = _PreprocessCentre(network.image_processor)
         self._limit: int = model.config.text_config.max_position_embeddings
         self._scale = math.exp(_scalar_weight(network, "logit_scale"))
         self._bias = _scalar_weight(network, "logit_bias") if hasattr(model, "logit_bias") else None
@@ -77,9 +89,9 @@ class ImageText:
         if config.image_size is not None:
             self._try(config.model, config.image_size)
 
-    def look(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the unit vector of each RGB image, float32, shape (width,)."""
-        return self._network.ask(images, self._pixels, self._encode_images)
+    def look(self, views: Sequence[View]) -> list[np.ndarray]:
+        """Return the unit vector of each image or part of one, float32, shape (width,)."""
+        return self._network.ask(views, self._preprocess, self._encode_images, _unit)
 
     def read(self, texts: Iterable[str]) -> dict[str, np.ndarray]:
         """Return the unit vectors of each distinct text, float32, shape (pieces, width).
@@ -91,7 +103,8 @@ class ImageText:
             pieces = {text: self._pieces(text) for text in texts}
             distinct = list(dict.fromkeys(piece for each in pieces.values() for piece in each))
             tokens = [self._tokens(piece) for piece in distinct]
-        vectors = dict(zip(distinct, self._network.run(tokens, self._encode_texts), strict=True))
+        encoded = self._network.run(tokens, self._encode_texts, _unit)
+        vectors = dict(zip(distinct, encoded, strict=True))
         return {text: np.stack([vectors[one] for one in each]) for text, each in pieces.items()}
 
     def similarity(self, image: np.ndarray, texts: np.ndarray) -> float:
@@ -120,17 +133,12 @@ class ImageText:
 
     def _try(self, model: str, side: int) -> None:
         try:
-            self.look([np.zeros((side, side, 3), np.uint8)])
+            self.look([Given(np.zeros((side, side, 3), np.uint8))])
         except Exception as error:  # torch raises any exception
             raise ConfigError(
                 f"model {model!r} cannot take images of {side} px: {error}; leave `image_size` out "
                 "or choose another multiple of its patch"
             ) from error
-
-    def _pixels(self, image: np.ndarray) -> dict[str, Tensor]:
-        if getattr(self._image_processor, "do_center_crop", False):
-            image = _centre(image)
-        return preprocess(self._image_processor, image)
 
     def _pieces(self, text: str) -> list[str]:
         tokens = self._tokenizer(text, verbose=False).input_ids
@@ -142,11 +150,11 @@ class ImageText:
             self._tokenizer([text], return_tensors="pt", padding=self._padding, **limits)
         )
 
-    def _encode_images(self, batch: dict[str, Tensor], _: object) -> list[np.ndarray]:
-        return _unit(self._model.get_image_features(**batch, **self._resized).pooler_output)
+    def _encode_images(self, batch: dict[str, Tensor], _: object) -> Any:
+        return self._model.get_image_features(**batch, **self._resized).pooler_output
 
-    def _encode_texts(self, batch: Mapping[str, Tensor], _: object) -> list[np.ndarray]:
-        return _unit(self._model.get_text_features(**batch).pooler_output)
+    def _encode_texts(self, batch: Mapping[str, Tensor], _: object) -> Any:
+        return self._model.get_text_features(**batch).pooler_output
 
 
 def sentences(text: str) -> list[str]:
@@ -161,7 +169,7 @@ def _scalar_weight(network: Network, name: str) -> float:
     return float(getattr(network.model, name).item()) if stored is None else stored
 
 
-def _unit(features: Tensor) -> list[np.ndarray]:
+def _unit(features: Tensor, _: object) -> list[np.ndarray]:
     vectors = to_numpy(features)
     return list(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 

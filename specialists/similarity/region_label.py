@@ -19,6 +19,7 @@ from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
 from florilegium.specialists.pretrained.checkpoint import Family
 from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.pretrained.views import View
 from florilegium.specialists.regions.crops import WORDS_OF_BOXES, BoxesConfig
 from florilegium.specialists.regions.places import places
 from florilegium.specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig, crop
@@ -30,13 +31,13 @@ class RegionLabelConfig(ImageTextConfig, BoxesConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BoxCandidates:
-    """One box, its pixels and its candidates: texts with their annotations.
+    """One box, its part of the image and its candidates: texts with their annotations.
 
     `of_source` are the ids of the annotations that come from the source, where it comes first.
     """
 
     box: Annotation
-    pixels: np.ndarray
+    view: View
     candidates: dict[str, list[Annotation]]
     of_source: frozenset[str] = frozenset()
 
@@ -91,9 +92,9 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Name each box of each sample, and choose its text."""
-        boxes = self.network.prepare(samples, self._boxes)
+        boxes = [self._boxes(sample) for sample in samples]
         every = [one_box for of_sample in boxes for one_box in of_sample]
-        crops = iter(self._image_text.look([one_box.pixels for one_box in every]))
+        crops = iter(self._image_text.look([one_box.view for one_box in every]))
         texts = self._image_text.read(text for one_box in every for text in one_box.candidates)
         return [
             [
@@ -114,12 +115,12 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
         found = []
         for box in self.chosen(sample):
             if candidates := candidates_of(box, sample):
-                pixels = crop(sample.image, box.box_xyxy, self.config)
-                if pixels is not None:
+                view = crop(sample, box.box_xyxy, self.config)
+                if view is not None:
                     of_source = self._of_source(box, sample)
                     found.append(
                         BoxCandidates(
-                            box=box, pixels=pixels, candidates=candidates, of_source=of_source
+                            box=box, view=view, candidates=candidates, of_source=of_source
                         )
                     )
         return found

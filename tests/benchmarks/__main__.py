@@ -12,12 +12,25 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import captions, lists, memory, noop, orphans, overhead, pool, rate, resume
+from tests.benchmarks import (
+    captions,
+    device,
+    lengths,
+    lists,
+    memory,
+    noop,
+    orphans,
+    overhead,
+    pool,
+    rate,
+    resume,
+)
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
 QUESTIONS = {
     "captions": captions.measure,
+    "lengths": lengths.measure,
     "noop": noop.measure,
     "rate": rate.measure,
     "resume": resume.measure,
@@ -26,6 +39,7 @@ QUESTIONS = {
     "memory": memory.measure,
     "pool": pool.measure,
     "overhead": overhead.measure,
+    "device": device.measure,
 }
 
 

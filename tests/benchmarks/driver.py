@@ -1,6 +1,8 @@
 """The driver of a measured build: what `florilegium build` does, with marks instead of a display.
 
-python -m tests.benchmarks.driver CONFIG.json MARKS
+python -m tests.benchmarks.driver CONFIG.json MARKS [GPUS]
+
+With GPUS, Ray counts so many on this machine, whatever is there.
 """
 
 from __future__ import annotations
@@ -33,12 +35,27 @@ class MarkingProgress(Progress):
 
 def main() -> None:
     """Build the dataset of a config."""
-    config, marks = sys.argv[1:]
+    config, marks, *gpus = sys.argv[1:]
     mark(marks, STARTED)
+    if gpus:
+        _start_ray(int(gpus[0]))
     run = prepare(validated(RunConfig, json.loads(Path(config).read_text()), where=config))
     manifest = execute(run, MarkingProgress(marks=marks))
     put_in_place(run, manifest)
     mark(marks, FINISHED)
+
+
+def _start_ray(gpus: int) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        num_gpus=gpus,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )
 
 
 if __name__ == "__main__":

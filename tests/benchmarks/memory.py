@@ -12,7 +12,7 @@ from tests.benchmarks.photographs import print_copies, take_photographs
 from tests.benchmarks.table import Row
 
 FEW, MANY = 1_000, 10_000
-LIMIT = 1.15
+LIMIT = 1.05
 BRIGHTEST: dict[str, Any] = {"specialists": {"bright": {"use": "tests.stages:Brightest"}}}
 """A stage that decodes the image and says one box."""
 

@@ -13,7 +13,7 @@ from tests.benchmarks.table import Row
 
 IMAGES = 600
 TURNS = 3
-LIMIT = 1.15
+LIMIT = 1.05
 BUILDS = (
     ("a bare loop in one process", BY_HAND, ("1",), None),
     ("Ray with one worker", DRIVER, (), 1),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from florilegium.engine.execution.scheduler import CHUNK
+from florilegium.engine.execution.cutting import CHUNK
 from tests.benchmarks.children import DRIVER, run
 from tests.benchmarks.jobs import job, repeated
 from tests.benchmarks.photographs import print_copies, take_photographs

@@ -35,8 +35,9 @@ from tests.configs import load_config
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "spacy", "cv2", "onnxruntime", "rapidocr", "ray")
 HAS_TORCHVISION = find_spec("torchvision") is not None
-FIXED = ("compile", "attention", "threads")
-"""Options that are about speed, and too slow to try for every stage. `attention="eager"` of
+FIXED = ("compile", "attention", "threads", "feeders")
+"""Options that are about speed, and too slow to try for every stage (`test_fed_stages` tries
+feeders). `attention="eager"` of
 `grounding` adds floats in another order, which changes a score by 0.009: more than the kit
 allows."""
 NAMES = [name for name in stage_names() if HAS_TORCHVISION or not needs_torchvision(name)]

@@ -1,53 +1,52 @@
-"""What is imported when: two threads that import the same package may each find half of it."""
+"""What the processes of a build import: a second for each of them is a second of every start."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.end_to_end.conftest import ROOT
+from tests.building import BRIGHTEST
 
-CHILD = """
-import json
-import sys
-from pathlib import Path
+HEAVY = {
+    *("torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "accelerate"),
+    *("spacy", "onnxruntime", "rapidocr", "py3langid", "cv2", "sklearn", "skimage", "scipy"),
+    *("ray", "jinja2", "webdataset", "datasets", "IPython", "matplotlib"),
+}
+"""Packages that take long to import. Not among them: `pandas`, which `pyarrow` imports by itself
+where it is installed."""
 
-from florilegium.engine.planning.config import RunConfig, load_document, validated
-from florilegium.engine.planning.index import read_index
-from florilegium.engine.planning.partition import partition
+BUILD = """
+import json, sys
 from florilegium.engine.execution.preparation import prepare
-from florilegium.engine.execution.worker import Worker
+from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.run import execute
+from florilegium.engine.planning.config import RunConfig, validated
+from florilegium.pipelines.telemetry.observers import watched
 
-output = Path(sys.argv[1])
-changes = {"output": str(output), "layers": str(output / "layers")}
-document = load_document(output / "run.yaml", changes=changes)
-run = prepare(validated(RunConfig, document, where="run.yaml"))
-specs = partition(run.sources, read_index(run.output))
-worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
-before = set(sys.modules)
-for spec in specs:
-    work, images = worker.open(spec, previous_digest="", retry=False)
-    assert not work.todo, "every stage has spoken already"
-    stats = worker.publish(work, images, [])
-    assert stats.annotations_kept and stats.annotations_dropped
-packages = {name.partition(".")[0] for name in set(sys.modules) - before}
-new = sorted(packages - sys.stdlib_module_names)
-print(json.dumps({"new": new, "torch": "torch" in sys.modules}))
+run = prepare(validated(RunConfig, json.loads(sys.argv[1]), where="test"))
+progress = Progress()
+with watched(run, progress) as observer:
+    execute(run, progress, observer=observer)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
-def test_reading_judging_and_publishing_import_nothing(quickstart: Path, tmp_path: Path) -> None:
-    """They go on in threads beside the one in which a model is loaded."""
-    output = tmp_path / "out"
-    shutil.copytree(quickstart, output)
+def test_a_build_imports_what_its_stages_need_and_no_more(album: Path, tmp_path: Path) -> None:
+    """Neither the driver nor a worker whose stages have no network."""
+    log = tmp_path / "worker"
+    config = {
+        "source": str(album),
+        "output": str(tmp_path / "out"),
+        "specialists": {**BRIGHTEST, "imported": {"use": "tests.stages:Imported", "log": str(log)}},
+        "filters": {"enough": {"use": "tests.stages:BrightEnough", "minimum": 0.5}},
+    }
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, output],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout) == {"new": [], "torch": False}
+        [sys.executable, "-c", BUILD, json.dumps(config)],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    driver = set(json.loads(done.stdout))
+    worker = set(log.read_text().split())
+    assert driver & HEAVY == set()
+    assert worker & HEAVY == {"cv2"}  # reads images, of which simplejpeg does not read some

@@ -1,7 +1,7 @@
 """Untrusted bytes become upright RGB pixels; pixels become a JPEG or a PNG.
 
-`reading` has the two functions `read_header` and `decode`, `header` the limits, `tones` bit depth
-and transparency, `orientation` the turning upright; each format that needs checks has a module. A
-file with all its pixels is decoded even if its metadata is broken; a truncated file is refused.
-Errors are `SampleError` with a reason.
+`reading` has `read_header`, `check` and `decode`, `header` the limits, `tones` bit depth and
+transparency, `orientation` the turning upright; each format that needs checks has a module. A file
+with all its pixels is decoded even if its metadata is broken; a truncated file is refused. Errors
+are `SampleError` with a reason.
 """

@@ -7,6 +7,8 @@ it: after a warning, the file is decoded once more without its metadata.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -43,14 +45,23 @@ _UNUSUAL_SAMPLING = "subsampling"  # simplejpeg's message for unknown sampling f
 
 def header(data: Bytes) -> ImageHeader:
     """Read the size as stored, and the orientation, without decoding."""
-    layout = layout_of(data)
-    orientation = orientation_of(_exif(data, layout), _xmp(data, layout))
-    return ImageHeader(layout.width, layout.height, orientation, "jpg")
+    return parsed(data)[0]
 
 
 def pixels(data: Bytes) -> np.ndarray:
     """Decode to RGB, uint8, as stored; a file that may lack data is `corrupt_image`."""
+    return parsed(data)[1]()
+
+
+def parsed(data: Bytes) -> tuple[ImageHeader, Callable[[], np.ndarray]]:
+    """Return `header` and what decodes `pixels`, for which the file is walked through once."""
     layout = layout_of(data)
+    orientation = orientation_of(_exif(data, layout), _xmp(data, layout))
+    header = ImageHeader(layout.width, layout.height, orientation, "jpg")
+    return header, partial(_pixels, data, layout)
+
+
+def _pixels(data: Bytes, layout: Layout) -> np.ndarray:
     _check_whole(data, layout)
     if not layout.has_end:
         data = bytes(data) + _END

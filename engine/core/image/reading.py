@@ -6,7 +6,8 @@ header and its pixels. Colour profiles and gamma tags are ignored, as models exp
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +47,10 @@ from florilegium.engine.core.image.orientation import turned
 _MORE_SUFFIXES = (".mpo", ".hdr", ".pic", ".pam", ".sr", *heif.SUFFIXES)
 
 
+Parsed = tuple[ImageHeader, Callable[[], np.ndarray]]
+"""The header of an image as it is stored, and what decodes its pixels."""
+
+
 class Format(Protocol):
     """A module that reads one format, or several."""
 
@@ -65,13 +70,29 @@ def read_header(
         SampleError: `empty_file`, `too_many_bytes`, `too_many_pixels`, `not_an_image`,
             `missing_package`, or `corrupt_image` for a known format whose header is damaged.
     """
+    return _within(data, max_pixels, max_bytes)[0].upright()
+
+
+def check(data: Bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> ImageHeader:
+    """Read the header, as `read_header`, of an image whose pixels can be decoded.
+
+    Raises:
+        SampleError: as `read_header` and `decode`.
+    """
+    header, pixels = _within(data, max_pixels, max_bytes)
+    _decoded(header, pixels)
+    return header.upright()
+
+
+def _within(data: Bytes, max_pixels: int, max_bytes: int) -> Parsed:
+    """Parse an image that is within limits."""
     if len(data) == 0:
         raise SampleError(EMPTY_FILE, "the file has no bytes")
     if len(data) > max_bytes:
         raise SampleError(TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {max_bytes}")
-    header = _header(_format_of(data), data)
+    header, pixels = _parsed(data)
     check_size(header, max_pixels)
-    return header.upright()
+    return header, pixels
 
 
 def decode(data: Bytes) -> np.ndarray:
@@ -86,10 +107,12 @@ def decode(data: Bytes) -> np.ndarray:
         SampleError: `corrupt_image` when pixels are missing, `not_an_image` when the format is
             unknown, `out_of_memory`.
     """
-    format = _format_of(data)
-    header = _header(format, data)
+    return _decoded(*_parsed(data))
+
+
+def _decoded(header: ImageHeader, decoder: Callable[[], np.ndarray]) -> np.ndarray:
     try:
-        pixels = format.pixels(data)
+        pixels = decoder()
     except SampleError:
         raise
     except MemoryError as error:
@@ -107,9 +130,12 @@ def decode(data: Bytes) -> np.ndarray:
     return pixels
 
 
-def _header(format: Format, data: Bytes) -> ImageHeader:
+def _parsed(data: Bytes) -> Parsed:
+    format = _format_of(data)
     try:
-        return format.header(data)
+        if format is jpeg:
+            return jpeg.parsed(data)
+        return format.header(data), partial(format.pixels, data)
     except SampleError:
         raise
     except Exception as error:  # readers of hostile bytes raise anything

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,17 @@ from ray.exceptions import ActorDiedError
 from florilegium.engine.core.errors import WorkerDied
 from florilegium.engine.execution.actor_pool import ActorPool
 from florilegium.engine.execution.preparation import prepare
-from florilegium.engine.execution.ray_runner import RayRunner, _Notes, died
+from florilegium.engine.execution.ray_runner import (
+    RayRunner,
+    _init_options,
+    _Notes,
+    died,
+    start_ray,
+)
 from florilegium.engine.execution.reply import Reply
 from florilegium.engine.execution.watch import GRACE_S
 from florilegium.engine.execution.worker import Ran
+from florilegium.engine.planning.config import RunnerConfig
 from florilegium.engine.planning.pools import Pool
 from tests.building import configure
 
@@ -35,6 +43,26 @@ def test_a_worker_is_too_long_in_a_block_or_died_of_something_else(
     limit_s: float | None, took_s: float, reason: str
 ) -> None:
     assert died(WorkerDied("exit code 7"), limit_s, took_s).reason == reason
+
+
+def test_the_threads_of_a_worker_share_one_arena_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started_with: list[str] = []
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", lambda **_: started_with.append(os.environ["MALLOC_ARENA_MAX"]))
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    assert start_ray(RunnerConfig())
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    assert start_ray(RunnerConfig())
+    assert started_with == ["4", "1"]
+
+
+def test_only_a_ray_of_our_own_forgets_calls_at_once() -> None:
+    """One that is joined has settings of its own, and Ray refuses others."""
+    own, joined = (_init_options(address, None, 80) for address in ("local", "auto"))
+    assert own["_system_config"] == {"task_events_report_interval_ms": 0}
+    assert "_system_config" not in joined
 
 
 def test_the_time_since_the_last_note_counts_and_not_that_of_the_whole_call(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,19 @@ def test_small_models_share_a_gpu_and_are_no_faster_than_it() -> None:
     assert {pool.num_gpus for pool in found.pools} == {0.2}
     assert found.images_per_s == pytest.approx(5)
     assert found.bottleneck == "all GPUs"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "prepare_s", "feeders"),
+    [(64, 0.3, 4), (64, 0.01, 1), (64, 0.0, None), (6, 0.3, 3), (1, 0.3, 1)],
+)
+def test_a_worker_gets_feeders_that_keep_pace_with_it_of_its_share_of_the_cpus(
+    cpus: int, prepare_s: float, feeders: int | None
+) -> None:
+    machines = Machines(cpus=cpus, gpus_by_node=(2,))
+    plain = cost("a", 0.1, 20_000)
+    found = allocate(measured(machines, replace(plain, prepare_s=10 * prepare_s)))
+    assert [(pool.workers, pool.feeders) for pool in found.pools] == [(2, feeders)]
 
 
 def test_a_planned_allocation_fits_when_it_is_built() -> None:

@@ -136,7 +136,7 @@ def test_what_cannot_be_compared_is_not_measured(filtering, sample_of) -> None:
         box(0, 0, 90, 90, label="", task="region_description"),
     )
     assert similarities(filtering(), sample) == [{}]
-    assert sample.picture._pixels is not None, "the small box had to be looked up"
+    assert sample.picture._pixels is None, "the size of a box is known without its pixels"
 
 
 def test_an_image_about_which_nothing_was_said_is_not_decoded(filtering, sample_of) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ pytestmark = [
 def trains_and_diverges(loop: dict[str, Any]) -> Outcome:
     """Train as a worker does; a second training of the same worker ends with an error."""
     work(loop)
+    assert "ray.train" not in sys.modules, "one worker needs no controller, and no import of it"
     job = loop["job"]
     diverging = job.config.model_copy(update={"learning_rate": 1e30, "max_gradient": 0})
     return work({"job": replace(job, config=diverging, output=job.output / "diverging")})
@@ -32,7 +34,7 @@ def test_one_ray_worker_trains_the_same_as_this_process_and_its_error_is_raised_
 ):
     monkeypatch.setattr(launch, "work", trains_and_diverges)
     with pytest.raises(RunError, match="lower learning_rate"):
-        train(str(scenes), configure(workers=1), tmp_path)
+        train(str(scenes), configure(workers=1, num_gpus=1), tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == (
         undisturbed_folder / "model.safetensors"
     ).read_bytes()

@@ -16,8 +16,11 @@ from PIL import Image
 from florilegium.engine.core.errors import RunError, UsageError
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.training import steps as steps_module
 from florilegium.pipelines.training import trainer as trainer_module
+from florilegium.pipelines.training import worker as worker_module
 from florilegium.pipelines.training.examples import Example, ExampleMaker
+from florilegium.pipelines.training.files import write_json
 from florilegium.pipelines.training.reader import Part
 from florilegium.pipelines.training.student import open_student
 from florilegium.pipelines.training.trainer import FINISHED, TrainResult, train
@@ -240,3 +243,32 @@ def test_workers_get_an_absolute_path_of_the_dataset(
     for url in ("my photos", "~/my photos", f"file://{whole}", f"{whole}/"):
         assert trainer_module.absolute_url(Folder(url)) == whole
     assert trainer_module.absolute_url(Folder("memory://photos")) == "memory://photos"
+
+
+def test_what_is_done_before_the_first_losses_is_shown(scenes, configure, tmp_path, monkeypatch):
+    shown: list[str] = []
+    for module in (trainer_module, worker_module, steps_module):
+        monkeypatch.setattr(module, "write_doing", lambda _, doing: shown.append(doing))
+    train(str(scenes), configure(steps=2), tmp_path, on_start=shown.append)
+    assert shown == [
+        "counting annotations",
+        "starting",
+        "importing torch and transformers",
+        "loading the model",
+        "reading the first examples",
+        "computing the first step",
+        "step 1 of 2",
+    ]
+
+
+def test_the_progress_file_is_shown_once_until_it_changes(tmp_path):
+    started: list[str] = []
+    steps: list[tuple[int, int, float]] = []
+    last = None
+    written = ({"doing": "starting"}, {"doing": "starting"}, {"step": 1, "steps": 2, "loss": 0.5})
+    for values in written:
+        write_json(tmp_path, "progress.json", values)
+        last = trainer_module._poll_progress(
+            tmp_path, started.append, last, lambda *step: steps.append(step)
+        )
+    assert (started, steps) == (["starting"], [(1, 2, 0.5)])

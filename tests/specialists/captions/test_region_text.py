@@ -20,6 +20,7 @@ from florilegium.specialists.captions.region_text import (
     RegionText,
     RegionTextConfig,
 )
+from florilegium.specialists.pretrained.views import View
 from tests.checkpoints.chat_caption import WRITERS, pipeline_answers
 
 BOXES = ((10.0, 10.0, 50.0, 40.0), (0.0, 30.0, 60.0, 64.0), (20.0, 5.0, 79.0, 60.0))
@@ -61,8 +62,8 @@ class Saying:
         self.texts = texts
         self.shapes: list[tuple[int, ...]] = []
 
-    def answer(self, crops: Sequence[Any], view: Any) -> list[list[ChatReply | SampleError]]:
-        self.shapes += [view(crop).shape for crop in crops]
+    def answer(self, crops: Sequence[View]) -> list[list[ChatReply | SampleError]]:
+        self.shapes += [crop.pixels().shape for crop in crops]
         predicted = [self.texts[number % len(self.texts)] for number in range(len(crops))]
         return [
             [ChatReply(text=text, score=0.5) if text else SampleError("empty_answer", "nothing")]

@@ -16,6 +16,7 @@ from florilegium.specialists.florence2.config import Florence2Config
 from florilegium.specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
 from florilegium.specialists.florence2.generation import Florence2Network
 from florilegium.specialists.florence2.scores import NEAR_BINS, token_probabilities
+from florilegium.specialists.pretrained.views import Given
 
 Tiny = Callable[[int], Path]
 
@@ -23,6 +24,7 @@ IMAGES = [
     (np.random.default_rng(seed).random((40, 60, 3)) * tint).astype(np.uint8)
     for seed, tint in enumerate([(255, 0, 0), (0, 255, 40), (0, 80, 255), (255, 255, 255)])
 ]
+VIEWS = [Given(image) for image in IMAGES]
 PROMPTS = [
     prompt_of("caption"),
     prompt_of("object_detection"),
@@ -58,7 +60,7 @@ def test_answers_are_those_of_the_stock_model_and_processor(
     tiny_florence2: Tiny, beams: int
 ) -> None:
     ours = network(tiny_florence2(0), beams=beams)
-    seen = ours.look(IMAGES)
+    seen = ours.look(VIEWS)
     for prompt in PROMPTS[:2]:
         predicted = ours.answer(seen, range(len(IMAGES)), [prompt] * len(IMAGES), repeats=True)
         assert len({tuple(one.ids) for one in predicted}) > 1, "the images should matter"
@@ -77,7 +79,7 @@ def test_three_beams_answer_as_the_model_card_asks_scored_by_their_own_tokens() 
     ours = network(Path(specialists.__file__).parent / "tiny_florence2", beams=3, max_new_tokens=60)
     prompt = prompt_of("detailed_caption")
     card = {"num_beams": 3, "do_sample": False, "max_new_tokens": 60}
-    [one] = ours.answer(ours.look([scene]), [0], [prompt], repeats=False)
+    [one] = ours.answer(ours.look([Given(scene)]), [0], [prompt], repeats=False)
     theirs, early = (
         stock(ours, scene, prompt, early_stopping=early, **card).sequences
         for early in (False, True)
@@ -95,7 +97,7 @@ def test_three_beams_answer_as_the_model_card_asks_scored_by_their_own_tokens() 
 
 
 def test_chances_are_the_probabilities_of_the_search(tiny: Florence2Network) -> None:
-    predicted = tiny.answer(tiny.look(IMAGES), range(4), PROMPTS[:1] * 4, repeats=True)
+    predicted = tiny.answer(tiny.look(VIEWS), range(4), PROMPTS[:1] * 4, repeats=True)
     are_places = np.concatenate([tiny.tokens.bins(one.ids) >= 0 for one in predicted])
     assert are_places.any(), "nothing to see"
     assert not are_places.all(), "nothing to see"
@@ -116,16 +118,14 @@ def near(tiny: Florence2Network, probabilities: np.ndarray, token: int) -> float
 
 
 def test_chances_of_places_gather_what_lies_near(tiny: Florence2Network) -> None:
-    import torch
-
     first = int(tiny.tokens.location_ids[0])
-    ids = np.array([first + 500, first, first + BINS - 1, 7])
-    logits = torch.full((4, first + BINS), -1e9)
-    logits[0, first + 500 - NEAR_BINS - 1 : first + 500 + NEAR_BINS + 2] = 0.0
-    logits[1, first : first + 100] = 0.0
-    logits[2, first + BINS - 50 : first + BINS] = 0.0
-    logits[3, 7:11] = 0.0
-    found = token_probabilities(logits, ids, tiny.tokens)
+    bins = tiny.tokens.bins(np.array([first + 500, first, first + BINS - 1, 7]))
+    near = np.zeros((3, BINS), np.float32)
+    near[0, 500 - NEAR_BINS - 1 : 500 + NEAR_BINS + 2] = 1 / 33
+    near[1, :100] = 1 / 100
+    near[2, -50:] = 1 / 50
+    chosen = np.array([1 / 33, 1 / 100, 1 / 50, 1 / 4], np.float32)
+    found = token_probabilities(chosen, near, bins)
     assert found == pytest.approx([31 / 33, 16 / 100, 16 / 50, 1 / 4])
 
 
@@ -135,7 +135,7 @@ def test_a_prompt_of_a_batch_is_answered_as_it_is_alone(
 ) -> None:
     """Each prompt about each image, long and short ones mixed, so that the order shows."""
     ours = network(tiny_florence2(0), beams=beams, batch_size=batch_size)
-    seen = ours.look(IMAGES)
+    seen = ours.look(VIEWS)
     asked = [(row, prompt) for prompt in (*PROMPTS[2:], *PROMPTS[:2]) for row in (3, 0, 2, 1)]
     rows, prompts = zip(*asked, strict=True)
     lengths = [len(prompt) for prompt in prompts]
@@ -150,7 +150,7 @@ def test_a_prompt_of_a_batch_is_answered_as_it_is_alone(
 
 
 def test_nothing_asked_is_nothing_said(tiny: Florence2Network) -> None:
-    assert tiny.answer(tiny.look(IMAGES), [], [], repeats=True) == []
+    assert tiny.answer(tiny.look(VIEWS), [], [], repeats=True) == []
 
 
 def test_an_answer_ends_with_its_end_token(tiny: Florence2Network) -> None:
@@ -184,7 +184,7 @@ def test_a_prompt_that_is_too_long_loses_its_middle(
 
     prompt = prompt_of("phrase_grounding", "red circle, blue square " * 20)
     whole = tiny.tokens.prompt(prompt)
-    seen = tiny.look(IMAGES[:1])
+    seen = tiny.look(VIEWS[:1])
     room = len(whole) + spare
     monkeypatch.setattr(tiny, "_encode", listening)
     monkeypatch.setattr(tiny, "_positions", seen.shape[1] + room)
@@ -200,7 +200,7 @@ def test_a_prompt_that_is_too_long_loses_its_middle(
 
 def test_a_prompt_of_any_length_is_answered(tiny: Florence2Network) -> None:
     caption = "red circle, blue square " * 500
-    [predicted] = tiny.answer(tiny.look(IMAGES[:1]), [0], [prompt_of("phrase_grounding", caption)],
+    [predicted] = tiny.answer(tiny.look(VIEWS[:1]), [0], [prompt_of("phrase_grounding", caption)],
                          repeats=True)  # fmt: skip
     assert len(predicted.ids)
 
@@ -208,14 +208,14 @@ def test_a_prompt_of_any_length_is_answered(tiny: Florence2Network) -> None:
 def test_answers_are_no_longer_than_the_model_has_positions(tiny_florence2: Tiny) -> None:
     ours = network(tiny_florence2(0), max_new_tokens=5000)
     ours._positions = 40
-    predicted = ours.answer(ours.look(IMAGES), range(4), PROMPTS[:1] * 4, repeats=True)
+    predicted = ours.answer(ours.look(VIEWS), range(4), PROMPTS[:1] * 4, repeats=True)
     assert max(len(one.ids) for one in predicted) == 38
 
 
 def test_the_ban_on_repetition_holds_for_texts_only(tiny_florence2: Tiny, tmp_path: Path) -> None:
     ours = network(tiny_florence2(1), max_new_tokens=20)
     ours._model.generation_config.no_repeat_ngram_size = 3
-    seen = ours.look(IMAGES)
+    seen = ours.look(VIEWS)
 
     def has_repeats(repeats: bool) -> list[bool]:
         predicted = ours.answer(seen, range(4), PROMPTS[:1] * 4, repeats=repeats)
@@ -230,8 +230,8 @@ def test_the_ban_on_repetition_holds_for_texts_only(tiny_florence2: Tiny, tmp_pa
 
 def test_the_model_can_look_at_another_size(tiny_florence2: Tiny) -> None:
     small = network(tiny_florence2(0), image_size=16)
-    assert small.look(IMAGES).shape[1] == 2
-    assert network(tiny_florence2(0)).look(IMAGES).shape[1] == 5
+    assert small.look(VIEWS).shape[1] == 2
+    assert network(tiny_florence2(0)).look(VIEWS).shape[1] == 5
 
 
 def test_an_image_size_that_the_model_cannot_take_is_an_error(tiny_florence2: Tiny) -> None:
@@ -242,10 +242,10 @@ def test_an_image_size_that_the_model_cannot_take_is_an_error(tiny_florence2: Ti
 def test_images_of_any_shape_can_be_looked_at(tiny: Florence2Network) -> None:
     shapes = [(1, 1), (3, 2000), (2000, 3), (32, 32)]
     images = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
-    assert tiny.look(images).shape[0] == len(shapes)
+    assert tiny.look([*map(Given, images)]).shape[0] == len(shapes)
 
 
 def test_bfloat16_answers_too(tiny_florence2: Tiny) -> None:
     ours = network(tiny_florence2(0), dtype="bfloat16")
-    for one in ours.answer(ours.look(IMAGES), range(4), PROMPTS, repeats=True):
+    for one in ours.answer(ours.look(VIEWS), range(4), PROMPTS, repeats=True):
         assert np.isfinite(one.probabilities).all()

@@ -12,6 +12,7 @@ from florilegium.engine.core.errors import ConfigError, MissingModel
 from florilegium.specialists.florence2.checkpoint import load_florence2, resolve_florence2
 from florilegium.specialists.florence2.config import Florence2Config
 from florilegium.specialists.florence2.specialist import Florence2
+from florilegium.specialists.pretrained import checkpoint
 from florilegium.specialists.pretrained.checkpoint import model_name
 
 Tiny = Callable[[int], Path]
@@ -31,6 +32,19 @@ def test_the_digest_names_the_weights_and_not_the_place(tiny_florence2: Tiny, co
     assert resolve_florence2(str(copy)).digest == here.digest
     (copy / "generation_config.json").write_text("{}")
     assert resolve_florence2(str(copy)).digest != here.digest
+
+
+def test_a_worker_that_loads_weights_does_not_read_them_for_a_digest(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run was planned with it, and each worker would read gigabytes for nothing."""
+    digested: list[Path] = []
+    monkeypatch.setattr(checkpoint, "_file_digest", lambda path, *_: digested.append(path))
+    stage = Florence2(Florence2Config(model=str(copy)))
+    stage.load()
+    assert digested == []
+    assert stage.revision()
+    assert copy / "model.safetensors" in digested
 
 
 def test_a_model_is_named_without_the_path_to_it(copy: Path) -> None:

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from florilegium.engine.core.errors import SampleError
-from florilegium.specialists.pretrained.greedy_search import GreedySearch, ProbabilityRecorder
+from florilegium.specialists.pretrained.greedy_search import GreedySearch
 from tests.checkpoints.chat_caption import WRITERS
 
 
@@ -95,11 +94,3 @@ def test_no_chance_is_left_to_a_checkpoint_that_samples(
     for one, sequence in zip(answers, chosen[0][:, inputs["input_ids"].shape[1] :], strict=True):
         assert one.ids.tolist() == sequence[: len(one.ids)].tolist()
     assert not caplog.records
-
-
-def test_nan_logits_are_an_error() -> None:
-    recorder = ProbabilityRecorder()
-    logits = torch.tensor([[0.0, 1.0], [torch.nan, 0.0]])
-    assert recorder(torch.zeros(2, 1), logits) is logits
-    with pytest.raises(SampleError, match="NaN"):
-        recorder.recorded()

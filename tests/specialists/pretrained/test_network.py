@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,7 +36,7 @@ Inputs = Mapping[str, torch.Tensor]
 CHECKPOINT = Checkpoint(
     model="someone/adder",
     folder=Path(),
-    digest="",
+    commit="",
     family=Family(title="an adder", example="someone/adder", model_class="Adder"),
     model_type="adder",
 )
@@ -170,6 +171,19 @@ def test_preparing_keeps_the_order_and_runs_in_threads() -> None:
     prepared = network(threads=2).prepare([1, 2], one)
     assert [number for number, _ in prepared] == [10, 20]
     assert len({name for _, name in prepared}) == 2
+
+
+def test_the_time_of_preparing_is_that_of_its_threads() -> None:
+    def spin(seconds: float) -> None:
+        end_s = time.thread_time() + seconds
+        while time.thread_time() < end_s:
+            pass
+
+    asked = network(threads=2)
+    asked.prepare([0.05, 0.1], spin)
+    assert 0.15 <= asked.prepared_s < 0.3
+    asked.in_threads([0.1], spin)
+    assert asked.prepared_s < 0.3, "answers are no preparing"
 
 
 def test_what_cannot_be_prepared_raises_for_its_image() -> None:
@@ -325,3 +339,83 @@ def test_what_a_model_says_is_read_in_float32_and_must_be_a_number() -> None:
     with pytest.raises(SampleError, match=r"NaN in torch\.float16; use a wider `dtype`") as caught:
         to_float32(torch.tensor([1.0, float("nan")]).half())
     assert caught.value.reason == NOT_A_NUMBER
+
+
+class Event:
+    """In place of `torch.cuda.Event`: remembers what happened, and whether in the device's turn."""
+
+    asked: Network
+    happened: list[tuple[str, bool]]
+
+    def __init__(self, *, blocking: bool) -> None:
+        assert blocking, "a thread that waits must not take a core"
+
+    @classmethod
+    def note(cls, what: str) -> None:
+        cls.happened.append((what, cls.asked._device_lock.locked()))
+
+    def record(self, _: object) -> None:
+        self.note("copied")
+
+    def synchronize(self) -> None:
+        self.note("awaited")
+
+
+def test_outputs_of_a_gpu_are_awaited_and_finished_outside_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = network()
+    asked.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: device)
+    Event.asked, Event.happened = asked, []
+
+    def compute(numbers: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        Event.note("computed")
+        return torch.tensor(numbers), [torch.tensor(numbers) * 10]
+
+    def finish(outputs: tuple[torch.Tensor, list[torch.Tensor]], _: object) -> list[int]:
+        Event.note("finished")
+        return [int(one) for one in outputs[0] + outputs[1][0]]
+
+    assert asked.attempt([3, 4], compute, finish) == [33, 44]
+    assert Event.happened == [
+        ("computed", True), ("copied", True), ("awaited", False), ("finished", False)
+    ]  # fmt: skip
+
+
+def test_the_device_computes_while_answers_of_another_batch_are_made() -> None:
+    asked, computed = network(), threading.Event()
+
+    def finish(totals: torch.Tensor, _: object) -> list[bool]:
+        return [computed.wait(5)]
+
+    def second() -> list[None]:
+        return asked.run([image(1)], lambda *_: torch.zeros(1), lambda *_: [computed.set()])
+
+    with ThreadPoolExecutor(2) as calls:
+        first = calls.submit(asked.run, [image(1)], lambda *_: torch.zeros(1), finish)
+        calls.submit(second).result(timeout=10)
+        assert first.result(timeout=10) == [True]
+
+
+def test_answers_belong_to_their_inputs_when_a_batch_is_halved() -> None:
+    device = Device(capacity=48 * 3)
+    numbers: list[int] = []
+
+    def finish(totals: torch.Tensor, own: Sequence[int]) -> list[tuple[int, float]]:
+        numbers.extend(own)
+        return [(number, float(total)) for number, total in zip(own, totals, strict=True)]
+
+    inputs = [image(number, 4 if number % 2 else 2) for number in range(9)]
+    predicted = network().run(inputs, lambda *batch: torch.tensor(device(*batch)), finish)
+    assert predicted == [(n, n * (48.0 if n % 2 else 12.0)) for n in range(9)]
+    assert sorted(numbers) == list(range(9))
+
+
+def test_outputs_without_a_finish_stay_where_they_are() -> None:
+    def forward(batch: dict[str, torch.Tensor], _: object) -> torch.Tensor:
+        return batch["pixel_values"].to("meta")
+
+    found: list[torch.Tensor] = network().run([image(1), image(2)], forward)
+    assert [one.device.type for one in found] == ["meta", "meta"]

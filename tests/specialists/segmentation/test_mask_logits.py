@@ -5,7 +5,13 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from florilegium.specialists.segmentation.mask_logits import compressed, run_lengths, stability
+from florilegium.specialists.segmentation.mask_logits import (
+    bytes_of,
+    compressed,
+    packed_changes,
+    run_lengths,
+    stability,
+)
 
 NOISE = np.random.default_rng(0).normal(size=(5, 37, 23)).astype(np.float32)
 BLOCK = np.zeros((1, 37, 23), np.float32)
@@ -28,13 +34,15 @@ LAST[0, -1, -1] = 1
     ids=["noise", "block", "last pixel", "empty", "full", "all kinds", "one pixel"],
 )
 def test_masks_are_written_as_pycocotools_writes_them(masks: np.ndarray) -> None:
-    rles = compressed(run_lengths(torch.from_numpy(masks)), masks.shape[1:])
+    changes = packed_changes(torch.from_numpy(masks)).numpy()
+    assert changes.shape == (len(masks), bytes_of(masks[0].size))
+    rles = compressed(run_lengths(changes, masks[0].size), masks.shape[1:])
     pixels = np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8))
     assert rles == coco_mask.encode(pixels)
 
 
 def test_no_masks_are_no_runs() -> None:
-    runs = run_lengths(torch.zeros(0, 5, 4, dtype=torch.bool))
+    runs = run_lengths(packed_changes(torch.zeros(0, 5, 4, dtype=torch.bool)).numpy(), 20)
     assert runs == compressed(runs, (5, 4)) == []
 
 

@@ -145,7 +145,7 @@ def test_an_image_is_encoded_once_and_a_box_decoded_once(make: Made, photograph:
     decoded: list[int] = []
     specialist.network.model.vision_encoder.register_forward_hook(lambda *_: encoded.append(1))
     specialist.network.model.prompt_encoder.register_forward_hook(
-        lambda _, __, predicted: decoded.append(predicted[0].shape[1])
+        lambda _, __, predicted: decoded.append(len(predicted[0]))
     )
     (predicted,) = specialist.predict([sample])
     assert (len(encoded), decoded) == (1, [2, 2, 1])

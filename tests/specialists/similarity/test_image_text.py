@@ -15,6 +15,7 @@ from florilegium.engine.core.errors import ConfigError, MissingPackage, SampleEr
 from florilegium.engine.core.sample import Sample
 from florilegium.specialists.pretrained.checkpoint import resolve
 from florilegium.specialists.pretrained.network import Network, preprocess
+from florilegium.specialists.pretrained.views import Given
 from florilegium.specialists.similarity.image_text import (
     FAMILY,
     CropConfig,
@@ -85,7 +86,7 @@ def test_chances_are_those_of_the_zero_shot_pipeline(
         list(model.read(f"This is a photo of {name}." for name in NAMES).values())
     )
     images = [sample.image for sample in odd_images]
-    for image, seen in zip(images, model.look(images), strict=True):
+    for image, seen in zip(images, model.look([*map(Given, images)]), strict=True):
         wanted = pipe(Image.fromarray(image), candidate_labels=list(NAMES))
         scores = {one["label"]: one["score"] for one in wanted}
         found = model.probabilities(seen, read)
@@ -104,7 +105,7 @@ def test_similarity_is_what_the_model_says(
     wanted = (
         1 / (1 + np.exp(-predicted)) if "siglip" in family else (predicted / np.exp(2.0)).clip(0, 1)
     )
-    (seen,), read = model.look([image]), model.read(NAMES)
+    (seen,), read = model.look([Given(image)]), model.read(NAMES)
     found = [model.similarity(seen, read[name]) for name in NAMES]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
@@ -115,8 +116,8 @@ def test_what_is_seen_and_read_does_not_depend_on_the_neighbours(
 ) -> None:
     model = loaded(family, batch_size=2)
     images = [sample.image for sample in odd_images] * 2
-    alone = [model.look([image])[0] for image in images]
-    np.testing.assert_allclose(model.look(images), alone, atol=1e-6)
+    alone = [model.look([Given(image)])[0] for image in images]
+    np.testing.assert_allclose(model.look([*map(Given, images)]), alone, atol=1e-6)
     together = model.read([*NAMES, LONG])
     for text, vectors in together.items():
         np.testing.assert_allclose(vectors, model.read([text])[text], atol=1e-6)
@@ -131,7 +132,7 @@ def test_half_precision_says_nearly_the_same(
     predicted = []
     for dtype in ("float32", "bfloat16"):
         model = loaded(family, dtype=dtype)
-        (seen,), read = model.look([image]), model.read(NAMES)
+        (seen,), read = model.look([Given(image)]), model.read(NAMES)
         predicted.append([model.similarity(seen, read[name]) for name in NAMES])
     assert predicted[0] != predicted[1]
     np.testing.assert_allclose(predicted[1], predicted[0], atol=0.05)
@@ -154,7 +155,7 @@ def test_half_precision_does_not_round_the_scale_of_scores(
         ImageText(Network(resolve(config.model, FAMILY), config), config)
         for config in (ImageTextConfig(model=str(folder), dtype=d) for d in ("float32", "bfloat16"))
     )
-    (seen,), read = exact.look([odd_images[0].image]), exact.read(NAMES)
+    (seen,), read = exact.look([odd_images[0].picture]), exact.read(NAMES)
     for text in NAMES:
         assert half.similarity(seen, read[text]) == exact.similarity(seen, read[text])
     together = np.concatenate(list(read.values()))
@@ -166,7 +167,7 @@ def test_half_precision_does_not_round_the_scale_of_scores(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_images_of_any_shape_are_seen(family: str, loaded: Loaded, awkward: list[Sample]) -> None:
     """A strip of 3 by 20,000 pixels must not become one of 24 by 160,000."""
-    seen = loaded(family).look([sample.image for sample in awkward])
+    seen = loaded(family).look([sample.picture for sample in awkward])
     assert len(seen) == len(awkward)
     assert np.isfinite(seen).all()
 
@@ -184,9 +185,9 @@ def test_of_a_long_strip_the_middle_is_seen(
     monkeypatch.setattr("florilegium.specialists.similarity.image_text.preprocess", seen_by)
     strip = np.zeros((4, 400, 3), np.uint8)
     strip[:, 190:210] = 255
-    (whole,), (middle,) = (loaded("clip").look([one]) for one in (strip, strip[:, 170:230]))
+    (whole,), (middle,) = (loaded("clip").look([Given(one)]) for one in (strip, strip[:, 170:230]))
     np.testing.assert_allclose(whole, middle, atol=1e-5)
-    loaded("siglip").look([strip])
+    loaded("siglip").look([Given(strip)])
     assert shapes == [(4, 64, 3), (4, 60, 3), (4, 400, 3)]
 
 
@@ -195,7 +196,7 @@ def test_a_text_that_is_too_long_is_the_mean_of_its_sentences(
     family: str, loaded: Loaded, odd_images: list[Sample]
 ) -> None:
     model = loaded(family)
-    (seen,) = model.look([odd_images[0].image])
+    (seen,) = model.look([odd_images[0].picture])
     parts = sentences(LONG)
     read = model.read([LONG, *parts])
     scores = [model.similarity(seen, read[part]) for part in parts]
@@ -253,10 +254,12 @@ def test_images_can_be_seen_in_another_size(
     """All of the square that is cut out: a larger side is finer, not nearer."""
     image = odd_images[0].image
     large, usual = loaded(family, image_size=48), loaded(family)
-    fine, coarse = (model._pixels(image)["pixel_values"].numpy() for model in (large, usual))
+    fine, coarse = (
+        model._preprocess(Given(image))["pixel_values"].numpy() for model in (large, usual)
+    )
     shrunk = fine.reshape(3, 24, 2, 24, 2).mean(axis=(2, 4))
     assert np.corrcoef(shrunk.ravel(), coarse.ravel())[0, 1] > 0.97
-    assert len(large.look([image])) == 1
+    assert len(large.look([Given(image)])) == 1
 
 
 def test_a_size_that_the_model_cannot_take_is_refused(loaded: Loaded) -> None:
@@ -277,7 +280,7 @@ def test_random_weights_can_be_timed(
 ) -> None:
     config = ImageTextConfig(model=str(checkpoints["siglip"]), weights="random")
     network = Network(resolve(config.model, FAMILY, is_random=True), config)
-    assert len(ImageText(network, config).look([odd_images[0].image])) == 1
+    assert len(ImageText(network, config).look([odd_images[0].picture])) == 1
 
 
 @pytest.mark.parametrize("model_type", ["bert", "siglip_vision_model", None])
@@ -307,7 +310,7 @@ def test_a_model_that_computes_nan_is_an_error(loaded: Loaded, odd_images: list[
     model = loaded("clip")
     model._model.visual_projection.weight.data.fill_(float("nan"))
     with pytest.raises(SampleError, match="NaN"):
-        model.look([odd_images[0].image])
+        model.look([odd_images[0].picture])
 
 
 def test_a_siglip_with_a_sentencepiece_tokenizer_is_read(
@@ -330,7 +333,7 @@ def test_a_siglip_with_a_sentencepiece_tokenizer_is_read(
     )
     config = ImageTextConfig(model=str(folder))
     model = ImageText(Network(resolve(config.model, FAMILY), config), config)
-    (seen,), read = model.look([odd_images[0].image]), model.read(NAMES)
+    (seen,), read = model.look([odd_images[0].picture]), model.read(NAMES)
     found = [model.similarity(seen, read[name]) for name in NAMES]
     wanted = 1 / (1 + np.exp(-logits(folder, odd_images[0].image, list(NAMES))))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -348,15 +351,18 @@ IMAGE = np.arange(100 * 200 * 3, dtype=np.uint32).astype(np.uint8).reshape(100, 
         ((0, 0, 200, 100), slice(0, 100), slice(0, 200)),
     ],
 )
-def test_a_crop_has_a_margin_and_ends_with_the_image(box_xyxy, rows, columns) -> None:
-    np.testing.assert_array_equal(crop(IMAGE, box_xyxy, CropConfig()), IMAGE[rows, columns])
+def test_a_crop_has_a_margin_and_ends_with_the_image(drawing, box_xyxy, rows, columns) -> None:
+    view = crop(drawing(IMAGE), box_xyxy, CropConfig())
+    assert view is not None
+    np.testing.assert_array_equal(view.pixels(), IMAGE[rows, columns])
 
 
 @pytest.mark.parametrize(
     "box_xyxy", [(10, 10, 17, 60), (195, 10, 300, 60), (10, 100, 60, 100), (10, 10, 10, 10)]
 )
-def test_what_is_too_small_to_be_seen_has_no_crop(box_xyxy) -> None:
-    assert crop(IMAGE, box_xyxy, CropConfig(least_side=8)) is None
-    pixels = crop(IMAGE, (10, 10, 17, 60), CropConfig(least_side=7, margin=0))
-    assert pixels is not None
-    assert pixels.shape == (50, 7, 3)
+def test_what_is_too_small_to_be_seen_has_no_crop(drawing, box_xyxy) -> None:
+    sample = drawing(IMAGE)
+    assert crop(sample, box_xyxy, CropConfig(least_side=8)) is None
+    view = crop(sample, (10, 10, 17, 60), CropConfig(least_side=7, margin=0))
+    assert view is not None
+    assert view.pixels().shape == (50, 7, 3)
