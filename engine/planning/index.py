@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import IO, Any
 
 import numpy as np
@@ -88,7 +88,8 @@ class Index:
         sizes = [metadata.row_group(one).num_rows for one in range(metadata.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
         # One of an earlier version may have groups of a million rows.
-        self._group = lru_cache(_HELD if max(sizes, default=0) <= GROUP else 1)(self._read_group)
+        self._most_held = _HELD if max(sizes, default=0) <= GROUP else 1
+        self._held: dict[int, pa.Table] = {}
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -174,9 +175,14 @@ class Index:
         pairs = zip(regrouped(self.tables(), GROUP), regrouped(other.tables(), GROUP), strict=True)
         return all(one.equals(another) for one, another in pairs)
 
-    def _read_group(self, number: int) -> pa.Table:
-        with self._reading():
-            return _checked(self._parquet.read_row_group(number, use_threads=False))
+    def _group(self, number: int) -> pa.Table:
+        if number not in self._held:
+            while len(self._held) >= self._most_held:
+                del self._held[next(iter(self._held))]
+            with self._reading():
+                table = _checked(self._parquet.read_row_group(number, use_threads=False))
+            self._held[number] = table
+        return self._held[number]
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

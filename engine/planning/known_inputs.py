@@ -165,7 +165,8 @@ class KnownInputs:
         """Yield the rows of the index that are listed, as they are now: in the order of shards, and
         in each in that of the listing."""
         for bucket, (start, stop) in enumerate(zip(self._bounds, self._bounds[1:], strict=False)):
-            rows, turns = self._index.rows(start, stop), self._turns[start:stop].astype(np.int64)
+            rows = self._index.rows(start, stop)
+            turns: Rows = self._turns[start:stop].astype(np.int64)
             for changed in _joined(self._changed[bucket]):
                 rows, turns = _with_changed(rows, turns, changed, start)
             is_listed = turns >= 0

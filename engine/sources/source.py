@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -167,16 +166,20 @@ class Source(ABC, Generic[ConfigT]):
         import pyarrow as pa
 
         schema = item_schema()
-        items = self.items()
-        while held := list(islice(items, LISTED)):
-            columns = (
-                [item.location for item in held],
-                [item.signature for item in held],
-                [item.start for item in held],
-                [item.stop for item in held],
-                [item.size for item in held],
-            )
-            yield pa.Table.from_arrays(list(map(pa.array, columns, schema.types)), schema=schema)
+        rows: list[list[Any]] = [[] for _ in schema]
+        locations, signatures, starts, stops, sizes = rows
+        for item in self.items():  # none is kept: the garbage collector would look at them
+            locations.append(item.location)
+            signatures.append(item.signature)
+            starts.append(item.start)
+            stops.append(item.stop)
+            sizes.append(item.size)
+            if len(locations) == LISTED:
+                yield pa.Table.from_arrays(list(map(pa.array, rows, schema.types)), schema=schema)
+                for column in rows:
+                    column.clear()
+        if locations:
+            yield pa.Table.from_arrays(list(map(pa.array, rows, schema.types)), schema=schema)
 
     @abstractmethod
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
