@@ -14,9 +14,18 @@ from florilegium.engine.execution.slices import end_slices, execute_slice, gathe
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.planning.slices import Slice
 from florilegium.engine.results.dataset import manifest_of
-from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
-from florilegium.engine.results.publication import FileStats, read_stats, refuse_vanished
-from florilegium.engine.results.versions import Retention, replace_manifest, switch
+from florilegium.engine.results.finished_shards import refuse_vanished, stats_named
+from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest
+from florilegium.engine.results.publication import FileStats
+from florilegium.engine.results.shard_table import ShardTable
+from florilegium.engine.results.versions import (
+    Retention,
+    live_beside,
+    remember,
+    replace_manifest,
+    switch,
+    version_files,
+)
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import DIVISION, PARTS, writing, writing_part
 from florilegium.pipelines.dataset.card import write_card
@@ -147,33 +156,53 @@ def _drawn_if_new(run: Run, manifest: Manifest, *, before_switch: Callable[[], N
     output, config = run.output, resolved_config(run)
     before_switch()  # nothing is written over what another command wrote meanwhile
     is_same_run = output.read(RUN) == config
-    current = replace(manifest, files=_files_of_current(output))
-    if is_same_run and is_current(output, manifest) and _is_whole(current, output):
+    current = current_of(output, manifest)
+    if is_same_run and current and _is_whole(current, output):
         return current
     if not is_same_run:
         output.publish(RUN, config)
     return _drawn(output, manifest, before_card=before_switch)
 
 
-def is_current(output: Folder, manifest: Manifest) -> bool:
-    """Whether a dataset has this manifest already; the files that it will name do not count."""
-    return output.read(MANIFEST) == replace(manifest, files=_files_of_current(output)).to_json()
+def current_of(output: Folder, manifest: Manifest) -> Manifest | None:
+    """Return a manifest with the files that the one in place names, if a dataset has that already;
+    the files that it will name do not count."""
+    files = manifest.beside.version.files
+    current = manifest if manifest.files == files else replace(manifest, files=files)
+    return current if output.read(MANIFEST) == current.to_json() else None
 
 
 def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
     """Switch to a manifest, by which a dataset is known to be finished; then no version is held
     back any more."""
-    if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
-        run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
-    refuse_vanished(run.output, manifest.shards)
+    output, beside = run.output, manifest.beside
+    if output.read(DEAD_LETTERS) != manifest.dead_letters_file:
+        output.publish(DEAD_LETTERS, manifest.dead_letters_file)
+    is_as_left = _is_as_left(output, manifest)
+    listed = None if is_as_left else refuse_vanished(output, manifest.shards, beside.shards)
     before_switch()
-    begin(run, manifest)
+    if begin(run, manifest) and listed is None:
+        listed = refuse_vanished(output, manifest.shards, beside.shards)
     before_switch()
     kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
-    switch(run.output, manifest.to_json(), kept)
-    complete(run.output, kept)
-    for name in UNTIL_PUBLISHED.intersection(run.output.names()):
-        run.output.remove(name)
+    switch(output, manifest, kept, is_in_place=listed is None)
+    complete(output, manifest, kept)
+    for name in UNTIL_PUBLISHED.intersection(output.names()):
+        output.remove(name)
+    if listed:  # at last: what it has of images that were taken down is deleted until then
+        remember(output, manifest, listed)
+
+
+def _is_as_left(output: Folder, manifest: Manifest) -> bool:
+    """Whether all shards and manifests are those that the state of the dataset has, and each shard
+    is one of a version: that of a version which was held back is none, now that this one is made.
+    """
+    beside = manifest.beside
+    if not manifest.is_as_left or version_files(output) != list(beside.earlier):
+        return False
+    if beside.shards and not live_beside(output, manifest).issuperset(beside.shards.names):
+        return False
+    return output.read(MANIFEST) == manifest.to_json()
 
 
 def draw_again(output: Folder) -> None:
@@ -186,9 +215,9 @@ def draw_again(output: Folder) -> None:
     """
     with writing(output) as lease:
         document = manifest_of(output)
-        shards = [read_stats(output, shard["name"]) for shard in document["shards"]]
-        whole = [stats for stats in shards if stats]
-        if len(whole) < len(shards) or document["format"] != FORMAT_VERSION:
+        names = [shard["name"] for shard in document["shards"]]
+        whole = ShardTable.of(stats for stats in stats_named(output, names) if stats)
+        if len(whole) < len(names) or document["format"] != FORMAT_VERSION:
             raise StorageError(
                 f"{output.url} has damaged statistics, or was written by an earlier version: run "
                 f"the same build again, it makes what is needed anew"
@@ -207,15 +236,6 @@ def _drawn(output: Folder, manifest: Manifest, *, before_card: Callable[[], None
     if output.exists(LINEAGE):
         files[LINEAGE] = FileStats.read(output, LINEAGE)
     return replace(manifest, files=files)
-
-
-def _files_of_current(output: Folder) -> dict[str, FileStats]:
-    """Return the files that the current manifest names; none where it is absent or damaged."""
-    try:
-        document = read_manifest(output) or {"files": {}}
-    except StorageError:
-        return {}
-    return {name: FileStats(**one) for name, one in document["files"].items()}
 
 
 def _is_whole(manifest: Manifest, output: Folder) -> bool:

@@ -72,15 +72,36 @@ def packed_key(pack: str, name: str, taken: Taken) -> str:
 class Keys:
     """Makes unique keys for the files and packs of a dataset."""
 
-    def __init__(self, known: Iterable[tuple[str, bool]]) -> None:
-        """Record existing keys; the flag is true for packs."""
+    def __init__(self) -> None:
         self._files: Taken = {}
         self._packs: Taken = {}
-        for key, is_packed in known:
-            (self._packs if is_packed else self._files)[key] = 1
-        self._numbers = {
-            key[:_NUMBERED] for key in self._files if _is_numbered(key[:_NUMBERED], key)
-        }
+        self._numbers: set[str] = set()
+
+    def copy(self) -> Keys:
+        """Return others that know the same keys."""
+        keys = Keys()
+        keys._files, keys._packs = dict(self._files), dict(self._packs)
+        keys._numbers = set(self._numbers)
+        return keys
+
+    @property
+    def numbered_packs(self) -> set[str]:
+        """The keys of packs that are numbers of img2dataset."""
+        return {key for key in self._packs if _is_number(key)}
+
+    def add_file(self, key: str) -> None:
+        """Record the key of a file that exists."""
+        self._files.setdefault(key, 1)
+        if _is_numbered(key[:_NUMBERED], key):
+            self._numbers.add(key[:_NUMBERED])
+
+    def add_pack(self, key: str) -> None:
+        """Record the key of a pack that exists."""
+        self._packs.setdefault(key, 1)
+
+    def add_numbers(self, numbers: Iterable[str]) -> None:
+        """Record numbers of img2dataset that begin the keys of files."""
+        self._numbers.update(numbers)
 
     def of_file(self, name: str) -> str:
         """Return the key of a new file."""
@@ -101,9 +122,12 @@ class Keys:
 
 def _is_numbered(pack: str, key: str) -> bool:
     """Whether a key is one of img2dataset's: the number of its tar, then that of the sample."""
-    digits = pack.isascii() and pack.isdigit() and len(pack) == _NUMBERED
     is_number = key.isascii() and key.isdigit() and len(key) > _NUMBERED
-    return digits and is_number and key.startswith(pack)
+    return _is_number(pack) and is_number and key.startswith(pack)
+
+
+def _is_number(key: str) -> bool:
+    return key.isascii() and key.isdigit() and len(key) == _NUMBERED
 
 
 def _digest(name: str) -> str:

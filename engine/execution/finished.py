@@ -1,67 +1,150 @@
-"""What is finished and what is left to do: the shards of a run, those that exist, and what their
-inputs were read as before."""
+"""What is finished and what is left to do: the shards of a run, and those that exist."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from florilegium.engine.core.errors import ConfigError, StorageError
-from florilegium.engine.core.image.header import PIXELS_VERSION
-from florilegium.engine.core.redaction import redacted
-from florilegium.engine.core.sample import digest_of
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
-from florilegium.engine.execution.losses import without_taken_down
 from florilegium.engine.execution.nesting import refuse_links
 from florilegium.engine.execution.preparation import Run
+from florilegium.engine.execution.readings import Readings
 from florilegium.engine.execution.scheduler import Job
+from florilegium.engine.planning.index import Index, read_index
 from florilegium.engine.planning.partition import (
-    INDEX_NAME,
-    Index,
-    ShardSpec,
+    Partition,
+    ShardSummary,
     partition,
     places,
-    read_index,
-    write_index,
 )
-from florilegium.engine.results.listed import is_affected
-from florilegium.engine.results.manifest import RECIPE, named_shards
-from florilegium.engine.results.publication import (
-    SHARDS,
-    ShardStats,
-    finished_names,
-    is_whole,
-    read_stats,
-)
-from florilegium.engine.results.shard import SOURCE_FINGERPRINT
-from florilegium.engine.results.takedowns import list_in_effect, refuse_to_bring_back, tidy_complete
-from florilegium.engine.sources.source import RECEIPTS
-from florilegium.engine.sources.takedown import NOTHING, Takedown, base_of
-from florilegium.engine.storage.folder import Folder
+from florilegium.engine.results.finished_shards import FinishedShards
+from florilegium.engine.results.manifest import RECIPE
+from florilegium.engine.results.shard_table import ShardTable
+from florilegium.engine.results.state import State
+from florilegium.engine.results.takedowns import refuse_to_bring_back, tidy_complete
+from florilegium.engine.sources.takedown import TAKEN_DOWN
+
+_NONE = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """The finished shards of a run, in the order of their numbers, and the jobs for the others.
+
+    `beside` has finished shards of other versions, and what is known of the version in place. With
+    `is_as_left`, the output is as its state has it.
+    """
+
+    done: ShardTable
+    jobs: Jobs
+    beside: State
+    is_as_left: bool
+
+
+class Jobs:
+    """The shards that may need work, made into jobs when they are taken."""
+
+    def __init__(
+        self,
+        shards: Partition,
+        numbers: Sequence[int],
+        finished: ShardTable,
+        rows: Mapping[int, _Rows],
+        *,
+        retry: bool,
+    ) -> None:
+        self.numbers = numbers
+        self._shards = shards
+        self._finished = finished
+        self._rows = rows
+        self._retry = retry
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Job]:
+        return map(self._job, self.numbers)
+
+    def without(self, numbers: Collection[int]) -> Jobs:
+        """Return the jobs for other shards than these."""
+        left = [number for number in self.numbers if number not in numbers]
+        return Jobs(self._shards, left, self._finished, self._rows, retry=self._retry)
+
+    def _job(self, number: int) -> Job:
+        rows = self._rows.get(number, _NO_ROWS)
+        digests = self._finished.table.column("samples_digest")
+        return Job(
+            spec=self._shards.spec(number),
+            previous_digest=digests[rows.best].as_py() if rows.best != _NONE else "",
+            done=self._finished[rows.done] if rows.done != _NONE else None,
+            retry=self._retry,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rows:
+    """The versions of a shard that exist, as rows of a table: the best one, and the best one that
+    was made by the same recipe."""
+
+    best: int = _NONE
+    done: int = _NONE
+
+
+_NO_ROWS = _Rows()
 
 
 def survey(
     run: Run,
-    specs: Sequence[ShardSpec],
+    shards: Partition,
     *,
     retry: bool = False,
     check: bool = False,
     asks_again: bool = True,
-) -> list[Job | ShardStats]:
-    """Return for each shard its statistics when it is finished, or the job that makes it.
+    is_slice: bool = False,
+) -> Survey:
+    """Find out which shards are finished, and which need a job.
 
-    Without `asks_again`, a shard is finished although a budget did not reach all its images.
+    Without `asks_again`, a shard is finished although a budget did not reach all its images. With
+    `is_slice`, only these shards are looked at.
     """
-    finished = FinishedShards(run.output, is_read=check)
-    readings = Readings(run)
-    return [
-        _job(run, spec, done, readings.read(spec, done), retry=retry, asks_again=asks_again)
-        for spec in specs
-        for done in [finished.of(spec.number)]
-    ]
+    numbers = set(shards.summary.column("number").to_pylist()) if is_slice else None
+    finished = FinishedShards(run.output, is_read=check, numbers=numbers)
+    ranked = _Ranking(finished, recipe=run.graph.recipe)
+    readings = Readings(run, finished.shards)
+    known = {shard.number: one for shard, one in readings.read(ranked.to_read(shards))}
+    done: list[int] = []
+    jobs: list[int] = []
+    rows: dict[int, _Rows] = {}
+    for shard in shards.shards():
+        row = ranked.rows(shard.number, known.get(shard.number))
+        is_unpaid = asks_again and ranked.is_unpaid[row.done]
+        is_wanted = row.done == _NONE or is_unpaid or (retry and ranked.has_failed[row.done])
+        if not is_wanted and known.get(shard.number) == ranked.readings[row.done]:
+            done.append(row.done)
+            continue
+        jobs.append(shard.number)
+        if row != _NO_ROWS:
+            rows[shard.number] = row
+    others = np.setdiff1d(np.arange(len(finished.shards)), done)
+    return Survey(
+        done=finished.shards.take(done),
+        jobs=Jobs(shards, jobs, finished.shards, rows, retry=retry),
+        beside=State(
+            shards=finished.shards.take(others).without_inputs(),
+            version=finished.version,
+            current=finished.current,
+            earlier=finished.earlier,
+        ),
+        is_as_left=finished.is_as_left,
+    )
 
 
-def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
+def divide(run: Run, *, replace: bool) -> Partition:
     """Divide the sources into shards, and store the division before any shard is made.
 
     Raises:
@@ -72,22 +155,21 @@ def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
         refuse_to_bring_back(run.output)
     else:
         tidy_complete(run.output)
-    index, size = read_index(run.output), run.config.shard_size
-    if not replace:
+    index = read_index(run.output)
+    if index is not None and not replace:
         _refuse_another_source(run, index)
-    previous = list(index.entries) if index.shard_size == size else []
-    specs = partition(run.sources, previous)
-    refuse_links(run.sources, specs, run.output, run.layers)
-    is_new = [entry for spec in specs for entry in spec.entries] != previous
-    if is_new or not run.output.exists(INDEX_NAME):
+    is_kept = index is not None and index.shard_size == run.config.shard_size
+    shards = partition(run.sources, index if is_kept else None)
+    refuse_links(run.sources, shards, run.output, run.layers)
+    if shards.index is not index:
         run.output.publish(RECIPE, run.graph.recipe.encode())  # marks that a build is under way
-        write_index(run.output, specs, shard_size=size)
-    return specs
+        shards.index.publish(run.output)
+    return shards
 
 
 def _refuse_another_source(run: Run, index: Index) -> None:
     """Refuse to delete the samples of a source that the config no longer has."""
-    gone = {entry.source for entry in index.entries} - set(places(run.sources))
+    gone = index.sources() - set(places(run.sources))
     if gone:
         names = ", ".join(sorted(name.rpartition("#")[0] for name in gone))
         raise ConfigError(
@@ -96,126 +178,76 @@ def _refuse_another_source(run: Run, index: Index) -> None:
         )
 
 
-def _job(
-    run: Run,
-    spec: ShardSpec,
-    finished: Sequence[ShardStats],
-    reading: str | None,
-    *,
-    retry: bool,
-    asks_again: bool,
-) -> Job | ShardStats:
-    """Return the job of a shard that may need work, or its statistics when it is finished.
+class _Ranking:
+    """The versions of each shard that exist, the best one first."""
 
-    `finished` are the versions of the shard that exist, the best one first.
-    """
-    previous_digest = finished[0].samples_digest if finished else ""
-    alike = [stats for stats in finished if stats.recipe == run.graph.recipe]
-    alike.sort(key=lambda stats: stats.reading != reading)  # what was read before comes first
-    done = next(iter(alike), None)
-    letters = done.dead_letters if done else ()
-    is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
-    is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))
-    if done and not is_wanted and reading == done.reading:
-        return done
-    return Job(spec=spec, previous_digest=previous_digest, done=done, retry=retry)
+    def __init__(self, finished: FinishedShards, *, recipe: str) -> None:
+        shards = finished.shards
+        self.readings = shards.column("reading")
+        self._names = shards.names
+        self._recipe = recipe
+        self._recipes = shards.column("recipe")
+        self._samples = shards.column("samples_digest")
+        self._current = finished.current
+        self._by_number = finished.by_number()
+        self._letters, self.is_unpaid, self.has_failed = _letters_of(shards)
 
-
-class FinishedShards:
-    """The finished shards of all versions, with the names of those in the current version."""
-
-    def __init__(self, output: Folder, *, is_read: bool) -> None:
-        self._output = output
-        self._is_read = is_read
-        self._entries = output.entries(SHARDS)
-        self._names = finished_names(sorted(self._entries))
-        self._current = set(named_shards(output))
-
-    def of(self, number: int) -> list[ShardStats]:
-        """Return the whole versions of a shard: the current one, then those with fewer failures.
+    def places(self, number: int) -> list[int]:
+        """Return the rows of a shard: the current version, then those with fewer failures.
 
         A version with fewer dead letters than the current one, from the same recipe and samples,
         comes first: an interrupted retry made it.
         """
-        read = [read_stats(self._output, name) for name in self._names.get(number, ())]
-        whole = [stats for stats in read if stats and self._is_whole(stats)]
-        current = next((stats for stats in whole if stats.name in self._current), None)
+        found = self._by_number.get(number, [])
+        if len(found) < 2:
+            return found
+        found = sorted(found, key=self._names.__getitem__)
+        current = next((one for one in found if self._names[one] in self._current), None)
 
-        def rank(stats: ShardStats) -> tuple[bool, int, bool, str]:
+        def rank(place: int) -> tuple[bool, int, bool, str]:
             is_alike = current is not None and (
-                (stats.recipe, stats.samples_digest) == (current.recipe, current.samples_digest)
+                (self._recipes[place], self._samples[place])
+                == (self._recipes[current], self._samples[current])
             )
-            return not is_alike, len(stats.dead_letters), stats is not current, stats.name
+            return not is_alike, self._letters[place], place != current, self._names[place]
 
-        return sorted(whole, key=rank)
+        return sorted(found, key=rank)
 
-    def _is_whole(self, stats: ShardStats) -> bool:
-        return is_whole(self._output, stats, self._entries, is_read=self._is_read)
+    def to_read(self, shards: Partition) -> Iterator[tuple[ShardSummary, list[int]]]:
+        """Yield the shards of which the same recipe made a version, with all their versions."""
+        for shard in shards.shards():
+            places = self.places(shard.number)
+            if self.alike(places):
+                yield shard, places
+
+    def alike(self, places: Sequence[int]) -> list[int]:
+        """Return the versions that the same recipe made."""
+        return [place for place in places if self._recipes[place] == self._recipe]
+
+    def rows(self, number: int, reading: str | None) -> _Rows:
+        """Return the best versions of a shard; what was read before comes first."""
+        places = self.places(number)
+        if not places:
+            return _NO_ROWS
+        alike = self.alike(places)
+        done = next((one for one in alike if self.readings[one] == reading), None)
+        if done is None:
+            done = next(iter(alike), _NONE)
+        return _Rows(best=places[0], done=done)
 
 
-def readings_of(run: Run, takedown: Takedown | None = None) -> list[str]:
-    """Return a digest of the source options, limits and takedown list for each source; `takedown`
-    is another list than that of the run."""
-    listed = takedown or run.takedown or NOTHING
-    return [
-        digest_of(
-            [
-                SOURCE_FINGERPRINT,
-                str(PIXELS_VERSION),
-                run.config.limits.of_readings,
-                redacted(source.config.model_dump_json()),
-                *([listed.digest] if listed.entries else []),
-            ]
-        )[:16]
-        for source in run.sources
-    ]
+def _letters_of(shards: ShardTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each shard how many dead letters it has, whether one is of an image that a budget
+    did not reach, and whether one is of an image that was not taken down."""
+    lists = shards.table.column("dead_letters").combine_chunks()
+    reasons = pc.struct_field(pc.list_flatten(lists), ["reason"])
+    parents = pc.list_parent_indices(lists)
 
+    def has(mask: pa.BooleanArray) -> np.ndarray:
+        found = np.zeros(len(shards) + 1, bool)  # one more: that of no row
+        found[parents.filter(mask).to_numpy()] = True
+        return found
 
-class Readings:
-    """Stores which samples came from which inputs, so that unchanged inputs are not read again."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._takedown = run.takedown or NOTHING
-        self._readings = readings_of(run)
-
-    def read(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
-        """Return what the inputs of a shard were read as (`ShardStats.reading`), as far as known.
-
-        With another takedown list, inputs are read again only where the versions of the shard that
-        exist may hold an image that was listed, or taken off the list.
-        """
-        data = self._run.layers.read(self._name(spec, self._readings))
-        if data is None:
-            return self._of_list_before(spec, finished)
-        return data.decode("ascii", "replace")
-
-    def write(self, spec: ShardSpec, reading: str) -> None:
-        """Remember what the inputs of a shard were read as."""
-        name = self._name(spec, self._readings)
-        self._run.layers.publish(name, reading.encode(), durable=False)
-
-    def _of_list_before(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
-        if self._before.digest == self._takedown.digest:
-            return None
-        name = self._name(spec, readings_of(self._run, self._before))
-        reading = (self._run.layers.read(name) or b"").decode("ascii", "replace")
-        stats = next((one for one in finished if one.reading == reading), None)
-        if stats is None or stats.recipe != self._run.graph.recipe:
-            return None
-        source = self._run.sources[spec.source]
-        bases = {base_of(source.config.url, spec.entries[0].item.location)}
-        try:
-            if is_affected(self._run.output, stats, self._before, self._takedown, bases):
-                return None
-        except StorageError:  # what it has cannot be looked at
-            return None
-        self.write(spec, reading)
-        return reading
-
-    @cached_property
-    def _before(self) -> Takedown:
-        return list_in_effect(self._run.output)
-
-    def _name(self, spec: ShardSpec, readings: Sequence[str]) -> str:
-        return f"{RECEIPTS}{readings[spec.source]}/{spec.inputs_digest}"
+    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    is_unpaid = has(pc.equal(reasons, BUDGET_EXHAUSTED))
+    return counts, is_unpaid, has(pc.not_equal(reasons, TAKEN_DOWN))

@@ -7,15 +7,17 @@ that can no longer keep to the limit stops early.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from florilegium.engine.core.annotation import SOURCE
 from florilegium.engine.core.errors import RunError
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
-from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.planning.partition import ShardSummary
 from florilegium.engine.results.manifest import Manifest
 from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.sources.takedown import TAKEN_DOWN
 from florilegium.engine.untrusted.escaped import escaped
 
@@ -26,24 +28,59 @@ _PLACE = re.compile(r"  \S.*, line \d+, in \S+")
 """A line of a traceback that names a line of code."""
 
 
-class Ledger:
-    """The statistics of finished shards, of this run and earlier ones, and the limit on losses."""
+class Losses:
+    """Dead letters by reason: how many, and the first one."""
 
-    def __init__(self, specs: Iterable[ShardSpec], max_share: float) -> None:
-        self.stats: dict[int, ShardStats] = {}
+    def __init__(self, letters: Iterable[DeadLetter] = ()) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, DeadLetter] = {}
+        self.of_stages = 0
+        """Those of samples on which stages failed."""
+        self.add(letters)
+
+    def add(self, letters: Iterable[DeadLetter]) -> None:
+        """Count dead letters."""
+        for letter in letters:
+            self.counts[letter.reason] += 1
+            self.first.setdefault(letter.reason, letter)
+            self.of_stages += letter.stage != SOURCE
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def by_reason(self) -> list[tuple[int, DeadLetter]]:
+        """Return how many there are of each reason and the first one, the commonest first."""
+        return [(count, self.first[reason]) for reason, count in self.counts.most_common()]
+
+
+class Ledger:
+    """What finished shards have lost, in this run and earlier ones, and the limit on it."""
+
+    def __init__(self, shards: Iterable[ShardSummary], max_share: float) -> None:
         self._max_share = max_share
-        self._awaited = {spec.number: spec for spec in specs}
+        self._awaited = {shard.number: shard for shard in shards}
         self._samples = 0
         self._largest = 0
-        self._lost: list[DeadLetter] = []
+        self._lost = Losses()
+
+    def add_all(self, shards: ShardTable) -> None:
+        """Take in shards that were finished before."""
+        letters = shards.lengths("dead_letters")
+        for number, samples, lost_here in zip(
+            shards.column("number"), shards.column("samples"), letters, strict=True
+        ):
+            self._count(number, samples, lost_here)
+        self._lost.add(lost(letter for _, letter in shards.dead_letters()))
 
     def add(self, stats: ShardStats) -> None:
         """Take in a finished shard."""
-        self.stats[stats.number] = stats
-        self._awaited.pop(stats.number, None)
-        self._samples += stats.samples
-        self._largest = max(self._largest, stats.samples + len(stats.dead_letters))
-        self._lost += lost(stats.dead_letters)
+        self._count(stats.number, stats.samples, len(stats.dead_letters))
+        self._lost.add(lost(stats.dead_letters))
+
+    def _count(self, number: int, samples: int, letters: int) -> None:
+        self._awaited.pop(number, None)
+        self._samples += samples
+        self._largest = max(self._largest, samples + letters)
 
     def check(self) -> None:
         """Stop a run that cannot keep to the limit, even if nothing else is lost.
@@ -54,21 +91,19 @@ class Ledger:
         if len(self._lost) < MANY or not self._awaited:
             return
         inputs = self._samples + len(self._lost) + sum(map(self._expected, self._awaited.values()))
-        if self._is_hopeless() or _is_beyond(self._lost, inputs, self._max_share):
+        if self._is_hopeless() or _is_beyond(len(self._lost), inputs, self._max_share):
             what = f"{len(self._lost)} of {inputs} images failed"
             if not self._samples:
                 what = f"all of the first {len(self._lost)} images failed"
             raise _refusal(what, self._lost, self._max_share)
 
-    def _expected(self, spec: ShardSpec) -> int:
+    def _expected(self, shard: ShardSummary) -> int:
         """Return how many inputs an unread shard has; of tars, as many as the largest so far."""
-        known = len(spec.entries)
-        return max(known, self._largest) if spec.is_packed else known
+        return max(shard.inputs, self._largest) if shard.is_packed else shard.inputs
 
     def _is_hopeless(self) -> bool:
         """Whether stages failed on every sample, and on so many that the stages are the cause."""
-        of_stages = sum(letter.stage != SOURCE for letter in self._lost)
-        return self._max_share < 1 and not self._samples and of_stages >= MANY
+        return self._max_share < 1 and not self._samples and self._lost.of_stages >= MANY
 
 
 def refuse_losses(manifest: Manifest, max_share: float) -> None:
@@ -77,54 +112,47 @@ def refuse_losses(manifest: Manifest, max_share: float) -> None:
     Raises:
         RunError: with the commonest reasons and an image of each.
     """
-    letters = without_taken_down(letter for _, letter in manifest.dead_letters)
-    failed, samples = lost(letters), manifest.totals.samples
+    letters = Losses(without_taken_down(letter for _, letter in manifest.dead_letters))
+    failed = Losses(lost(letter for _, letter in manifest.dead_letters))
+    samples = manifest.totals.samples
     if letters and not samples:
         what = f"all {len(letters)} images" if len(letters) > 1 else "the only image"
         raise _refusal(f"{what} failed", letters, max_share)
-    if _is_beyond(failed, samples + len(failed), max_share):
+    if _is_beyond(len(failed), samples + len(failed), max_share):
         what = f"{len(failed)} of {manifest.totals.inputs} images failed"
         raise _refusal(what, failed, max_share)
 
 
-def lost(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+def lost(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
     """Leave out inputs that the budget did not reach, which the next run asks about, and those
     that were taken down."""
-    unpaid = (letter for letter in letters if letter.reason != BUDGET_EXHAUSTED)
-    return without_taken_down(unpaid)
+    return without_taken_down(letter for letter in letters if letter.reason != BUDGET_EXHAUSTED)
 
 
-def without_taken_down(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+def without_taken_down(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
     """Leave out inputs that a takedown list names: no fault lost them."""
-    return [letter for letter in letters if letter.reason != TAKEN_DOWN]
+    return (letter for letter in letters if letter.reason != TAKEN_DOWN)
 
 
 def lines_of(letters: Iterable[DeadLetter]) -> list[str]:
     """Return the reasons of dead letters, the commonest first, each with its first image."""
     return [
-        f"  {escaped(reason)} {len(of_reason)}: {_named(of_reason[0])}: {_message(of_reason[0])}"
-        for reason, of_reason in _by_reason(letters)
+        f"  {escaped(first.reason)} {count}: {_named(first)}: {_message(first)}"
+        for count, first in Losses(letters).by_reason()
     ]
 
 
-def _by_reason(letters: Iterable[DeadLetter]) -> list[tuple[str, list[DeadLetter]]]:
-    found: dict[str, list[DeadLetter]] = {}
-    for letter in letters:
-        found.setdefault(letter.reason, []).append(letter)
-    return sorted(found.items(), key=lambda item: -len(item[1]))
+def _is_beyond(failed: int, inputs: int, max_share: float) -> bool:
+    return failed > max_share * inputs + 1e-9  # 0.29 * 100 is less than 29
 
 
-def _is_beyond(failed: Sequence[DeadLetter], inputs: int, max_share: float) -> bool:
-    return len(failed) > max_share * inputs + 1e-9  # 0.29 * 100 is less than 29
-
-
-def _refusal(what: str, letters: Sequence[DeadLetter], max_share: float) -> RunError:
-    reasons = _by_reason(letters)[:_MAX_REASONS]
-    counts = ", ".join(f"{escaped(reason)} {len(of_reason)}" for reason, of_reason in reasons)
+def _refusal(what: str, losses: Losses, max_share: float) -> RunError:
+    reasons = losses.by_reason()[:_MAX_REASONS]
+    counts = ", ".join(f"{escaped(first.reason)} {count}" for count, first in reasons)
     allowed = f", more than max_dead_letter_share = {max_share:g} allows" if max_share < 1 else ""
     cure = "mend the source or the stage, then run again with --retry-dead-letters"
     shown = [
-        f"  {_named(one)}: {escaped(reason)}: {_message(one)}" for reason, (one, *_) in reasons
+        f"  {_named(first)}: {escaped(first.reason)}: {_message(first)}" for _, first in reasons
     ]
     return RunError("\n".join((f"{what} ({counts}){allowed}: {cure}", *shown)))
 

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 from fsspec.implementations.local import LocalFileSystem
 
 from florilegium.engine.core.errors import ConfigError
-from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.planning.partition import Partition
 from florilegium.engine.results.publication import SHARDS
-from florilegium.engine.sources.links import LINK_NOT_FOLLOWED
 from florilegium.engine.sources.place import Place, original
 from florilegium.engine.sources.source import FilesConfig, Source, SourceConfig
 from florilegium.engine.sources.url import place_of
@@ -56,7 +55,7 @@ def refuse_nesting(source: SourceConfig, output: Folder, layers: Folder) -> None
 
 
 def refuse_links(
-    sources: Sequence[Source[Any]], specs: Sequence[ShardSpec], output: Folder, layers: Folder
+    sources: Sequence[Source[Any]], shards: Partition, output: Folder, layers: Folder
 ) -> None:
     """Refuse sources with a link into the output or the layers, as the listing has shown.
 
@@ -68,14 +67,7 @@ def refuse_links(
         if place is None or not place.is_local or place.names:
             continue
         root = _Path.of(place.fs, place.root)
-        locations = {
-            posixpath.dirname(entry.item.location)
-            for spec in specs
-            if spec.source == number
-            for entry in spec.entries
-            if not entry.item.signature.startswith(LINK_NOT_FOLLOWED)
-        }
-        for location in sorted(locations):
+        for location in sorted(shards.folders_of(number)):
             spot = _Path.of(place.fs, posixpath.join(place.root, original(location)))
             if Path(spot.path).is_relative_to(root.path):
                 continue  # not by a link

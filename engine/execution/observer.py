@@ -34,10 +34,12 @@ class RunStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardSkipped:
-    """A shard was finished before this run."""
+class ShardsSkipped:
+    """Shards were finished before this run, with so many samples and dead letters."""
 
-    stats: ShardStats
+    shards: int
+    samples: int
+    dead_letters: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,7 @@ class RunStopped:
 
 Fact = (
     RunStarted
-    | ShardSkipped
+    | ShardsSkipped
     | WorkFound
     | WorkersStarted
     | ShardOpened

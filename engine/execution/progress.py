@@ -15,7 +15,7 @@ from florilegium.engine.execution.observer import (
     ShardFinished,
     ShardOpened,
     ShardRestarted,
-    ShardSkipped,
+    ShardsSkipped,
     WorkersStarted,
     WorkFound,
 )
@@ -57,8 +57,10 @@ class Progress(Observer):
 
     def observe(self, fact: Fact) -> None:
         match fact:
-            case ShardSkipped(stats=stats):
-                self.skip(samples=stats.samples, dead_letters=len(stats.dead_letters))
+            case ShardsSkipped():
+                self.shards_before += fact.shards
+                self.inputs_before += fact.samples + fact.dead_letters
+                self.dead_letters += fact.dead_letters
             case WorkFound():
                 self.shards, self.stages = fact.shards, fact.stages
             case WorkersStarted():
@@ -85,12 +87,6 @@ class Progress(Observer):
                 self.waiting = fact.waiting
             case _:
                 pass  # nothing of it is shown
-
-    def skip(self, *, samples: int, dead_letters: int) -> None:
-        """Count a shard that was done before."""
-        self.shards_before += 1
-        self.inputs_before += samples + dead_letters
-        self.dead_letters += dead_letters
 
     def open(self, shard: str, *, inputs: int, unread: int) -> None:
         """Count the inputs of a shard that was read."""

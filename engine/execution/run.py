@@ -12,11 +12,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.redaction import redacted
-from florilegium.engine.execution.finished import Readings, divide, survey
+from florilegium.engine.execution.finished import Jobs, Survey, divide, survey
 from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.log import log_dead_letters, run_log
 from florilegium.engine.execution.losses import Ledger, without_taken_down
@@ -26,12 +27,13 @@ from florilegium.engine.execution.observer import (
     PoolLoad,
     PoolsSeen,
     RunStarted,
-    ShardSkipped,
+    ShardsSkipped,
     WorkersStarted,
     WorkFound,
 )
 from florilegium.engine.execution.preparation import Run, refuse_caveats, remarks_of
 from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.readings import Readings
 from florilegium.engine.execution.runner import InProcessRunner, Runner
 from florilegium.engine.execution.runner_choice import (
     PublishingRunner,
@@ -42,12 +44,11 @@ from florilegium.engine.execution.runner_choice import (
 from florilegium.engine.execution.scheduler import Job, Scheduler
 from florilegium.engine.execution.worker import Worker
 from florilegium.engine.planning.config import RunConfig
-from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.planning.partition import Partition
+from florilegium.engine.results.finished_shards import refuse_vanished
 from florilegium.engine.results.manifest import RECIPE, Manifest
-from florilegium.engine.results.publication import (
-    ShardStats,
-    refuse_vanished,
-)
+from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard_table import ShardTable, TableOfShards
 from florilegium.engine.results.takedowns import put_in_effect
 from florilegium.engine.storage.folder import Folder
 
@@ -80,25 +81,29 @@ def execute(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
-    specs = divide(run, replace=replace)
+    shards = divide(run, replace=replace)
     remarks = remarks_of(run)
-    stats = make(run, specs, progress, log=run.output, retry=retry, check=check, observer=observer)
-    return manifest_of(run, stats, remarks=remarks)
+    made, found = make(
+        run, shards, progress, log=run.output, retry=retry, check=check, observer=observer
+    )
+    return manifest_of(run, made, found, remarks=remarks)
 
 
 def make(
     run: Run,
-    specs: Sequence[ShardSpec],
+    shards: Partition,
     progress: Progress,
     *,
     log: Folder,
     retry: bool = False,
     check: bool = False,
     observer: Observer | None = None,
-) -> list[ShardStats]:
-    """Make the shards that are missing and return the statistics of all; the log is in `log`.
+    is_slice: bool = False,
+) -> tuple[ShardTable, Survey]:
+    """Make the shards that are missing; return all, and what was found before. The log is in `log`.
 
-    What happens is reported to `progress` and `observer`.
+    What happens is reported to `progress` and `observer`. With `is_slice`, other shards than these
+    are left alone.
 
     Raises:
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
@@ -106,27 +111,34 @@ def make(
     """
     observer = Observers(progress, observer) if observer else progress
     progress.current = "checking finished shards" if check else progress.current
-    readings = Readings(run)
-    found = survey(run, specs, retry=retry, check=check)
-    ledger = Ledger(specs, run.config.max_dead_letter_share)
-    _skip([done for done in found if isinstance(done, ShardStats)], ledger, observer)
-    jobs = [job for job in found if isinstance(job, Job)]
+    found = survey(run, shards, retry=retry, check=check, is_slice=is_slice)
+    readings, ledger = Readings(run), Ledger(shards.shards(), run.config.max_dead_letter_share)
+    _skip(found.done, ledger, observer)
     stages = tuple(node.name for node in run.graph.layered)
-    observer.observe(WorkFound(shards=len(jobs), stages=stages))
-    if jobs:
+    observer.observe(WorkFound(shards=len(found.jobs), stages=stages))
+    made = TableOfShards()
+    if found.jobs:
         progress.current = "starting the workers"
-        on_finished = partial(_finish, readings, ledger)
+        on_finished = partial(_finish, readings, ledger, made)
         with run_log(log):
-            asyncio.run(_run_jobs(run, jobs, progress, observer, on_finished))
-    stats = [ledger.stats[spec.number] for spec in specs]
-    refuse_vanished(run.output, stats)
-    return stats
+            asyncio.run(_run_jobs(run, found.jobs, progress, observer, on_finished))
+    made.add_all(found.done)
+    whole = made.whole().sorted()
+    if found.jobs:
+        refuse_vanished(run.output, whole)
+    return whole.with_columns(readings.inputs_of(shards.shards())), found
 
 
-def manifest_of(run: Run, stats: Sequence[ShardStats], *, remarks: Sequence[str]) -> Manifest:
-    """Return the manifest of finished shards."""
+def manifest_of(
+    run: Run, stats: Iterable[ShardStats], found: Survey, *, remarks: Sequence[str]
+) -> Manifest:
+    """Return the manifest of finished shards, with what was found in the output before."""
     urls = [redacted(source.url) for source in run.config.source]
-    return Manifest.of(run.graph, urls, stats, remarks=remarks)
+    manifest = Manifest.of(run.graph, urls, stats, remarks=remarks)
+    if not found.jobs:
+        return replace(manifest, beside=found.beside, is_as_left=found.is_as_left)
+    others = found.beside.shards.named(manifest.shards.names, are_others=True)
+    return replace(manifest, beside=replace(found.beside, shards=others))  # jobs may find them good
 
 
 def started(run: Run, *, step: str = "") -> RunStarted:
@@ -140,52 +152,62 @@ def started(run: Run, *, step: str = "") -> RunStarted:
     )
 
 
-def _skip(finished: Sequence[ShardStats], ledger: Ledger, observer: Observer) -> None:
+def _skip(finished: ShardTable, ledger: Ledger, observer: Observer) -> None:
     """Count shards that were finished before."""
-    for stats in finished:
-        ledger.add(stats)
-        observer.observe(ShardSkipped(stats=stats))
+    if finished:
+        ledger.add_all(finished)
+        observer.observe(
+            ShardsSkipped(
+                shards=len(finished),
+                samples=sum(finished.column("samples")),
+                dead_letters=sum(finished.lengths("dead_letters")),
+            )
+        )
     ledger.check()
 
 
-def _finish(readings: Readings, ledger: Ledger, job: Job, stats: ShardStats) -> None:
+def _finish(
+    readings: Readings, ledger: Ledger, made: TableOfShards, job: Job, stats: ShardStats
+) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
     readings.write(job.spec, stats.reading)
-    log_dead_letters(stats.name, without_taken_down(stats.dead_letters))
+    letters = list(without_taken_down(stats.dead_letters))
+    log_dead_letters(stats.name, letters)
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
+    made.add(stats)
     ledger.add(stats)
     ledger.check()
 
 
 async def _run_jobs(
     run: Run,
-    jobs: Sequence[Job],
+    jobs: Jobs,
     progress: Progress,
     observer: Observer,
     on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
     """Make the shards of jobs: those of which all is known without a Ray, if that may be all."""
-    left = {job.spec.number: job for job in jobs}
+    done: set[int] = set()
 
     def finished(job: Job, stats: ShardStats) -> None:
-        del left[job.spec.number]
+        done.add(job.spec.number)
         on_finished(job, stats)
 
     if may_be_answered(run, jobs):
         publisher = PublishingRunner(_config(run), run.graph, layers=run.layers, output=run.output)
         with suppress(SomethingToAsk):
-            one_by_one = [[job] for job in jobs]
+            one_by_one = ([job] for job in jobs)
             await _work(run, publisher, one_by_one, progress, observer, finished)
-    if left:
+    if left := jobs.without(done):
         progress.current = "starting the workers"
-        runner = _runner(run, [*left.values()], progress)
-        await _work(run, runner, [[*left.values()]], progress, observer, finished)
+        runner = _runner(run, left, progress)
+        await _work(run, runner, [left], progress, observer, on_finished)
 
 
 async def _work(
     run: Run,
     runner: Runner,
-    batches: Iterable[Sequence[Job]],
+    batches: Iterable[Iterable[Job]],
     progress: Progress,
     observer: Observer,
     on_finished: Callable[[Job, ShardStats], None],
@@ -227,7 +249,7 @@ async def _watch(
         await asyncio.sleep(POLL_S)
 
 
-def _runner(run: Run, jobs: Sequence[Job], progress: Progress) -> Runner:
+def _runner(run: Run, jobs: Iterable[Job], progress: Progress) -> Runner:
     """Return the runner that the config names, or that fits the jobs."""
     config = _config(run)
     layers, output = run.layers, run.output

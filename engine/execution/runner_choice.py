@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import SampleError
@@ -56,7 +56,7 @@ class PublishingRunner(LocalRunner):
         )
 
 
-def one_process(run: Run, jobs: Sequence[Job]) -> str:
+def one_process(run: Run, jobs: Iterable[Job]) -> str:
     """Return why a build whose config has `runner: auto` takes one process; "" where it takes Ray.
 
     It does where few images are asked about by stages on CPUs alone, and the config states nothing
@@ -71,7 +71,7 @@ def one_process(run: Run, jobs: Sequence[Job]) -> str:
     return f"runner: one process, which is done with {counted(images, 'image')} before Ray is"
 
 
-def may_be_answered(run: Run, jobs: Sequence[Job]) -> bool:
+def may_be_answered(run: Run, jobs: Iterable[Job]) -> bool:
     """Whether it is worth to look, before a Ray is started, if all stages have answered already.
 
     That may be so where all shards were finished before, and each stage has layers: a threshold is
@@ -99,11 +99,17 @@ def _answered(opened: Opened) -> Opened:
     return opened
 
 
-def _images(jobs: Sequence[Job]) -> int | None:
-    """Return the number of images of some jobs; `None` where archives are to be read for that."""
-    if any(job.spec.is_packed for job in jobs):
-        return None
-    return sum(len(job.spec.entries) for job in jobs)
+def _images(jobs: Iterable[Job]) -> int | None:
+    """Return the number of images of some jobs, or any that is too large; `None` where archives are
+    to be read for that."""
+    images = 0
+    for job in jobs:
+        images += len(job.spec.entries)
+        if job.spec.is_packed:
+            return None
+        if images > SMALL_TO_PUBLISH:  # the others are not looked at: there may be very many
+            break
+    return images
 
 
 def _fits_one_process(graph: Graph) -> bool:

@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Collection,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -78,6 +79,8 @@ STARTED_AGAIN = (DataLost, StoreFull)
 """Errors after which a shard is started again."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
+MORE_JOBS = ("", UNPLANNED)
+"""The visit of jobs that were not taken yet."""
 MAX_DEATHS = 64
 """Workers that may die one after the other, no call coming through, before a run is given up."""
 
@@ -128,23 +131,26 @@ class Scheduler:
         self._room = math.inf  # shards in work for which shared memory is large enough
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
-        self._left = 0  # shards that are not started yet
+        self._has_more = False  # shards that are not started yet
 
     async def run(
-        self, jobs: Sequence[Job], *, shard_size: int
+        self, jobs: Iterable[Job], *, shard_size: int
     ) -> AsyncIterator[tuple[Job, ShardStats]]:
-        """Yield each job with the statistics of its finished shard, as they come."""
+        """Yield each job with the statistics of its finished shard, as they come.
+
+        A job is taken from `jobs` when the one before it starts.
+        """
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
-        self._needs = {pool: {(job.spec.name, UNPLANNED) for job in jobs} for pool in pools}
-        waiting: Iterator[Job] = iter(jobs)
-        self._left = len(jobs)
+        self._needs = {pool: {MORE_JOBS} for pool in pools}
+        waiting = iter(jobs)
+        job = await self._next(waiting)
         running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         try:
             while True:
-                while len(running) < self._in_flight(shard_size) and (job := next(waiting, None)):
+                while job and len(running) < self._in_flight(shard_size):
                     running.add(asyncio.create_task(self._finish(job)))
-                    self._left -= 1
+                    job = await self._next(waiting)
                 if not running:
                     return
                 done, running = await asyncio.wait(
@@ -156,6 +162,17 @@ class Scheduler:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, *done, return_exceptions=True)
+
+    async def _next(self, waiting: Iterator[Job]) -> Job | None:
+        """Return the next job, which may need every pool, or nothing after the last one."""
+        job = next(waiting, None)
+        self._has_more = job is not None
+        for pool, needs in self._needs.items():
+            if job:
+                needs.add((job.spec.name, UNPLANNED))
+            else:
+                await self._leave(pool, MORE_JOBS)
+        return job
 
     def loads(self) -> tuple[PoolLoad, ...]:
         """Return the calls of each pool, by name."""
@@ -341,7 +358,7 @@ class Scheduler:
         of whole batches, should end a run at the same time."""
         width = self._runner.width(segment.pool)
         batch = max(self._nodes[name].stage.config.batch_size for name in segment.names)
-        is_end = segment.pool == CPU_POOL and width > 1 and not self._left
+        is_end = segment.pool == CPU_POOL and width > 1 and not self._has_more
         lengths = tapered if is_end else whole_batches
         return lengths(count, width=width, batch=batch)
 

@@ -15,23 +15,21 @@ from contextlib import suppress
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import OutputInUse, RunError, StorageError, UsageError
-from florilegium.engine.execution.finished import divide, readings_of, survey
+from florilegium.engine.execution.finished import divide, survey
 from florilegium.engine.execution.log import LOG
 from florilegium.engine.execution.observer import Observer
 from florilegium.engine.execution.preparation import Run, refuse_caveats, remarks_of
 from florilegium.engine.execution.progress import Progress
+from florilegium.engine.execution.readings import Readings, readings_of
 from florilegium.engine.execution.run import make, manifest_of
+from florilegium.engine.planning.index import INDEX_NAME, read_index
 from florilegium.engine.planning.partition import (
-    INDEX_NAME,
-    ShardSpec,
+    Partition,
     place_of,
     places,
-    read_index,
-    remembered,
 )
-from florilegium.engine.planning.slices import Division, Slice, inputs_digest, read_division
+from florilegium.engine.planning.slices import Division, Slice, read_division
 from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
-from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.takedowns import refuse_to_bring_back
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import DIVISION, PARTS, writing
@@ -62,13 +60,21 @@ def execute_slice(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
-    specs = _shared(run, part, progress, retry=retry, replace=replace, check=check)
-    if specs is None:
+    shards = _shared(run, part, progress, retry=retry, replace=replace, check=check)
+    if shards is None:
         return None
-    own = [spec for spec in specs if part.has(spec.number)]
     log = Folder(f"{run.output.url}/{PARTS}/{part.number}")
-    stats = make(run, own, progress, log=log, retry=retry, check=check, observer=observer)
-    return manifest_of(run, stats, remarks=())
+    made, found = make(
+        run,
+        shards.only(part.has),
+        progress,
+        log=log,
+        retry=retry,
+        check=check,
+        observer=observer,
+        is_slice=True,
+    )
+    return manifest_of(run, made, found, remarks=())
 
 
 def gather(run: Run, *, check: bool = False) -> Manifest | None:
@@ -92,13 +98,12 @@ def gather(run: Run, *, check: bool = False) -> Manifest | None:
         )
     if run.takedown is None:
         refuse_to_bring_back(run.output)
-    specs = _specs_of(run, division, _division(run, [], division.slices))
-    found = survey(run, specs, check=check, asks_again=False)
-    made = [one for one in found if isinstance(one, ShardStats)]
-    if len(made) < len(specs):
-        missing = {spec.number for spec in specs} - {stats.number for stats in made}
-        raise RunError(_missing(sorted(missing), division.slices, len(specs)))
-    return manifest_of(run, made, remarks=division.remarks)
+    shards = _shards_of(run, division, _division(run, division.slices))
+    found = survey(run, shards, check=check, asks_again=False)
+    if found.jobs:
+        raise RunError(_missing(found.jobs.numbers, division.slices, len(shards)))
+    inputs = Readings(run).inputs_of(shards.shards())
+    return manifest_of(run, found.done.with_columns(inputs), found, remarks=division.remarks)
 
 
 def join_logs(output: Folder) -> None:
@@ -120,26 +125,27 @@ def end_slices(output: Folder) -> None:
 
 def _shared(
     run: Run, part: Slice, progress: Progress, *, retry: bool, replace: bool, check: bool
-) -> list[ShardSpec] | None:
+) -> Partition | None:
     """Return the shards of all slices, by the stored division; the first slice stores it."""
     while (division := read_division(run.output)) is None:
         try:
             with writing(Folder(f"{run.output.url}/{PARTS}")) as lease:
                 if read_division(run.output) is not None:
                     continue
-                specs = divide(run, replace=replace)
-                if not (retry or check) and _has_all(run, specs):
+                shards = divide(run, replace=replace)
+                if not (retry or check) and _has_all(run, shards):
                     return None
                 run.output.publish(RECIPE, run.graph.recipe.encode())
                 lease.check()
-                run.output.create(DIVISION, _division(run, specs, part.of).to_json())
+                division = _division(run, part.of, inputs=shards.inputs_digest)
+                run.output.create(DIVISION, division.to_json())
         except OutputInUse:
             progress.current = "waiting for the slice that divides the source"
             time.sleep(0.5 + part.number / part.of)  # not all at the same moment
-    return _specs_of(run, division, _division(run, [], part.of))
+    return _shards_of(run, division, _division(run, part.of))
 
 
-def _division(run: Run, specs: Sequence[ShardSpec], slices: int) -> Division:
+def _division(run: Run, slices: int, *, inputs: str = "") -> Division:
     return Division(
         slices=slices,
         recipe=run.graph.recipe,
@@ -147,12 +153,12 @@ def _division(run: Run, specs: Sequence[ShardSpec], slices: int) -> Division:
         layers="" if run.config.layers is None else place_of(run.config.layers),
         sources=tuple(places(run.sources)),
         readings=tuple(readings_of(run)),
-        inputs=inputs_digest(specs),
+        inputs=inputs,
         remarks=tuple(remarks_of(run)),
     )
 
 
-def _specs_of(run: Run, division: Division, own: Division) -> list[ShardSpec]:
+def _shards_of(run: Run, division: Division, own: Division) -> Partition:
     """Return the shards of a division as the index has them.
 
     Raises:
@@ -160,14 +166,15 @@ def _specs_of(run: Run, division: Division, own: Division) -> list[ShardSpec]:
         StorageError: the index is another one.
     """
     division.refuse_others(own, run.output)
-    specs = remembered(run.sources, read_index(run.output).entries)
-    if inputs_digest(specs) != division.inputs:
+    index = read_index(run.output)
+    shards = Partition.of(index, run.sources) if index is not None else None
+    if shards is None or shards.inputs_digest != division.inputs:
         raise StorageError(
             f"{run.output.path(INDEX_NAME)} is not as the first slice wrote it: end the slices "
             f"with `florilegium build CONFIG --drop-slices` and begin again, finished shards are "
             f"not made again"
         )
-    return specs
+    return shards
 
 
 def _is_current(run: Run) -> bool:
@@ -177,14 +184,14 @@ def _is_current(run: Run) -> bool:
     return is_same and not run.output.exists(RECIPE)
 
 
-def _has_all(run: Run, specs: Sequence[ShardSpec]) -> bool:
+def _has_all(run: Run, shards: Partition) -> bool:
     """Whether the dataset is finished and has all that is in the sources now."""
     manifest = read_manifest(run.output)
     if manifest is None or not _is_current(run) or manifest["remarks"] != remarks_of(run):
         return False
-    found = survey(run, specs)
-    names = [one.name for one in found if isinstance(one, ShardStats)]
-    return len(names) == len(specs) and names == [one["name"] for one in manifest["shards"]]
+    found = survey(run, shards)
+    names = [one["name"] for one in manifest["shards"]]
+    return not found.jobs and found.done.names == names
 
 
 def _missing(shards: Sequence[int], slices: int, total: int) -> str:

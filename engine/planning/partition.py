@@ -1,56 +1,40 @@
 """Which input lives in which shard, remembered from run to run.
 
 Inputs that were there before stay where they were; new ones open new shards, so old shards do
-not change when images come. A source is listed once, streaming; no image is opened.
+not change when images come. A source is listed once, streaming; no image is opened. What is known
+of all inputs lies on disk, in the rows of an index; memory has some 30 bytes for each.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from florilegium.engine.core.keys import Keys, is_key
+from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.redaction import redacted
 from florilegium.engine.core.sample import digest_of
-from florilegium.engine.sources.source import Item, Source
-from florilegium.engine.storage.documents import damaged
-from florilegium.engine.storage.folder import Folder
-from florilegium.engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
+from florilegium.engine.planning.index import GROUP, SCHEMA, Entry, Index, entries_of, written
+from florilegium.engine.planning.known_inputs import KnownInputs
+from florilegium.engine.planning.new_inputs import NEW_INPUTS, Filling, with_keys, with_slugs
+from florilegium.engine.planning.new_keys import NewKeys
+from florilegium.engine.planning.summaries import SUMMARY, summarized
+from florilegium.engine.sources.links import LINK_NOT_FOLLOWED
+from florilegium.engine.sources.source import Source, item_schema
+from florilegium.engine.storage.spool import Spool, regrouped
 
-INDEX_NAME = "index.parquet"
-_COLUMNS = ("source", "shard", "key", "location", "signature", "start", "stop")
-_SCHEMA = pa.schema(
-    [
-        ("source", pa.string()),
-        ("shard", pa.int64()),
-        ("key", pa.string()),
-        ("location", pa.string()),
-        ("signature", pa.string()),
-        ("start", pa.int64()),
-        ("stop", pa.int64()),
-    ]
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """An item in its shard, with a key that is unique in the dataset.
-
-    Where an item holds many inputs, the key is what the key of each of them begins with.
-    `source` is the source's URL and a number, for one may be given twice: `URL#1`.
-    """
-
-    source: str
-    shard: int
-    key: str
-    item: Item
+_BATCH = 10_000
+"""Rows of a summary that become Python objects together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,88 +64,191 @@ class ShardSpec:
         )
 
 
+class ShardSummary(NamedTuple):
+    """What is known of a shard without its entries.
+
+    `source` is the number of the source in the config, `inputs` that of the entries, and `location`
+    that of the first one.
+    """
+
+    number: int
+    source: int
+    inputs: int
+    is_packed: bool
+    inputs_digest: str
+    location: str
+
+    @property
+    def name(self) -> str:
+        """The shard's number as it is written in names."""
+        return shard_name(self.number)
+
+
+class Partition:
+    """All shards of a dataset, in the order of their numbers. Their entries are read from `index`
+    when they are needed."""
+
+    def __init__(
+        self, index: Index, names: Sequence[str], summary: pa.Table, rows: npt.NDArray[np.int64]
+    ) -> None:
+        self.index = index
+        self._names = names  # of the sources in the index
+        self.summary = summary
+        """A row for each shard, with the columns of `ShardSummary`."""
+        self._rows = rows  # of the index, where each shard begins
+        self._numbers = summary["number"].to_numpy()
+
+    @classmethod
+    def of(cls, index: Index, sources: Sequence[Source[Any]]) -> Partition:
+        """Return the shards of an index, those of these sources; lists nothing.
+
+        Raises:
+            StorageError: the index is damaged.
+        """
+        names = list(places(sources))
+        summary, rows = summarized(index, pa.array(names, pa.string()))
+        packed = pa.array([source.is_packed for source in sources])
+        summary = summary.append_column("is_packed", packed.take(summary["source"]))
+        return cls(index, names, summary.select(SUMMARY.names), rows)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[ShardSpec]:
+        return map(self.spec, self._numbers.tolist())
+
+    def spec(self, number: int) -> ShardSpec:
+        """Return a shard with its entries.
+
+        Raises:
+            KeyError: there is no such shard.
+            StorageError: the index is damaged.
+        """
+        place = int(np.searchsorted(self._numbers, number))
+        if place == len(self) or self._numbers[place] != number:
+            raise KeyError(number)
+        shard = ShardSummary(*(column[place].as_py() for column in self.summary.columns))
+        rows = self.index.rows(self._rows[place], self._rows[place] + shard.inputs)
+        return ShardSpec(
+            number=number,
+            source=shard.source,
+            entries=tuple(entries_of(rows)),
+            is_packed=shard.is_packed,
+        )
+
+    def shards(self) -> Iterator[ShardSummary]:
+        """Yield the rows of `summary`."""
+        for batch in self.summary.to_batches(max_chunksize=_BATCH):
+            yield from map(ShardSummary, *(column.to_pylist() for column in batch.columns))
+
+    @cached_property
+    def inputs_digest(self) -> str:
+        """A digest of which shard has which inputs."""
+        return digest_of([f"{shard.number} {shard.inputs_digest}" for shard in self.shards()])
+
+    def folders_of(self, source: int) -> set[str]:
+        """Return the folders that hold the inputs of a source; of links that are not followed, none
+        is known."""
+        name, found = self._names[source], set[str]()
+        for table in self.index.tables(["source", "location", "signature"]):
+            is_link = pc.starts_with(table["signature"], LINK_NOT_FOLLOWED)
+            is_own = pc.and_not(pc.equal(table["source"], name), is_link)
+            locations = table["location"].filter(is_own)
+            folders = pc.replace_substring_regex(locations, "[^/]*$", "")
+            found.update(map(posixpath.dirname, pc.unique(folders).to_pylist()))
+        return found
+
+    def only(self, has: Callable[[int], bool]) -> Partition:
+        """Return the shards for whose numbers `has` is true."""
+        is_in = np.array([has(number) for number in self._numbers.tolist()], np.bool_)
+        summary = self.summary.filter(pa.array(is_in))
+        return Partition(self.index, self._names, summary, self._rows[is_in])
+
+
 def shard_name(number: int) -> str:
     """Return a shard's number as it is written in names."""
     return f"{number:06d}"
 
 
-def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry]) -> list[ShardSpec]:
-    """Assign every item of the sources to a shard; `previous` entries keep theirs."""
-    known = {_identity(entry.source, entry.item): entry for entry in previous}
-    shards: dict[int, tuple[int, list[Entry]]] = {}
-    fresh: list[tuple[int, str, list[Item]]] = []
-    for index, (place, source) in enumerate(zip(places(sources), sources, strict=True)):
-        new: list[Item] = []
-        for item in source.items():
-            old = known.get(_identity(place, item))
-            if old is None:
-                new.append(item)
-            else:
-                entry = Entry(source=place, shard=old.shard, key=old.key, item=item)
-                shards.setdefault(old.shard, (index, []))[1].append(entry)
-        fresh.append((index, place, new))
-    keys = Keys(
-        (entry.key, sources[index].is_packed)
-        for index, entries in shards.values()
-        for entry in entries
-    )
-    number = max((entry.shard for entry in previous), default=-1)
-    for index, place, items in fresh:
-        is_packed = sources[index].is_packed
-        size = 1 if is_packed else sources[index].shard_size
-        for chunk in _chunks(items, size, sources[index].limits.max_shard_bytes):
-            number += 1
-            shards[number] = (
-                index,
-                [
-                    Entry(
-                        source=place,
-                        shard=number,
-                        key=keys.of_pack(_stem(item)) if is_packed else keys.of_file(_stem(item)),
-                        item=item,
-                    )
-                    for item in chunk
-                ],
-            )
-    return _specs(sources, shards)
+def partition(sources: Sequence[Source[Any]], previous: Index | None = None) -> Partition:
+    """Assign every item of the sources to a shard; those of the `previous` index keep theirs.
+
+    Where nothing is different, the partition has the `previous` index; else a new one, which is not
+    published.
+
+    Raises:
+        ConfigError, StorageError: a source cannot be listed, or the index is damaged.
+    """
+    names = list(places(sources))
+    with ExitStack() as stack:
+        known = KnownInputs(previous, names) if previous is not None else None
+        if known is not None:
+            stack.enter_context(closing(known))
+        new = [stack.enter_context(closing(Spool(NEW_INPUTS))) for _ in sources]
+        for number, source in enumerate(sources):
+            for items in regrouped(_listed(source), GROUP):
+                if known is not None:
+                    items = items.filter(pa.array(~known.find(number, items)))
+                new[number].add(with_slugs(items, is_packed=source.is_packed))
+        is_new = any(spool.rows for spool in new)
+        if previous is not None and known is not None and not is_new and known.are_all_listed:
+            return Partition.of(previous, sources)
+        rows = _rows(sources, names, known, new)
+        index = written(rows, shard_size=max((one.shard_size for one in sources), default=0))
+    if previous is not None and not is_new and index.has_rows_of(previous):
+        return Partition.of(previous, sources)
+    return Partition.of(index, sources)
 
 
-def remembered(sources: Sequence[Source[Any]], entries: Sequence[Entry]) -> list[ShardSpec]:
-    """Return the shards of an index, those of these sources; lists nothing."""
-    numbers = {place: number for number, place in enumerate(places(sources))}
-    shards: dict[int, tuple[int, list[Entry]]] = {}
-    for entry in entries:
-        if entry.source in numbers:
-            shards.setdefault(entry.shard, (numbers[entry.source], []))[1].append(entry)
-    return _specs(sources, shards)
+def _listed(source: Source[Any]) -> Iterator[pa.Table]:
+    """Yield the items of a source, with the columns as they have to be."""
+    schema = item_schema()
+    for table in source.item_tables():
+        if missing := [name for name in schema.names if name not in table.column_names]:
+            raise ConfigError(f"{_named(source)}: `item_tables` gives no column {missing[0]!r}")
+        items = table.select(schema.names).cast(schema)
+        if empty := [name for name in schema.names if items[name].null_count]:
+            raise ConfigError(f"{_named(source)}: `item_tables` gives no {empty[0]} for an item")
+        yield items
 
 
-def _specs(
-    sources: Sequence[Source[Any]], shards: Mapping[int, tuple[int, list[Entry]]]
-) -> list[ShardSpec]:
-    return [
-        ShardSpec(
-            number=number,
-            source=index,
-            entries=tuple(entries),
-            is_packed=sources[index].is_packed,
-        )
-        for number, (index, entries) in sorted(shards.items())
-    ]
+def _named(source: Source[Any]) -> str:
+    return f"the source {redacted(source.config.url)} ({type(source).__name__})"
 
 
-def _chunks(items: Sequence[Item], most: int, most_bytes: int) -> Iterator[list[Item]]:
-    """Cut a list of items: so many at most, of so many bytes together as far as they are known."""
-    chunk: list[Item] = []
-    held = 0
-    for item in items:
-        if chunk and (len(chunk) == most or held + item.size > most_bytes):
-            yield chunk
-            chunk, held = [], 0
-        chunk.append(item)
-        held += item.size
-    if chunk:
-        yield chunk
+def _rows(
+    sources: Sequence[Source[Any]],
+    names: Sequence[str],
+    known: KnownInputs | None,
+    new: Sequence[Spool],
+) -> Iterator[pa.Table]:
+    """Yield the rows of a new index: those of old shards, then those of new ones."""
+    number = 0
+    if known is not None:
+        known.close_search()
+        yield from known.listed()
+        number = known.last_shard + 1
+    if not any(spool.rows for spool in new):
+        return
+    packed = pa.array([name for name, one in zip(names, sources, strict=True) if one.is_packed])
+
+    def listed_keys() -> Iterator[tuple[pa.Array, pa.Array]]:
+        for table in known.listed_keys() if known is not None else ():
+            is_packed = pc.is_in(table["source"], packed.cast(pa.string()))
+            yield table["key"].filter(pc.invert(is_packed)), table["key"].filter(is_packed)
+
+    most = 0 if known is None else len(known)
+    keys = NewKeys(listed_keys, most=most, has_packs=len(packed) > 0)
+    for name, source, spool in zip(names, sources, new, strict=True):
+        if not spool.rows:
+            continue
+        filling = Filling(number, 1 if source.is_packed else source.shard_size, source)
+        for table in with_keys(spool, keys, is_packed=source.is_packed):
+            names_of = pa.repeat(pa.scalar(name, pa.string()), table.num_rows)
+            shards = pa.array(filling.shards_of(table["size"].to_numpy()))
+            own = [table[one] for one in SCHEMA.names[2:]]
+            yield pa.table([names_of, shards, *own], schema=SCHEMA)
+        number = filling.number + 1
 
 
 def places(sources: Sequence[Source[Any]]) -> Iterator[str]:
@@ -180,101 +267,3 @@ def place_of(url: str) -> str:
     if "://" not in url:
         url = os.path.realpath(os.path.expanduser(url))
     return url.rstrip("/")
-
-
-def _identity(url: str, item: Item) -> tuple[str, str, int]:
-    return url, item.location, item.start
-
-
-def _stem(item: Item) -> str:
-    folder, _, name = item.location.rpartition("/")
-    stem = name.rpartition(".")[0] or name
-    stem = stem.removesuffix(".tar")  # of `photos.tar.gz`
-    return f"{folder}/{stem}" if folder else stem
-
-
-class Index(NamedTuple):
-    """The partition of the previous run, and the shard size it was made with."""
-
-    entries: tuple[Entry, ...] = ()
-    shard_size: int = 0
-
-
-def read_index(output: Folder) -> Index:
-    """Return the partition of the previous run; an empty one when there was none.
-
-    Raises:
-        StorageError: the index is damaged.
-    """
-    table = index_table(output)
-    if table is None:
-        return Index()
-    columns = [table.column(name).to_pylist() for name in _COLUMNS]
-    shard_size = json.loads(table.schema.metadata[b"shard_size"])
-    entries = tuple(
-        Entry(
-            source=source,
-            shard=shard,
-            key=key,
-            item=Item(location=location, signature=signature, start=start, stop=stop),
-        )
-        for source, shard, key, location, signature, start, stop in zip(*columns, strict=True)
-    )
-    return Index(entries, shard_size)
-
-
-def index_table(output: Folder) -> pa.Table | None:
-    """Return the rows of the index, or `None` when there is none.
-
-    Raises:
-        StorageError: the index is damaged.
-    """
-    data = output.read(INDEX_NAME)
-    if data is None:
-        return None
-    try:
-        table = from_sealed_parquet(data)
-        if not table.schema.equals(_SCHEMA) or any(one.null_count for one in table.columns):
-            raise ValueError("its columns are others")
-        if not int(table.schema.metadata[b"shard_size"]) >= 0:
-            raise ValueError("its shard size is no size")
-        for key in table.column("key").to_pylist():
-            if not is_key(key):
-                raise ValueError(f"{key!r:.200} is no key of a sample")
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        cure = "delete it, and the next build shares the source out anew"
-        raise damaged(output, INDEX_NAME, error, cure=cure) from error
-    return table
-
-
-def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) -> None:
-    """Publish the partition, before any work, so that an interrupted run resumes with the same."""
-    _write(output, [entry for spec in specs for entry in spec.entries], shard_size)
-
-
-def keep_places(output: Folder, before: Index) -> None:
-    """Add to the stored partition what an earlier one has beyond it: inputs that are gone from the
-    source keep their shards while it is open whether they will be missed. One whose key another
-    input has now would come back as a second sample of that key: it gets a new one instead."""
-    now = read_index(output)
-    known = {_identity(one.source, one.item) for one in now.entries}
-    keys = {one.key for one in now.entries}
-    gone = [
-        one
-        for one in before.entries
-        if _identity(one.source, one.item) not in known and one.key not in keys
-    ]
-    if gone and before.shard_size == now.shard_size:
-        entries = sorted([*now.entries, *gone], key=lambda one: one.shard)
-        _write(output, entries, now.shard_size)
-
-
-def _write(output: Folder, entries: Sequence[Entry], shard_size: int) -> None:
-    rows = [
-        (e.source, e.shard, e.key, e.item.location, e.item.signature, e.item.start, e.item.stop)
-        for e in entries
-    ]
-    columns = list(zip(*rows, strict=True)) or [() for _ in _COLUMNS]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-    schema = _SCHEMA.with_metadata({"shard_size": json.dumps(shard_size)})
-    output.publish(INDEX_NAME, to_sealed_parquet(pa.Table.from_arrays(arrays, schema=schema)))

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from florilegium.engine.core.errors import ConfigError, UsageError
-from florilegium.engine.core.sample import digest_of
-from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.storage.documents import damaged, read_json
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import DIVISION
@@ -87,7 +84,7 @@ class Division(BaseModel):
     readings: tuple[str, ...]
     """A digest for each source of the options, limits and takedown list with which it is read."""
     inputs: str
-    """`inputs_digest` of the shards."""
+    """`Partition.inputs_digest` of the shards."""
     remarks: tuple[str, ...]
     """Remarks of the sources on what was listed."""
 
@@ -112,11 +109,6 @@ class Division(BaseModel):
     def to_json(self) -> bytes:
         """Return the content of the file of the division."""
         return json.dumps(self.model_dump(), sort_keys=True, indent=1).encode()
-
-
-def inputs_digest(specs: Sequence[ShardSpec]) -> str:
-    """Return a digest of a whole division: which shard has which inputs."""
-    return digest_of([f"{spec.number} {spec.inputs_digest}" for spec in specs])
 
 
 def read_division(output: Folder) -> Division | None:

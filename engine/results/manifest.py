@@ -8,11 +8,14 @@ by size and digest, and itself by a digest of its own content.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
+from json.encoder import encode_basestring
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -26,6 +29,8 @@ from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.planning.graph import Graph
 from florilegium.engine.results.publication import FileStats, ShardStats, to_json
 from florilegium.engine.results.shard import SOURCE_FINGERPRINT
+from florilegium.engine.results.shard_table import ShardTable
+from florilegium.engine.results.state import NOTHING_KNOWN, State, Version
 from florilegium.engine.storage.documents import damaged, parse_json, read_limited
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.parquet import from_parquet, to_parquet
@@ -56,6 +61,8 @@ MANIFEST_NAMES = frozenset(
     | {"files", "digest"}
 )
 """The fields of a manifest of this format."""
+_BATCH = 1024
+"""Shards that are written together."""
 _MAX_TASKS = 50
 """Tasks shown in tables, at most."""
 Count = Annotated[int, Field(ge=0)]
@@ -97,20 +104,24 @@ class Totals:
         return {**shown, f"{len(rest)} other tasks": others}
 
     @classmethod
-    def of(cls, stats: Sequence[ShardStats]) -> Totals:
+    def of(cls, stats: Iterable[ShardStats]) -> Totals:
         """Sum up finished shards."""
-        samples = sum(shard.samples for shard in stats)
-        failures = Counter(letter.reason for shard in stats for letter in shard.dead_letters)
+        shards = ShardTable.of(stats)
+        samples, kept, dropped = (
+            sum(shards.column(name))
+            for name in ("samples", "annotations_kept", "annotations_dropped")
+        )
+        failures = Counter(shards.letters.column("reason").to_pylist())
         return cls(
             inputs=samples + failures.total(),
             samples=samples,
             dead_letters=failures.total(),
-            annotations_kept=sum(shard.annotations_kept for shard in stats),
-            annotations_dropped=sum(shard.annotations_dropped for shard in stats),
-            tasks=_sum_counts(shard.tasks for shard in stats),
-            specialists=_sum_counts(shard.specialists for shard in stats),
-            drops=_sum(shard.drops for shard in stats),
-            extensions=_sum(shard.extensions for shard in stats),
+            annotations_kept=kept,
+            annotations_dropped=dropped,
+            tasks=shards.sides("tasks"),
+            specialists=shards.sides("specialists"),
+            drops=shards.counts("drops"),
+            extensions=shards.counts("extensions"),
             failures=dict(sorted(failures.items())),
         )
 
@@ -130,16 +141,20 @@ class Manifest:
     images: ImageKind
     stages: dict[str, dict[str, Any]]
     order: tuple[str, ...]
-    shards: tuple[ShardStats, ...]
+    shards: ShardTable
     remarks: tuple[str, ...] = ()
     files: Mapping[str, FileStats] = field(default_factory=dict)
+    beside: State = field(default=NOTHING_KNOWN, compare=False, repr=False)
+    """What was found in the output: finished shards of other versions, the version in place."""
+    is_as_left: bool = field(default=False, compare=False)
+    """Whether the files of shards in the output are those that its state has, and no others."""
 
     @classmethod
     def of(
         cls,
         graph: Graph,
         urls: Sequence[str],
-        stats: Sequence[ShardStats],
+        stats: Iterable[ShardStats],
         *,
         remarks: Sequence[str] = (),
     ) -> Manifest:
@@ -153,12 +168,12 @@ class Manifest:
                 **{node.fingerprint: node.configuration() for node in graph.nodes},
             },
             order=tuple(node.fingerprint for node in graph.nodes),
-            shards=tuple(stats),
+            shards=ShardTable.of(stats),
             remarks=tuple(remarks),
         )
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], stats: Sequence[ShardStats]) -> Manifest:
+    def from_document(cls, document: Mapping[str, Any], stats: Iterable[ShardStats]) -> Manifest:
         """Build a manifest from the content of its file and the statistics of its shards."""
         files = {name: FileStats(**one) for name, one in document["files"].items()}
         return cls(
@@ -167,7 +182,7 @@ class Manifest:
             images=document["images"],
             stages=document["stages"],
             order=tuple(document["order"]),
-            shards=tuple(stats),
+            shards=ShardTable.of(stats),
             remarks=tuple(document["remarks"]),
             files=files,
         )
@@ -177,21 +192,52 @@ class Manifest:
         """Sums over all shards."""
         return Totals.of(self.shards)
 
-    @cached_property
-    def dead_letters(self) -> tuple[tuple[str, DeadLetter], ...]:
-        """The name of the shard and the letter, for each input that became no sample."""
-        return tuple((shard.name, one) for shard in self.shards for one in shard.dead_letters)
+    @property
+    def dead_letters(self) -> Iterator[tuple[str, DeadLetter]]:
+        """Yield the name of the shard and the letter, for each input that became no sample."""
+        return self.shards.dead_letters()
 
     @cached_property
     def dead_letters_file(self) -> bytes:
         """The content of `dead_letters.parquet`."""
-        rows = [{"shard": shard, **asdict(letter)} for shard, letter in self.dead_letters]
-        return bytes(to_parquet(pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA)))
+        letters = self.shards.letters.select(_DEAD_LETTER_SCHEMA.names)
+        return bytes(to_parquet(letters.cast(_DEAD_LETTER_SCHEMA).combine_chunks()))
 
     def to_document(self) -> dict[str, Any]:
         """Return the content of `manifest.json` as JSON values, but for its digest."""
-        letters = FileStats.of(memoryview(self.dead_letters_file))
-        files = {**self.files, DEAD_LETTERS: letters}
+        return {**self._without_shards(), "shards": list(map(_shard_entry, self._rows()))}
+
+    def to_json(self) -> bytes:
+        """Return the content of `manifest.json`; its shards are written one by one."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> bytes:
+        document = {**self._without_shards(), "digest": self.digest()}
+        return b"".join(self._texts(document, indent=1))
+
+    def digest(self, *, has_files: bool = True) -> str:
+        """Return the SHA-256 in hex of all fields but this; without `has_files`, as if no file were
+        named."""
+        document = self._without_shards()
+        digest = sha256()
+        for text in self._texts(document if has_files else {**document, "files": {}}, indent=None):
+            digest.update(text)
+        return digest.hexdigest()
+
+    @property
+    def version(self) -> Version:
+        """What the state of a dataset has of this manifest, when it is in place."""
+        return Version(
+            manifest=sha256(self.to_json()).hexdigest(),
+            digest=self.digest(has_files=False),
+            files=self._all_files(),
+        )
+
+    def _all_files(self) -> dict[str, FileStats]:
+        return {**self.files, DEAD_LETTERS: FileStats.of(memoryview(self.dead_letters_file))}
+
+    def _without_shards(self) -> dict[str, Any]:
         return {
             "format": FORMAT_VERSION,
             "recipe": self.recipe,
@@ -201,13 +247,31 @@ class Manifest:
             "totals": asdict(self.totals),
             "stages": self.stages,
             "order": list(self.order),
-            "shards": [_shard_entry(shard) for shard in self.shards],
-            "files": {name: asdict(one) for name, one in sorted(files.items())},
+            "files": {name: asdict(one) for name, one in sorted(self._all_files().items())},
         }
 
-    def to_json(self) -> bytes:
-        """Return the content of `manifest.json`."""
-        return sealed(self.to_document())
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        letters = self.shards.lengths("dead_letters")
+        for row, count in zip(self.shards.rows(*_ENTRY_COLUMNS), letters, strict=True):
+            yield *row, count
+
+    def _texts(self, document: Mapping[str, Any], *, indent: int | None) -> Iterator[bytes]:
+        """Yield the parts of `to_json(document)`, with the shards in their place among its fields,
+        never all of them as Python objects."""
+        if not self.shards:
+            yield to_json({**document, "shards": []}, indent=indent)
+            return
+        first = to_json({k: v for k, v in document.items() if k < "shards"}, indent=indent)
+        last = to_json({k: v for k, v in document.items() if k > "shards"}, indent=indent)
+        end, margin = (b"", b"") if indent is None else (b"\n", b" ")
+        yield first.removesuffix(end + b"}")
+        yield b"," + end + margin + (b'"shards":[' if indent is None else b'"shards": [') + end
+        entries = _entry_texts(self._rows(), indent=indent)
+        between = b""
+        while some := list(islice(entries, _BATCH)):
+            yield between + (b"," + end).join(some)
+            between = b"," + end
+        yield end + margin + b"]," + last.removeprefix(b"{")
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:
@@ -326,31 +390,37 @@ class _Document(_Part):
     digest: str = ""
 
 
-def _shard_entry(shard: ShardStats) -> dict[str, Any]:
+_ENTRY_COLUMNS = (
+    *("name", "number", "samples", "samples_digest", "annotations_kept", "annotations_dropped"),
+    *("tar_bytes", "tar_sha256", "parquet_bytes", "parquet_sha256", "stats_bytes", "stats_sha256"),
+)
+
+
+def _shard_entry(row: tuple[Any, ...]) -> dict[str, Any]:
+    name, number, samples, digest, kept, dropped, *files, letters = row
     return {
-        "name": shard.name,
-        "number": shard.number,
-        "samples": shard.samples,
-        "samples_digest": shard.samples_digest,
-        "annotations_kept": shard.annotations_kept,
-        "annotations_dropped": shard.annotations_dropped,
-        "dead_letters": len(shard.dead_letters),
-        "tar": asdict(shard.tar),
-        "parquet": asdict(shard.parquet),
-        "stats": asdict(shard.file),
+        "name": name,
+        "number": number,
+        "samples": samples,
+        "samples_digest": digest,
+        "annotations_kept": kept,
+        "annotations_dropped": dropped,
+        "dead_letters": letters,
+        **{
+            file: {"bytes": files[2 * place], "sha256": files[2 * place + 1]}
+            for place, file in enumerate(("tar", "parquet", "stats"))
+        },
     }
 
 
-def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(sorted(total.items()))
-
-
-def _sum_counts(counts: Iterable[Counts]) -> Counts:
-    by_name: dict[str, list[dict[str, int]]] = {}
-    for each in counts:
-        for name, sides in each.items():
-            by_name.setdefault(name, []).append(sides)
-    return {name: _sum(sides) for name, sides in sorted(by_name.items())}
+def _entry_texts(rows: Iterable[tuple[Any, ...]], *, indent: int | None) -> Iterator[bytes]:
+    """Yield what `to_json` makes of the entries of shards, ten times as fast."""
+    marks = (f"%({place})" for place in range(len(_ENTRY_COLUMNS) + 1))
+    text = to_json(_shard_entry(tuple(marks)), indent=indent).decode()
+    order = [int(place) for place in re.findall(r'"%\((\d+)\)"', text)]
+    template = re.sub(r'"%\(\d+\)"', "%s", text if indent is None else text.replace("\n", "\n  "))
+    margin = "" if indent is None else "  "
+    for row in rows:
+        values = [row[place] for place in order]
+        texts = [encode_basestring(one) if isinstance(one, str) else one for one in values]
+        yield (margin + template % tuple(texts)).encode()

@@ -15,14 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import pyarrow as pa
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from florilegium.engine.core.annotation import ANNOTATION_NAMES, SOURCE
-from florilegium.engine.core.counted import counted
-from florilegium.engine.core.errors import StorageError
 from florilegium.engine.core.image_member import ImageKind, ImageMember, image_member
 from florilegium.engine.core.sample import DeadLetter, Record, digest_of
 from florilegium.engine.planning.graph import Graph
@@ -44,11 +42,25 @@ DIGEST_LENGTH = 16
 """Hexadecimal digits of the digest in the names of a shard's files."""
 
 
+Count = Annotated[int, Field(ge=0, lt=1 << 48)]
+"""A number that can be added up for any number of shards."""
+
+
+def _both_sides(counts: dict[str, int]) -> dict[str, int]:
+    if counts.keys() != {"kept", "dropped"}:
+        raise ValueError("it does not count kept and dropped annotations")
+    return counts
+
+
+Sides = Annotated[dict[str, Count], AfterValidator(_both_sides)]
+"""Kept and dropped annotations."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileStats:
     """A published file: its size and its digest."""
 
-    bytes: int
+    bytes: Count
     sha256: str
 
     @classmethod
@@ -80,16 +92,16 @@ class ShardStats:
     image members.
     """
 
-    number: int
+    number: Count
     recipe: str
     samples_digest: str
-    samples: int
-    annotations_kept: int
-    annotations_dropped: int
-    tasks: dict[str, dict[str, int]]
-    specialists: dict[str, dict[str, int]]
-    drops: dict[str, int]
-    extensions: dict[str, int]
+    samples: Count
+    annotations_kept: Count
+    annotations_dropped: Count
+    tasks: dict[str, Sides]
+    specialists: dict[str, Sides]
+    drops: dict[str, Count]
+    extensions: dict[str, Count]
     dead_letters: tuple[DeadLetter, ...]
     tar: FileStats
     parquet: FileStats
@@ -117,6 +129,10 @@ class ShardStats:
         unread = [asdict(letter) for letter in self.dead_letters if letter.stage == SOURCE]
         letters = f" {digest_of([to_json(unread).decode()])[:16]}" if unread else ""
         return f"{self.samples_digest}{letters}"
+
+    def know(self, **derived: str | FileStats) -> None:
+        """Take `name`, `reading` and `file` from where they were computed before."""
+        vars(self).update(derived)
 
     def to_json(self) -> bytes:
         """Return the content of the shard's file of statistics."""
@@ -187,21 +203,6 @@ def is_whole(
     if is_newer:
         output.publish(f"{SHARDS}/{stats.name}{STATS}", stats.to_json())
     return True
-
-
-def refuse_vanished(output: Folder, stats: Iterable[ShardStats]) -> None:
-    """Refuse to name shards in a manifest that no longer exist, by one listing.
-
-    Raises:
-        StorageError: files of finished shards were deleted while the build ran.
-    """
-    there = set(output.names(SHARDS))
-    wanted = (f"{one.name}{suffix}" for one in stats for suffix in (".tar", ".parquet", STATS))
-    if gone := [f"{SHARDS}/{name}" for name in wanted if name not in there]:
-        raise StorageError(
-            f"{counted(len(gone), 'file')} of finished shards vanished while the build ran, such "
-            f"as {output.path(gone[0])}: run the same command again, it makes them again"
-        )
 
 
 def finished_names(files: Iterable[str]) -> dict[int, list[str]]:

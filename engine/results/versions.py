@@ -10,21 +10,30 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from florilegium.engine.core.errors import DamagedFile
 from florilegium.engine.planning.config import LAYERS
+from florilegium.engine.results.finished_shards import (
+    Listed,
+    cuts_of,
+    list_shards,
+    may_be_stale,
+    shard_of,
+)
 from florilegium.engine.results.manifest import (
     MANIFEST,
     RECIPE,
     SIGNATURE,
+    Manifest,
     named_shards,
     read_manifest,
 )
 from florilegium.engine.results.publication import SHARDS
+from florilegium.engine.results.shard_table import ShardTable
+from florilegium.engine.results.state import State, write_state
 from florilegium.engine.storage.folder import Folder, is_left_over
-from florilegium.engine.untrusted.names import is_shard_name
 
 VERSIONS = "versions"
 """The folder of earlier manifests, `NUMBER.json`, if versions are kept."""
@@ -45,15 +54,19 @@ class Retention:
         return self.versions > 1 or self.days is not None
 
 
-def switch(output: Folder, manifest: bytes, retention: Retention) -> None:
-    """Make a manifest the current one."""
-    before = output.read(MANIFEST)
-    is_kept = retention.keeps_replaced and before != manifest
-    if is_kept and before is not None and named_shards(output):  # a damaged manifest is no version
-        _keep(output, before)
-    replace_manifest(output, manifest)
+def switch(
+    output: Folder, manifest: Manifest, retention: Retention, *, is_in_place: bool = False
+) -> None:
+    """Make a manifest the current one. With `is_in_place`, it is known to be that, and the folder
+    of shards to have shards of versions only."""
+    if not is_in_place:
+        before, data = output.read(MANIFEST), manifest.to_json()
+        is_new = retention.keeps_replaced and before not in (None, data)
+        if is_new and before and named_shards(output):  # a damaged manifest is no version
+            _keep(output, before)
+        replace_manifest(output, data)
     output.remove(RECIPE)
-    remove_stale(output, retention)
+    remove_stale(output, retention, current=manifest, is_tidy=is_in_place)
 
 
 def _keep(output: Folder, manifest: bytes) -> None:
@@ -70,19 +83,28 @@ def replace_manifest(output: Folder, manifest: bytes) -> None:
         output.remove(SIGNATURE)
 
 
-def remove_stale(output: Folder, retention: Retention) -> None:
+def remove_stale(
+    output: Folder,
+    retention: Retention,
+    *,
+    current: Manifest | None = None,
+    is_tidy: bool = False,
+) -> None:
     """Delete versions that are not kept, shards that no version names, and temporary files of
-    killed writers; other files in the folder of shards are kept."""
+    killed writers; other files in the folder of shards are kept. `current` is the manifest that is
+    in place, where it is known."""
     numbers = _numbers(output)
     beyond = numbers[: max(0, len(numbers) - (retention.versions - 1))]
     days = retention.days
-    for number in beyond if days is None else _older(output, beyond, days=days):
+    old = beyond if days is None else _older(output, beyond, days=days)
+    for number in old:
         output.remove(_path(number))
-    live = live_shards(output)
-    for name in output.names(SHARDS):
-        shard = name.partition(".")[0].removesuffix("_stats")
-        if is_left_over(name) or (is_shard_name(shard) and shard not in live):
-            output.remove(f"{SHARDS}/{name}")
+    if old or not is_tidy:
+        live = live_beside(output, current) if current else live_shards(output)
+        names = [name for name, _ in output.each_entry(SHARDS, cuts=cuts_of(live))]
+        for name in filter(may_be_stale, names):
+            if is_left_over(name) or shard_of(name) not in live:
+                output.remove(f"{SHARDS}/{name}")
     if output.is_local:  # object storage has no temporary files
         remove_left_over(output)
 
@@ -109,6 +131,37 @@ def live_shards(output: Folder) -> set[str]:
     """Return the names of the shards of all versions."""
     paths = [MANIFEST, *version_files(output)]
     return {name for path in paths for name in named_shards(output, path)}
+
+
+def live_beside(output: Folder, current: Manifest) -> set[str]:
+    """Return the names of the shards of a version that is in place, and of all earlier ones."""
+    return {
+        *current.shards.names,
+        *(name for path in version_files(output) for name in named_shards(output, path)),
+    }
+
+
+def remember(output: Folder, manifest: Manifest, listed: Listed) -> None:
+    """Write the state of a dataset whose manifest is in place: its shards as they were listed, and
+    those of earlier versions."""
+    shards = listed.with_times()
+    if len(shards) > len(manifest.shards):
+        shards = shards.named(live_beside(output, manifest))
+    state = State(
+        shards=shards,
+        version=manifest.version,
+        current=frozenset(manifest.shards.names),
+        earlier=tuple(version_files(output)),
+    )
+    write_state(output, state)
+
+
+def remember_held_back(output: Folder, manifest: Manifest) -> None:
+    """Write the state of a dataset that has the shards of a version which waits to be published."""
+    beside = manifest.beside
+    listed = list_shards(output, ShardTable.joined([manifest.shards, beside.shards]))
+    state = replace(beside, shards=listed.with_times(), earlier=tuple(version_files(output)))
+    write_state(output, state)
 
 
 def whole_manifests(output: Folder) -> Iterator[dict[str, Any]]:

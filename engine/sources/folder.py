@@ -65,6 +65,7 @@ class FolderSource(Source[FolderConfig]):
         count = 0
         for folder in self.place.folders():
             tally.enter(folder)
+            has_texts = any(name.endswith((".txt", ".TXT")) for name in folder.files)
             captions: set[str] = set()
             rest: list[str] = []
             for name, signature in folder.files.items():
@@ -75,7 +76,7 @@ class FolderSource(Source[FolderConfig]):
                         rest.append(name)
                     continue
                 count += 1
-                caption_names = _caption_names(name)
+                caption_names = _caption_names(name) if has_texts else ()
                 captions.update(caption_names)
                 for number, caption in enumerate(caption_names):
                     if caption in folder.files:

@@ -44,6 +44,8 @@ _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 def printable(name: str) -> str:
     """Return any file name in printable UTF-8: other bytes become `\\xNN`; `original` reverses
     it."""
+    if name.isascii() and name.isprintable() and "\\" not in name:
+        return name
     spelled = _TO_ESCAPE.sub(lambda match: f"\\x{ord(match[0]):02x}", name)
     try:
         raw = spelled.encode("utf-8", "surrogateescape")

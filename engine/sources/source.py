@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
@@ -20,6 +20,9 @@ from florilegium.engine.core.limits import Limits
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.core.tasks import TASKS
 from florilegium.engine.untrusted.escaped import cut
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RECEIPTS = f"{SOURCE}-"
 """How the folders beside the layers begin whose files note which samples an input gave, so that an
@@ -115,6 +118,18 @@ class Reading:
     annotations: tuple[Annotation, ...] = ()
 
 
+LISTED = 32_768
+"""Items that become rows together."""
+
+
+def item_schema() -> pa.Schema:
+    """Return the columns of items: the fields of `Item`."""
+    import pyarrow as pa
+
+    texts = [(name, pa.string()) for name in ("location", "signature")]
+    return pa.schema(texts + [(name, pa.int64()) for name in ("start", "stop", "size")])
+
+
 ConfigT = TypeVar("ConfigT", bound=SourceConfig)
 
 
@@ -144,6 +159,27 @@ class Source(ABC, Generic[ConfigT]):
         Raises:
             ConfigError: there is nothing at the URL, or nothing that this source reads.
         """
+
+    def item_tables(self) -> Iterator[pa.Table]:
+        """List the items as rows of `item_schema`, in the order of `items`; a source that lists
+        millions may make columns without an `Item` for each."""
+        import pyarrow as pa
+
+        schema = item_schema()
+        rows: list[list[Any]] = [[] for _ in schema]
+        locations, signatures, starts, stops, sizes = rows
+        for item in self.items():  # none is kept: the garbage collector would look at them
+            locations.append(item.location)
+            signatures.append(item.signature)
+            starts.append(item.start)
+            stops.append(item.stop)
+            sizes.append(item.size)
+            if len(locations) == LISTED:
+                yield pa.Table.from_arrays(list(map(pa.array, rows, schema.types)), schema=schema)
+                for column in rows:
+                    column.clear()
+        if locations:
+            yield pa.Table.from_arrays(list(map(pa.array, rows, schema.types)), schema=schema)
 
     @abstractmethod
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:

@@ -11,8 +11,8 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -165,6 +165,24 @@ class Folder:
             with self._fs.open(self.path(name), "rb") as file:
                 yield file
 
+    def snapshot(self, name: str) -> IO[bytes] | None:
+        """Open a file, of a remote one a local copy, that stays what it is when another one is
+        published under its name; `None` when it does not exist.
+
+        Raises:
+            StorageError: it cannot be read, or is a pipe or a device, which may never end.
+        """
+        with failing("read", self.path(name)), suppress(FileNotFoundError):
+            self._refuse_endless(name)
+            if self.is_local:
+                return open(self.path(name), "rb")
+            with ExitStack() as stack:
+                file = stack.enter_context(tempfile.NamedTemporaryFile())
+                self._fs.get_file(self.path(name), file.name)
+                stack.pop_all()
+                return file
+        return None
+
     def _refuse_endless(self, name: str) -> None:
         if not self.is_local:
             return
@@ -184,11 +202,21 @@ class Folder:
 
     def entries(self, under: str = "") -> dict[str, Entry]:
         """Return the entries of a sub-folder by name; none when it is absent."""
+        return dict(self.each_entry(under))
+
+    def each_entry(
+        self, under: str = "", *, cuts: Sequence[str] = ()
+    ) -> Iterator[tuple[str, Entry]]:
+        """Yield the entries of a sub-folder with their names, in any order; none when it is absent.
+
+        `cuts` are sorted names: on S3, what lies between them is listed side by side.
+        """
         path = self.path(under) if under else self._root
         with failing("list", path), suppress(FileNotFoundError, NotADirectoryError):
-            found = {PurePosixPath(one["name"]).name: _entry(one) for one in listed(self._fs, path)}
-            return {name: one for name, one in found.items() if name not in ("", ".", "..")}
-        return {}
+            for one in listed(self._fs, path, cuts=cuts):
+                name = str(one["name"]).rstrip("/").rpartition("/")[2]
+                if name not in ("", ".", ".."):
+                    yield name, _entry(one)
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for files that can be made again."""

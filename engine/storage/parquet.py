@@ -7,6 +7,7 @@ own metadata.
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from typing import IO, Any
 
@@ -17,6 +18,8 @@ _SEAL = b"sha256"
 """The key of the seal in the metadata of a file."""
 _MARK = b"sha256 of this file with zeros here: "
 _ZEROS = b"0" * 64
+_PIECE = 1 << 20
+"""Bytes of a file that are read together."""
 
 
 def to_parquet(table: pa.Table) -> pa.Buffer:
@@ -75,6 +78,62 @@ def from_sealed_parquet(data: bytes) -> pa.Table:
     if not has_mark and _SEAL in (table.schema.metadata or {}):
         raise ValueError("it was changed after it was written: its digest is gone")
     return table
+
+
+def sealed_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of a file that is written by row groups, for `seal`."""
+    return schema.with_metadata({**(schema.metadata or {}), _SEAL: _MARK + _ZEROS})
+
+
+def seal(file: IO[bytes]) -> None:
+    """Write the digest of a complete Parquet file with a `sealed_schema` into its metadata."""
+    start = _seal_start(file)
+    digest = _digest_of_file(file, start)
+    file.seek(start)
+    file.write(digest)
+    file.seek(0, os.SEEK_END)
+    file.flush()
+
+
+def check_seal(file: IO[bytes]) -> None:
+    """Check the digest of a Parquet file, if it is sealed.
+
+    Raises:
+        ValueError: the file was changed after it was written.
+    """
+    start = _seal_start(file)
+    if start < 0:
+        file.seek(0)
+        if _SEAL in (pq.read_schema(file).metadata or {}):
+            raise ValueError("it was changed after it was written: its digest is gone")
+        return
+    file.seek(start)
+    if file.read(len(_ZEROS)) != _digest_of_file(file, start):
+        raise ValueError("it was changed after it was written: its digest is another")
+
+
+def _seal_start(file: IO[bytes]) -> int:
+    """Return where the digest of a Parquet file begins, which is in its footer; else -1."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(end - 8, 0))
+    footer = max(end - footer_size(file.read()), 0)
+    file.seek(footer)
+    place = file.read().rfind(_MARK)
+    return -1 if place < 0 else footer + place + len(_MARK)
+
+
+def _digest_of_file(file: IO[bytes], start: int) -> bytes:
+    """Return the digest of a file that has zeros where its digest begins."""
+    digest = sha256()
+    file.seek(0)
+    position = 0
+    while piece := bytearray(file.read(_PIECE)):
+        first, last = max(start - position, 0), min(start + len(_ZEROS) - position, len(piece))
+        if first < last:
+            piece[first:last] = _ZEROS[: last - first]
+        digest.update(piece)
+        position += len(piece)
+    return digest.hexdigest().encode()
 
 
 def footer_size(tail: bytes) -> int:

@@ -75,5 +75,5 @@ def small_dataset(folder: Path) -> Path:
     run = prepare(validated(RunConfig, document, where="the kit"))
     manifest = execute(run, Progress())
     run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
-    switch(run.output, manifest.to_json(), Retention())
+    switch(run.output, manifest, Retention())
     return output

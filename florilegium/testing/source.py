@@ -21,7 +21,7 @@ from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.core.validity import problem_of
 from florilegium.engine.planning.partition import partition
 from florilegium.engine.results.shard import read_shard
-from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
+from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig, item_schema
 from florilegium.testing.checks import (
     Check,
     Checks,
@@ -127,6 +127,19 @@ def lists_the_same_again(subject: SourceSubject) -> Iterator[str]:
         if difference := _difference(subject.items, again):
             yield f"listed again it gives other items ({difference}): sort them by name"
             return
+
+
+def lists_the_same_as_columns(subject: SourceSubject) -> Iterator[str]:
+    """A source that lists as tables has the same items there, in the same order."""
+    if subject.source_class.item_tables is Source.item_tables:
+        return
+    tables = list(subject.new().item_tables())
+    if strange := [one.schema for one in tables if not one.schema.equals(item_schema())]:
+        yield f"`item_tables` yields the columns {strange[0].names}: give those of `item_schema`"
+        return
+    rows = [Item(**row) for table in tables for row in table.to_pylist()]
+    if difference := _difference(subject.items, rows):
+        yield f"`item_tables` lists other items than `items` ({difference})"
 
 
 def lists_the_same_elsewhere(subject: SourceSubject) -> Iterator[str]:
@@ -293,7 +306,7 @@ def becomes_samples(subject: SourceSubject) -> Iterator[str]:
 def built(subject: SourceSubject) -> tuple[int, int, int, list[DeadLetter]]:
     """Return how many items a build has, of which so many images and labels come, and the rest."""
     source = subject.new()
-    specs = partition([source], [])
+    specs = tuple(partition([source]))
     shards = [read_shard(spec, source, limits=Limits())[0] for spec in specs]
     return (
         sum(len(spec.entries) for spec in specs),
@@ -309,6 +322,7 @@ CHECKS: tuple[SourceCheck, ...] = (
     options_are_sound,
     lists_items,
     lists_the_same_again,
+    lists_the_same_as_columns,
     reads_inputs,
     reads_the_same_again,
     loses_only_what_is_gone,
@@ -322,6 +336,7 @@ REQUIRED: Mapping[SourceCheck, tuple[SourceCheck, ...]] = {
     **dict.fromkeys(
         (reads_the_same_again, loses_only_what_is_gone, becomes_samples), (reads_inputs,)
     ),
+    becomes_samples: (reads_inputs, lists_the_same_as_columns),
     lists_the_same_elsewhere: CHECKS[:-1],
 }
 

@@ -183,7 +183,7 @@ def print_summary(manifest: Manifest, url: str, part: Slice | None = None) -> No
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
-    letters = without_taken_down(letter for _, letter in manifest.dead_letters)
+    letters = list(without_taken_down(letter for _, letter in manifest.dead_letters))
     for line in (*lines_of(letters), *manifest.remarks):
         out.say(line)
     if taken_down := totals.dead_letters - len(letters):

@@ -5,7 +5,8 @@ Only sampled files are opened. One archive is read whole and represents the othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.execution.preparation import Run
-from florilegium.engine.planning.partition import Entry, ShardSpec, partition
+from florilegium.engine.planning.index import Entry
+from florilegium.engine.planning.partition import Partition, ShardSpec, partition
 from florilegium.engine.sources.source import Source
 
 
@@ -35,10 +37,11 @@ def sample_source(run: Run, count: int) -> list[Sampled]:
     Raises:
         ConfigError: the source has no images.
     """
-    entries: dict[int, list[Entry]] = {}
-    for spec in partition(run.sources, []):
-        entries.setdefault(spec.source, []).extend(spec.entries)
-    total = sum(map(len, entries.values()))
+    shards = partition(run.sources)
+    items: Counter[int] = Counter()
+    for shard in shards.shards():
+        items[shard.source] += shard.inputs
+    total = items.total()
     if not total:
         raise ConfigError("the source has no images; check its URL")
     return [
@@ -46,16 +49,25 @@ def sample_source(run: Run, count: int) -> list[Sampled]:
             spec=ShardSpec(
                 number=source,
                 source=source,
-                entries=tuple(_spread(own, run.sources[source], count * len(own) / total)),
+                entries=tuple(_spread(shards, run.sources, source, own, count * own / total)),
             ),
-            items=len(own),
+            items=own,
         )
-        for source, own in entries.items()
+        for source, own in items.items()
     ]
 
 
-def _spread(entries: Sequence[Entry], source: Source[Any], count: float) -> list[Entry]:
-    """Return evenly spaced entries; one if they are archives."""
-    wanted = 1 if source.is_packed else min(len(entries), max(1, round(count)))
-    indices = np.linspace(0, len(entries), wanted, endpoint=False).astype(int)
-    return [entries[index] for index in indices]
+def _spread(
+    shards: Partition, sources: Sequence[Source[Any]], source: int, items: int, count: float
+) -> Iterator[Entry]:
+    """Yield evenly spaced entries of a source with so many items; one if they are archives."""
+    wanted = 1 if sources[source].is_packed else min(items, max(1, round(count)))
+    indices = np.linspace(0, items, wanted, endpoint=False).astype(int)
+    start = 0
+    for shard in shards.shards():
+        if shard.source == source:
+            first, last = np.searchsorted(indices, (start, start + shard.inputs))
+            if first < last:
+                entries = shards.spec(shard.number).entries
+                yield from (entries[index - start] for index in indices[first:last])
+            start += shard.inputs

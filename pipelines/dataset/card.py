@@ -167,7 +167,7 @@ def claims_of(card: bytes) -> list[str]:
 
 def _tars(manifest: Manifest) -> list[str]:
     """Name the tars of this version one by one: others may lie beside them."""
-    return [f"{SHARDS}/{shard.name}.tar" for shard in manifest.shards]
+    return [f"{SHARDS}/{name}.tar" for name in manifest.shards.names]
 
 
 def _feature(field: Column | pa.Field) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from florilegium.engine.core.errors import UsageError
 from florilegium.engine.planning.config import LAYERS
 from florilegium.engine.planning.gates import gate_digests
 from florilegium.engine.results.dataset import manifest_of
+from florilegium.engine.results.finished_shards import stats_named
 from florilegium.engine.results.layer import layer_folder
 from florilegium.engine.results.manifest import RECIPE, read_manifest
 from florilegium.engine.results.publication import (
     SHARDS,
     finished_names,
-    read_stats,
     samples_of_reading,
 )
 from florilegium.engine.results.versions import VERSIONS, live_shards
@@ -113,7 +113,7 @@ def _held_back(output: Folder) -> frozenset[str]:
         return frozenset()
     live = live_shards(output)
     names = [one for found in finished_names(output.names(SHARDS)).values() for one in found]
-    held = [read_stats(output, name) for name in names if name not in live]
+    held = stats_named(output, [name for name in names if name not in live])
     return frozenset(stats.samples_digest for stats in held if stats)
 
 

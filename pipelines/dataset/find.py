@@ -14,7 +14,7 @@ from unicodedata import normalize
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import ConfigError, StorageError
-from florilegium.engine.planning.partition import index_table
+from florilegium.engine.planning.index import read_index
 from florilegium.engine.results.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
 from florilegium.engine.results.publication import SHARDS, finished_names, read_stats
 from florilegium.engine.results.shard_files import read_rows, read_sample_json
@@ -137,13 +137,11 @@ def _by_key(output: Folder, shards: Sequence[str], key: str) -> Iterator[Image]:
 def bases_of(output: Folder) -> dict[int, str]:
     """Return for each shard's number the folder that the locations of its inputs are relative
     to."""
-    table = index_table(output)
-    if table is None:
-        return {}
-    columns = (table[name].to_pylist() for name in ("shard", "source", "location"))
+    index = read_index(output)
     return {
         shard: base_of(source.rpartition("#")[0], location)
-        for shard, source, location in zip(*columns, strict=True)
+        for table in (index.tables(["shard", "source", "location"]) if index is not None else ())
+        for shard, source, location in zip(*(one.to_pylist() for one in table.columns), strict=True)
     }
 
 

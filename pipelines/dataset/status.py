@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow.compute as pc
-
 from florilegium.engine.core.errors import ConfigError
-from florilegium.engine.planning.partition import INDEX_NAME, index_table
+from florilegium.engine.planning.index import INDEX_NAME, read_index
 from florilegium.engine.planning.slices import Slice, read_division
+from florilegium.engine.results.finished_shards import stats_named
 from florilegium.engine.results.manifest import RECIPE, named_shards, read_manifest
-from florilegium.engine.results.publication import SHARDS, ShardStats, finished_names, read_stats
+from florilegium.engine.results.publication import SHARDS, ShardStats, finished_names
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.dataset.files import HELD_BACK
 from florilegium.pipelines.dataset.lineage import CANDIDATES, round_folder, round_numbers
@@ -63,10 +62,10 @@ def read_status(output: Folder) -> Status:
         StorageError: its index, its manifest, or the record of a version that was held back, is
             damaged.
     """
-    index = index_table(output)
+    index = read_index(output)
     if index is None:
         raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
-    numbers = pc.unique(index["shard"]).to_pylist()
+    numbers = sorted(index.shards())
     manifest, recipe = read_manifest(output), output.read(RECIPE)
     held: Refreshed | None = None
     if manifest is not None and recipe is None:
@@ -104,18 +103,19 @@ def _slices(output: Folder, numbers: Sequence[int], done: set[int]) -> tuple[Sli
 
 def current_shards(output: Folder) -> list[ShardStats]:
     """Return the statistics of the manifest's shards, if they exist."""
-    found = [read_stats(output, name) for name in named_shards(output)]
+    found = stats_named(output, named_shards(output))
     return [stats for stats in found if stats is not None]
 
 
 def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> list[ShardStats]:
     """Return one finished shard of each number; during a build, only shards of its recipe."""
-    names = finished_names(output.names(SHARDS))
-    made: dict[int, ShardStats] = {}
-    for number in numbers:
-        for stats in (read_stats(output, name) for name in names.get(number, ())):
-            if stats is not None and recipe in (None, stats.recipe.encode()):
-                made[number] = stats
+    found = finished_names(output.names(SHARDS))
+    names = [name for number in numbers for name in found.get(number, ())]
+    made = {
+        stats.number: stats
+        for stats in stats_named(output, names)
+        if stats is not None and recipe in (None, stats.recipe.encode())
+    }
     return list(made.values())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from florilegium.engine.core.errors import DamagedFile, StorageError
 from florilegium.engine.core.sample import DeadLetter
@@ -18,9 +19,9 @@ from florilegium.engine.results.manifest import (
     Manifest,
     named_shards,
     read_dead_letters,
-    read_manifest,
 )
 from florilegium.engine.results.publication import SHARDS, finished_names, read_stats
+from florilegium.engine.results.state import STATE
 from florilegium.engine.results.takedowns import (
     PENDING,
     Match,
@@ -42,56 +43,60 @@ from florilegium.engine.results.versions import (
 )
 from florilegium.engine.sources.takedown import TAKEN_DOWN, Takedown, names_in
 from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.side_by_side import side_by_side
 from florilegium.pipelines.dataset.bases import Bases
 from florilegium.pipelines.dataset.takedown_layers import Held, TakenLayers
 from florilegium.pipelines.dataset.takedown_lines import strip_audit, strip_log
 from florilegium.pipelines.dataset.takedown_rounds import checkpoints_of, clear_round, rounds_left
 
 
-def begin(run: Run, manifest: Manifest) -> None:
+def begin(run: Run, manifest: Manifest) -> bool:
     """Delete from layers and logs what was made of listed images; `manifest` is the next one.
+    Return whether anything was to do.
 
-    Nothing is done where the list is the one before, matches nothing new, and no build with another
-    list was killed: that may have answered about images that only this one has.
+    The state of the dataset is deleted, too: it is about earlier versions. Nothing is done where
+    the list is the one before, matches nothing new, and no build with another list was killed: that
+    may have answered about images that only this one has.
     """
     if run.takedown is None:
-        return
+        return False
     history = _History.of(run.output)
     letters = _letters(manifest)
     is_new = run.takedown.digest != history.list_digest or not history.has_all(letters)
     was_other = has_other_lists(run.output, history.previous)
     if history.pending is None and not is_new and not was_other:
-        return
+        return False
     put_in_effect(run.output, run.takedown)
     held = tuple(_held(run, manifest, letters))
     layers = TakenLayers(run, manifest, held, history.pending)
     history = history.of_list(run, layers)
     receipt = _receipt(run, manifest, held, layers, history)
     run.output.publish(PENDING, receipt.to_json())
+    run.output.remove(STATE)
     layers.delete()
     strip_log(run.output, receipt.matched)
     strip_audit(run.output, {one.key for one in receipt.matched})
     for folder in receipt.rounds:
         clear_round(Folder(f"{run.output.url}/{folder}"))
+    return True
 
 
-def complete(output: Folder, retention: Retention) -> None:
+def complete(output: Folder, manifest: Manifest, retention: Retention) -> None:
     """Delete earlier versions that hold listed images, once the manifest is replaced, and complete
     the receipt."""
     receipt = read_pending(output)
     if receipt is not None:
-        _finish(output, receipt, retention)
+        _finish(output, manifest, receipt, retention)
     tidy(output)
 
 
-def _finish(output: Folder, receipt: Receipt, retention: Retention) -> None:
+def _finish(output: Folder, manifest: Manifest, receipt: Receipt, retention: Retention) -> None:
     gone = set(receipt.shards)
     for path in version_files(output):
         if not gone.isdisjoint(named_shards(output, path)):
             output.remove(path)
-    remove_stale(output, retention)
-    manifest = read_manifest(output) or {}
-    complete_receipt(output, replace(receipt, version=manifest["digest"]))
+    remove_stale(output, retention, current=manifest)
+    complete_receipt(output, replace(receipt, version=manifest.digest()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,29 +174,41 @@ def keys_taken_down(output: Folder) -> set[str]:
 
 def _held(run: Run, manifest: Manifest, letters: Mapping[str, DeadLetter]) -> Iterator[Held]:
     """Yield shards of earlier versions, and of builds that never ended, that hold listed images, or
-    the images of these dead letters."""
+    the images of these dead letters; they are looked at side by side."""
     assert run.takedown is not None
-    current = {shard.name for shard in manifest.shards}
+    current = set(manifest.shards.names)
     bases = Bases(run.output, manifest.source, current)
-    for names in _stored(run.output).values():
-        for name in names:
-            if name in current:
-                continue
-            stats = read_stats(run.output, name)
-            digest = stats.samples_digest if stats else ""
-            try:
-                found = (
-                    listed_in(run.output, stats, run.takedown, bases.of(name), letters)
-                    if stats
-                    else ()
-                )
-                matches = tuple(found)
-            except StorageError as error:
-                if not isinstance(error, DamagedFile) and run.output.exists(f"{SHARDS}/{name}.tar"):
-                    raise  # an outage: what it holds is not known
-                stats, matches = None, ()
-            if matches or stats is None:  # of one that cannot be read, nothing is kept
-                yield Held(name=name, samples_digest=digest, matches=matches)
+    others = [
+        (name, bases.of(name))
+        for names in _stored(run.output).values()
+        for name in names
+        if name not in current
+    ]
+    look = partial(_look, run.output, run.takedown, letters)
+    yield from (one for one in side_by_side(look, others) if one)
+
+
+def _look(
+    output: Folder,
+    takedown: Takedown,
+    letters: Collection[str],
+    shard: tuple[str, Collection[str]],
+) -> Held | None:
+    """Return a shard if it holds listed images, or cannot be read: of such a one, nothing is kept.
+    `shard` is its name, and the folders that the locations of its inputs may be relative to."""
+    name, bases = shard
+    stats = read_stats(output, name)
+    digest = stats.samples_digest if stats else ""
+    matches: tuple[Match, ...] = ()
+    try:
+        matches = tuple(listed_in(output, stats, takedown, bases, letters)) if stats else ()
+    except StorageError as error:
+        if not isinstance(error, DamagedFile) and output.exists(f"{SHARDS}/{name}.tar"):
+            raise  # an outage: what it holds is not known
+        stats = None
+    if stats is not None and not matches:
+        return None
+    return Held(name=name, samples_digest=digest, matches=matches)
 
 
 def _stored(output: Folder) -> dict[int, list[str]]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from florilegium.engine.core.sample import digest_of
-from florilegium.engine.execution.finished import readings_of
 from florilegium.engine.execution.preparation import Run
+from florilegium.engine.execution.readings import readings_of
 from florilegium.engine.planning.config import LAYERS
 from florilegium.engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadata
 from florilegium.engine.results.layer_store import schema_of_layer
@@ -51,7 +51,7 @@ class TakenLayers:
         self._folder = run.layers
         self._stored = {name: run.layers.names(name) for name in run.layers.names()}
         self._samples: dict[str, list[str]] = {}
-        self._new = {shard.number: shard.samples_digest for shard in manifest.shards}
+        self._new = dict(manifest.shards.rows("number", "samples_digest"))
         self.root = _root_of(run)
         found = {sample for one in held for sample in self._gone_from(one)}
         self.gone = frozenset(found | (self._still_gone(earlier) if earlier else set()))

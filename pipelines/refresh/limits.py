@@ -46,7 +46,7 @@ def exceeded(record: Refreshed, limits: RefreshLimits) -> Iterator[Exceeded]:
 
 def too_many_lost(manifest: Manifest, max_share: float) -> Iterator[Exceeded]:
     """Yield the limit of the run on dead letters, if a version exceeds it."""
-    failed = len(lost(letter for _, letter in manifest.dead_letters))
+    failed = sum(1 for _ in lost(letter for _, letter in manifest.dead_letters))
     share = _share(failed, manifest.totals.samples + failed)
     yield from _beyond("max_dead_letter_share", "", share, max_share)
 

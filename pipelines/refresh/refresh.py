@@ -20,12 +20,16 @@ from florilegium.engine.execution.preparation import Run, refuse_caveats
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.run import execute
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
-from florilegium.engine.planning.partition import Index, keep_places, read_index
+from florilegium.engine.planning.index import Index, read_index
+from florilegium.engine.planning.kept_places import keep_places
 from florilegium.engine.results.dataset import Dataset
+from florilegium.engine.results.finished_shards import in_place
 from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
+from florilegium.engine.results.state import read_state
+from florilegium.engine.results.versions import remember_held_back
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import Lease, writing
-from florilegium.pipelines.build import is_current, put_in_place
+from florilegium.pipelines.build import current_of, put_in_place
 from florilegium.pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
 from florilegium.pipelines.dataset.refreshed import (
     ImageCounts,
@@ -124,8 +128,8 @@ def _refresh(
     progress = Progress(step="refresh")
     seen = watched(run, progress, required=(spending,))  # before anything is written, too
     with writing(run.output) as lease, shown(progress), seen as observer:
-        before, index = _current(run.output), read_index(run.output)
-        spending.resume(version_of(before) if before else "")
+        index = read_index(run.output)
+        spending.resume(in_place(run.output, read_state(run.output))[0].digest)
         held = read_refreshed(run.output, HELD_BACK)
         try:
             manifest = execute(
@@ -135,11 +139,12 @@ def _refresh(
             keep_places(run.output, index)  # what is gone for the moment may come back
             raise
         spent = spending.spent
-        if is_current(run.output, manifest):
-            record = _nothing(run, manifest, lease, spent)
+        if current := current_of(run.output, manifest):
+            record = _nothing(run, current, lease, spent)
             observer.observe(RunFinished(manifest=manifest))
             return Finished(record=record, manifest=manifest)
         progress.current = "comparing with the version before"
+        before = _current(run.output)
         record = _compared(run.output, before, manifest, spent)
         beyond = (
             *(exceeded(record, options.limits) if before else ()),
@@ -150,7 +155,7 @@ def _refresh(
         if beyond and not is_accepted:
             record = dataclasses.replace(record, outcome="held_back")
             spending.store()
-            _hold_back(run.output, record, index, lease)
+            _hold_back(run.output, manifest, record, index, lease)
             observer.observe(RunFinished(manifest=None, is_held_back=True))
         else:
             record = dataclasses.replace(record, outcome="published", is_accepted=bool(beyond))
@@ -162,10 +167,9 @@ def _refresh(
 
 def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: VersionCost) -> Refreshed:
     """Leave a dataset that is up to date as it is, but for files that were damaged."""
-    document = manifest.to_document()
     put_in_place(run, manifest, before_switch=lease.check)
     images = ImageCounts(before=manifest.totals.samples, after=manifest.totals.samples)
-    version = version_of(document)
+    version = manifest.digest(has_files=False)
     return Refreshed(
         outcome="nothing",
         version=version,
@@ -183,11 +187,14 @@ def _publish(run: Run, manifest: Manifest, record: Refreshed, lease: Lease) -> N
     put_in_place(run, manifest, before_switch=lease.check, beside=write)
 
 
-def _hold_back(output: Folder, record: Refreshed, index: Index, lease: Lease) -> None:
+def _hold_back(
+    output: Folder, manifest: Manifest, record: Refreshed, index: Index | None, lease: Lease
+) -> None:
     """Keep a version without publishing it: the current one stays, and is finished."""
     lease.check()
     keep_places(output, index)
     _write(output, record, HELD_BACK, HELD_BACK_PAGE)
+    remember_held_back(output, manifest)
     output.remove(RECIPE)  # at last: until then, the refresh can be known as interrupted
 
 
@@ -214,11 +221,11 @@ def _compared(
     old = Dataset(folder=output, manifest=before or _empty(document))
     found = compare_versions(old, after)
     totals = old.manifest["totals"]
-    letters = [letter for _, letter in manifest.dead_letters]
+    letters = (letter for _, letter in manifest.dead_letters)
     old_counts, new_counts, of_new = _distributions(old, after, found)
     return Refreshed(
         outcome="published",
-        version=version_of(document),
+        version=manifest.digest(has_files=False),
         before=version_of(before) if before else "",
         images=found.images(totals["samples"], manifest.totals.samples, letters),
         annotations=found.tasks(totals["tasks"], manifest.totals.tasks),

@@ -7,7 +7,6 @@ security policy allows no script but ours. The same dataset gives the same bytes
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -17,7 +16,8 @@ from florilegium.engine.core.counted import counted
 from florilegium.engine.core.task import GREY
 from florilegium.engine.core.tasks import TABLE, names_of
 from florilegium.engine.results.manifest import Totals
-from florilegium.engine.results.publication import FileStats, ShardStats
+from florilegium.engine.results.publication import FileStats
+from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.sources.takedown import TAKEN_DOWN
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.untrusted.escaped import visible
@@ -41,7 +41,7 @@ _OFF = names_of(lambda task: task.kind == "region" and not task.words and not ta
 """Tasks that are hidden until their box is ticked: many regions without labels."""
 
 
-def write_report(output: Folder, shards: Sequence[ShardStats]) -> dict[str, FileStats]:
+def write_report(output: Folder, shards: ShardTable) -> dict[str, FileStats]:
     """Write the report of these shards, `report.html`, and `statistics.json`; return both files by
     name.
 
@@ -55,9 +55,7 @@ def write_report(output: Folder, shards: Sequence[ShardStats]) -> dict[str, File
     return {REPORT: FileStats.of(memoryview(page)), STATISTICS: numbers}
 
 
-def _content(
-    output: Folder, shards: Sequence[ShardStats], statistics: Statistics
-) -> dict[str, Any]:
+def _content(output: Folder, shards: ShardTable, statistics: Statistics) -> dict[str, Any]:
     totals = Totals.of(shards)
     specialist_numbers = {name: number for number, name in enumerate(totals.specialists)}
     plates = list(choose_plates(output, shards, specialist_numbers))
@@ -72,7 +70,7 @@ def _content(
         "tasks": summary.bars(totals.shown_tasks),
         "specialists": summary.bars(totals.specialists),
         "funnel": summary.funnel(totals, _filters(output)),
-        "losses": summary.losses(shards, totals.failures),
+        "losses": summary.losses((one for _, one in shards.dead_letters()), totals.failures),
         "taken_down": totals.failures.get(TAKEN_DOWN, 0),
         "table_2": [(key, row, TABLE_2[key]) for key, row in statistics.types.table_2().items()],
         "table_3": [(name, row, TABLE_3[name]) for name, row in statistics.types.table_3().items()],

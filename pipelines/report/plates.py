@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -15,8 +15,8 @@ from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.image.reading import decode
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.engine.results.dataset_sample import DatasetSample, read_samples
-from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard_files import Wanted, read_rows
+from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.report.annotations import ShownAnnotation, shown_annotations
 from florilegium.pipelines.report.captions import Caption, cut_caption
@@ -87,28 +87,28 @@ class Plate:
 
 
 def choose_plates(
-    output: Folder, shards: Sequence[ShardStats], specialist_numbers: Mapping[str, int]
+    output: Folder, shards: ShardTable, specialist_numbers: Mapping[str, int]
 ) -> Iterator[Plate]:
     """Yield the samples to show; one shard is open at a time."""
-    chosen = spread(PLATES, sum(shard.samples for shard in shards))
+    chosen = spread(PLATES, sum(shards.column("samples")))
     number, first = 1, 0
-    for shard in shards:
-        wanted = {one - first for one in chosen if first <= one < first + shard.samples}
-        first += shard.samples
+    for name, samples in shards.rows("name", "samples"):
+        wanted = {one - first for one in chosen if first <= one < first + samples}
+        first += samples
         if wanted:
-            for plate in _plates(output, shard, wanted, specialist_numbers, number):
+            for plate in _plates(output, name, wanted, specialist_numbers, number):
                 yield plate
                 number += 1
 
 
 def _plates(
     output: Folder,
-    shard: ShardStats,
+    shard: str,
     wanted: set[int],
     specialist_numbers: Mapping[str, int],
     number: int,
 ) -> Iterator[Plate]:
-    samples = islice(read_samples(output, shard.name, Wanted(positions=wanted)), len(wanted))
+    samples = islice(read_samples(output, shard, Wanted(positions=wanted)), len(wanted))
     plates = [_without_annotations(sample, each) for each, sample in enumerate(samples, number)]
     rows = _rows(output, shard, [plate.sample.key for plate in plates])
     for plate in plates:
@@ -137,10 +137,10 @@ def _without_annotations(sample: DatasetSample, number: int) -> Plate:
     )
 
 
-def _rows(output: Folder, shard: ShardStats, keys: list[str]) -> dict[str, list[dict[str, Any]]]:
+def _rows(output: Folder, shard: str, keys: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of a few samples, by key."""
     rows: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
-    table = read_rows(output, shard.name)
+    table = read_rows(output, shard)
     for row in table.filter(pc.is_in(table["key"], pa.array(keys, pa.string()))).to_pylist():
         rows[row["key"]].append(row)
     return rows

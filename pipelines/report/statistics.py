@@ -5,15 +5,15 @@ Tables 2 and 3 and Figure 5 of the Florence-2 paper, computed from finished shar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
-from florilegium.engine.results.publication import FileStats, ShardStats, to_json
+from florilegium.engine.results.publication import FileStats, to_json
 from florilegium.engine.results.shard_files import read_rows
+from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.dataset.files import STATISTICS
 from florilegium.pipelines.report import annotation_types, distributions, repeats
@@ -92,16 +92,16 @@ class Statistics:
         }
 
 
-def measure(output: Folder, shards: Sequence[ShardStats]) -> Statistics:
+def measure(output: Folder, shards: ShardTable) -> Statistics:
     """Measure at most `MEASURED_SHARDS` shards, one after the other.
 
     Raises:
         StorageError: a shard cannot be read.
     """
     found = Statistics.of_shards(len(shards))
-    for index, shard in enumerate(shards):
+    for index, name in enumerate(shards.names):
         if index in found.sampled:
-            found.add(read_rows(output, shard.name, _COLUMNS))
+            found.add(read_rows(output, name, _COLUMNS))
     return found
 
 

@@ -9,7 +9,6 @@ from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.execution.losses import without_taken_down
 from florilegium.engine.results.judging import LINEAGE
 from florilegium.engine.results.manifest import Counts, Totals
-from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.sources.takedown import TAKEN_DOWN
 
 EXAMPLES = 3
@@ -95,15 +94,14 @@ def funnel(totals: Totals, order: Sequence[str]) -> list[Sieve]:
     return sieves
 
 
-def losses(shards: Iterable[ShardStats], failures: Mapping[str, int]) -> list[Loss]:
+def losses(letters: Iterable[DeadLetter], failures: Mapping[str, int]) -> list[Loss]:
     """Return the dead letters by reason, most frequent first, with a few examples of each; those
     of images that were taken down are not named."""
     failures = {reason: count for reason, count in failures.items() if reason != TAKEN_DOWN}
     examples: dict[str, list[DeadLetter]] = {reason: [] for reason in failures}
-    for shard in shards:
-        for letter in without_taken_down(shard.dead_letters):
-            if len(examples[letter.reason]) < EXAMPLES:
-                examples[letter.reason].append(letter)
+    for letter in without_taken_down(letters):
+        if len(examples[letter.reason]) < EXAMPLES:
+            examples[letter.reason].append(letter)
     found = [
         Loss(reason=reason, count=count, examples=tuple(examples[reason]))
         for reason, count in failures.items()

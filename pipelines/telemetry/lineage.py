@@ -81,7 +81,7 @@ class Lineage(Observer):
         document = read_manifest(self._output) if manifest else None
         if manifest is None or document is None:
             return self._events.completed()
-        made = [shard for shard in manifest.shards if shard.name not in self._shards_before]
+        made = manifest.shards.named(self._shards_before, are_others=True)
         return self._events.completed_dataset(manifest, digest=document["digest"], made=made)
 
 

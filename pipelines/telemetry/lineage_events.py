@@ -33,7 +33,7 @@ from florilegium.engine.core.columns import Column
 from florilegium.engine.core.redaction import redacted
 from florilegium.engine.results.contract import SAMPLE_COLUMNS
 from florilegium.engine.results.manifest import Manifest
-from florilegium.engine.results.publication import ShardStats
+from florilegium.engine.results.shard_table import ShardTable
 from florilegium.pipelines.telemetry.dataset_names import DatasetName
 
 NAME = "florilegium"
@@ -81,9 +81,7 @@ class Events:
         """Return the event of a run that is done, of whose dataset nothing is known here."""
         return self._event(RunState.COMPLETE)
 
-    def completed_dataset(
-        self, manifest: Manifest, *, digest: str, made: Iterable[ShardStats]
-    ) -> RunEvent:
+    def completed_dataset(self, manifest: Manifest, *, digest: str, made: ShardTable) -> RunEvent:
         """Return the event of a run that finished a dataset; `made` are the shards that are new.
 
         `digest` is that of the manifest, and so the version of the dataset.
@@ -184,12 +182,11 @@ def _fields(columns: Iterable[Column]) -> list[schema_dataset.SchemaDatasetFacet
     ]
 
 
-def _statistics(made: Iterable[ShardStats]) -> OutputDatasetFacet:
+def _statistics(shards: ShardTable) -> OutputDatasetFacet:
     """Count what is new in the dataset."""
-    shards = tuple(made)
     return output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
-        rowCount=sum(shard.samples for shard in shards),
-        size=_bytes(shards),
+        rowCount=sum(shards.column("samples")),
+        size=shards.bytes,
         fileCount=_FILES_OF_SHARD * len(shards),
         producer=PRODUCER,
     )
@@ -201,7 +198,7 @@ def _quality(manifest: Manifest) -> DatasetFacet:
     column = data_quality_metrics_dataset.ColumnMetrics
     return data_quality_metrics_dataset.DataQualityMetricsDatasetFacet(
         rowCount=samples,
-        bytes=_bytes(manifest.shards),
+        bytes=manifest.shards.bytes,
         fileCount=_FILES_OF_SHARD * len(manifest.shards),
         columnMetrics={
             "key": column(count=samples, nullCount=0, distinctCount=samples),
@@ -221,7 +218,3 @@ def _annotations(manifest: Manifest) -> DatasetFacet:
         drops=totals.drops,
     )
     return cast(DatasetFacet, facet)
-
-
-def _bytes(shards: Iterable[ShardStats]) -> int:
-    return sum(file.bytes for shard in shards for file in (shard.tar, shard.parquet, shard.file))

@@ -22,7 +22,7 @@ from florilegium.engine.execution.observer import (
     RunStopped,
     ShardFinished,
     ShardRestarted,
-    ShardSkipped,
+    ShardsSkipped,
     WorkerLost,
     WorkFound,
 )
@@ -151,8 +151,8 @@ class MetricsObserver(Observer):
                 self._exporter.record(SHARDS, fact.shards, state="todo")
                 self._exporter.record(SHARDS, self._done, state="done")
                 self._exporter.record(SHARDS, self._before, state="before")
-            case ShardSkipped():
-                self._before += 1
+            case ShardsSkipped(shards=shards):
+                self._before += shards
             case ShardRestarted():
                 self._exporter.record(SHARD_RESTARTS, 1)
             case CallFinished():

@@ -44,7 +44,7 @@ from florilegium.engine.execution.observer import (
     ShardFinished,
     ShardOpened,
     ShardRestarted,
-    ShardSkipped,
+    ShardsSkipped,
     WorkerLost,
 )
 from florilegium.engine.results.manifest import Manifest
@@ -84,8 +84,8 @@ class Tracing(Observer):
         match fact:
             case RunStarted():
                 self._start(fact)
-            case ShardSkipped():
-                self._skipped += 1
+            case ShardsSkipped(shards=shards):
+                self._skipped += shards
             case ShardOpened():
                 self._open(fact)
             case CallFinished():

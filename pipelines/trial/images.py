@@ -47,7 +47,7 @@ def look_at(
     options, remarks = _label_options(sources_of_config)
     entries = [SourceEntry(url=image, kind="folder", **options) for image in images]
     sources = [open_source(entry, shard_size=MOST, limits=limits) for entry in entries]
-    specs = partition(sources, [])
+    specs = tuple(partition(sources))
     count = sum(len(spec.entries) for spec in specs)
     if count > MOST:
         raise ConfigError(
@@ -63,7 +63,7 @@ def look_at(
     provided = {"provides": tuple(sorted(tasks))}
     return Images(
         sources=tuple(entry.model_copy(update=provided) for entry in entries),
-        specs=tuple(specs),
+        specs=specs,
         names={
             entry.key: _name(images[spec.source], entry.item.location)
             for spec in specs

@@ -21,7 +21,7 @@ from florilegium.engine.core.sample import DeadLetter, digest_of
 from florilegium.engine.planning.config import LAYERS
 from florilegium.engine.planning.fingerprint import fingerprint_of, recipe_of
 from florilegium.engine.planning.gates import divided_stages, gate_digests
-from florilegium.engine.planning.partition import INDEX_NAME, index_table
+from florilegium.engine.planning.index import INDEX_NAME, Index, read_index
 from florilegium.engine.results.layer import (
     ANNOTATION_SCHEMA,
     Layer,
@@ -61,7 +61,7 @@ class Origin:
         self._has_next = has_next_version(output)
         self._layers: Folder | None = None
         self.read_layers: set[str] = set()
-        self._inputs: dict[int, list[tuple[str, str]]] | None = None
+        self._inputs: Index | None = None
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the stages, the resolved config and the index."""
@@ -121,21 +121,20 @@ class Origin:
                 yield f"{RUN}: the options of stage {name!r} differ from the manifest"
 
     def _check_index(self) -> Iterator[str]:
-        table = index_table(self._output)
-        if table is None:
+        index = read_index(self._output)
+        if index is None:
             yield f"{INDEX_NAME} is missing"
             return
+        shards, sources = set[int](), set[str]()
+        for table in index.tables():  # all columns, so that all are checked
+            shards.update(table["shard"].unique().to_pylist())
+            sources.update(table["source"].unique().to_pylist())
         if self._has_next:
             return
-        self._inputs = {}
-        columns = [table[name].to_pylist() for name in ("shard", "key", "location")]
-        for number, key, location in zip(*columns, strict=True):
-            self._inputs.setdefault(number, []).append((key, location))
-        numbers = {shard["number"] for shard in self._document["shards"]}
-        if self._inputs.keys() != numbers:
+        self._inputs = index
+        if shards != {shard["number"] for shard in self._document["shards"]}:
             yield f"{INDEX_NAME} has other shards than the manifest"
-        sources = {name.rpartition("#")[0] for name in table["source"].unique().to_pylist()}
-        if len(sources) > len(set(self._document["source"])):
+        if len({name.rpartition("#")[0] for name in sources}) > len(set(self._document["source"])):
             yield f"{INDEX_NAME}: its sources differ from the manifest"
 
     def _check_inputs(
@@ -144,7 +143,8 @@ class Origin:
         """Compare keys and locations of samples and dead letters with the index."""
         if self._inputs is None:
             return
-        inputs = self._inputs.get(stats.number, [])
+        rows = self._inputs.rows_of(stats.number)
+        inputs = list(zip(rows["key"].to_pylist(), rows["location"].to_pylist(), strict=True))
         found = {key: str(one.get("source", "")) for key, one in samples.items()}
         found |= {one.key: one.source for one in stats.dead_letters}
         keys = dict(inputs)

@@ -16,7 +16,7 @@ from florilegium.engine.core.errors import StorageError
 from florilegium.engine.execution.log import LOG
 from florilegium.engine.planning.config import LAYERS
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
-from florilegium.engine.planning.partition import INDEX_NAME
+from florilegium.engine.planning.index import INDEX_NAME
 from florilegium.engine.results.manifest import (
     DEAD_LETTERS,
     MANIFEST,
@@ -29,6 +29,7 @@ from florilegium.engine.results.manifest import (
     sealed,
 )
 from florilegium.engine.results.publication import SHARDS, STATS, FileStats, ShardStats
+from florilegium.engine.results.state import STATE
 from florilegium.engine.results.takedowns import TAKEDOWNS
 from florilegium.engine.results.versions import VERSIONS, live_shards, version_files
 from florilegium.engine.sources.source import RECEIPTS
@@ -61,11 +62,11 @@ from florilegium.pipelines.verify.takedowns import TakedownCheck
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE, SPENT)
 _KNOWN = {
-    **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS), "file"),
+    **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS, STATE), "file"),
     **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
 }
-"""Entries that the folder of a dataset may have. Log, progress, leases, what slices leave and
-layers change with every run."""
+"""Entries that the folder of a dataset may have. Log, progress, state, leases, what slices leave
+and layers change with every run."""
 _SHARD_FILE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}(\.tar|\.parquet|_stats\.json)")
 _LEASE = re.compile(r"lock|[0-9]{6,}\.json")
 _PART = re.compile(r"[1-9][0-9]*|division\.json|\.lease")

@@ -19,7 +19,7 @@ from florilegium.engine.execution.preparation import prepare
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.run import execute
 from florilegium.engine.planning.config import RunConfig, validated
-from florilegium.engine.planning.partition import read_index
+from florilegium.engine.planning.index import read_index
 from florilegium.engine.results.manifest import read_manifest
 from florilegium.engine.storage.folder import Folder
 from tests.benchmarks.children import DRIVER, ENVIRONMENT, marked, run, running
@@ -152,11 +152,11 @@ class Trial:
         folder = Folder(str(self.output))
         shards = (read_manifest(folder) or {"shards": []})["shards"]
         digests = {shard["number"]: shard["samples_digest"] for shard in shards}
-        entries = read_index(folder).entries
+        index = read_index(folder)
         return Counter(
             (stage, entry.key)
             for stage, digest in layers
-            for entry in entries
+            for entry in (index.entries() if index is not None else ())
             if digests[entry.shard] == digest
         )
 

@@ -17,7 +17,7 @@ from florilegium.engine.execution.observer import (
     SamplesAnswered,
     ShardFinished,
     ShardOpened,
-    ShardSkipped,
+    ShardsSkipped,
     WorkerLost,
     WorkersStarted,
     WorkFound,
@@ -85,7 +85,7 @@ def test_each_runner_reports_shards_calls_and_what_stages_did(
     assert +failures == {"trouble": 1}
     assert {load.pool for seen in facts.of(PoolsSeen) for load in seen.pools} == {"cpu"}
     again = facts_of(album, tmp_path, specialists={**DESCRIBED, "trouble": trouble}, **keys)
-    assert [type(fact) for fact in again.all] == [ShardSkipped, ShardSkipped, WorkFound]
+    assert [type(fact) for fact in again.all] == [ShardsSkipped, WorkFound]
 
 
 def test_a_worker_that_dies_is_reported_with_its_stage(

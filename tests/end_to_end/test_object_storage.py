@@ -23,7 +23,7 @@ SHARDS = 4
 FIXED_REQUESTS = 60
 NEW_SHARD_REQUESTS = 5 + 2 * 3
 """Its three files, its receipt, and three layers: a look at each, and its upload."""
-OLD_SHARD_REQUESTS = 2
+OLD_SHARD_REQUESTS = 0
 REPORT_REQUESTS = 6
 """Of each shard, when a report is drawn."""
 VERIFY_REQUESTS = 5 + 3

@@ -306,7 +306,7 @@ def build(source: Any, specialists: Mapping[str, Any], *, samples: int | None = 
 
     output = scratch() / "out"
     manifest = build_dataset(source, output, specialists=dict(specialists))
-    assert not manifest.totals.dead_letters, manifest.dead_letters
+    assert not manifest.totals.dead_letters, list(manifest.dead_letters)
     assert manifest.totals.samples == (samples or manifest.totals.samples) > 0
     assert manifest.totals.specialists, "nothing was said"
     assert not list(verify_dataset(Folder(str(output))))

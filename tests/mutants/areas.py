@@ -66,8 +66,19 @@ AREAS = (
     ),
     Area(
         name="engine/planning/partition",
-        code=("engine/planning/partition.py",),
-        tests=(_PARTITION,),
+        code=(
+            "engine/planning/partition.py",
+            "engine/planning/index.py",
+            "engine/planning/new_inputs.py",
+            "engine/planning/summaries.py",
+            "engine/planning/known_inputs.py",
+            "engine/planning/new_keys.py",
+        ),
+        tests=(
+            _PARTITION,
+            "tests/engine/planning/test_new_keys.py",
+            "tests/engine/planning/test_partition_at_random.py",
+        ),
         slow=(
             f"{_PARTITION}::test_long_names_in_different_shards_stay_different_in_the_output",
             f"{_PARTITION}::test_a_shard_size_that_changes_makes_all_shards_again",

@@ -26,6 +26,7 @@ from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
 from florilegium.engine.planning.config import LAYERS
 from florilegium.engine.planning.slices import read_division
 from florilegium.engine.results.publication import SHARDS
+from florilegium.engine.results.state import STATE
 from florilegium.engine.results.takedowns import TAKEDOWNS, read_receipts
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import DIVISION, LEASES, PARTS, writing, writing_part
@@ -47,9 +48,9 @@ from tests.stages import Moody
 
 
 def files(output: object) -> dict[str, bytes]:
-    """Return the bytes of all files of a dataset, but for logs, leases and paths of this build."""
+    """Return the bytes of all files of a dataset, but for what has times, leases and paths."""
     folder = Folder(str(output))
-    beside = {"run.log", "run.yaml", LEASES, LAYERS, SHARDS, TAKEDOWNS, PARTS, PROGRESS}
+    beside = {"run.log", "run.yaml", LEASES, LAYERS, SHARDS, TAKEDOWNS, PARTS, PROGRESS, STATE}
     names = set(folder.names()) - beside
     inner = [f"{LAYERS}/{one}" for one in folder.names(LAYERS)]
     for one in (SHARDS, TAKEDOWNS, *inner):
@@ -118,7 +119,7 @@ def test_more_slices_than_shards_leave_some_without_work(
 ) -> None:
     empty = one_slice(photos, out, "8/8")
     assert empty
-    assert empty.shards == ()
+    assert not empty.shards
     for number in range(1, 7):
         assert one_slice(photos, out, f"{number}/8")
     assert finished(photos, out)
@@ -429,5 +430,5 @@ def test_an_end_that_is_killed_after_the_switch_is_completed(
     assert read_division(Folder(str(out))) is None
 
 
-def killed_now(*_: object) -> None:
+def killed_now(*_: object, **__: object) -> None:
     raise KeyboardInterrupt

@@ -98,7 +98,7 @@ def read(url: Path, kind: str) -> tuple[int, list[Shard]]:
     """Read a source; return how many items it lists, and its shards, which keep to the limits."""
     config = SourceEntry(url=str(url), kind=kind)
     source = open_source(config, shard_size=3, limits=LIMITS)
-    specs = partition([source], [])
+    specs = list(partition([source]))
     shards = [read_shard(spec, source, limits=LIMITS)[0] for spec in specs]
     for shard in shards:
         _check(shard)

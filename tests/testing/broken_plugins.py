@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
+
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import DeadLetter
@@ -76,6 +78,22 @@ class Unstable(Photos):
 
     def items(self) -> Iterator[Item]:
         return (replace(item, signature=str(next(_NUMBERS))) for item in super().items())
+
+
+class OtherTables(Photos):
+    """Lists as a table what is not in its items."""
+
+    def item_tables(self) -> Iterator[pa.Table]:
+        for table in super().item_tables():
+            yield table.slice(1)
+
+
+class OtherColumns(Photos):
+    """Lists as a table that lacks a column."""
+
+    def item_tables(self) -> Iterator[pa.Table]:
+        for table in super().item_tables():
+            yield table.drop_columns("size")
 
 
 class OrderOfASet(Photos):

@@ -33,6 +33,8 @@ SOURCES = {
     "Twice": "it lists '0.png' twice",
     "NoSignature": "'0.png' has no signature",
     "Unstable": "listed again it gives other items",
+    "OtherTables": "`item_tables` lists other items than `items`",
+    "OtherColumns": "`item_tables` yields the columns ['location', 'signature', 'start', 'stop']",
     "OrderOfASet": "another process lists other items",
     "Several": "an item gives several inputs",
     "Nothing": "nothing comes of item '0.png'",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pytest
 
@@ -39,14 +40,23 @@ def test_two_samples_of_one_name_in_one_tar_have_two_keys() -> None:
 
 def test_a_pack_and_a_name_cannot_be_taken_for_another_pair() -> None:
     pairs = [("a", "b"), ("a-b", "c"), ("a", "b-c"), ("a", "-b"), ("a", "b--c"), ("a-", "b")]
-    keys = Keys([])
+    keys = Keys()
     found = [packed_key(keys.of_pack(pack), name, {}) for pack, name in pairs]
     assert len(set(found)) == len(pairs)
     assert all(key.count("--") == 1 for key in found)
 
 
+def known(files: Iterable[str] = (), packs: Iterable[str] = ()) -> Keys:
+    keys = Keys()
+    for key in files:
+        keys.add_file(key)
+    for key in packs:
+        keys.add_pack(key)
+    return keys
+
+
 def test_a_file_never_has_the_key_of_a_sample_in_a_tar() -> None:
-    keys = Keys([("t0", True), ("00012", True)])
+    keys = known(packs=["t0", "00012"])
     assert keys.of_file("t0--000000.jpg") == "t0-000000_jpg"
     numbered = keys.of_file("000120001")
     assert numbered != "000120001"
@@ -54,14 +64,14 @@ def test_a_file_never_has_the_key_of_a_sample_in_a_tar() -> None:
 
 
 def test_a_tar_whose_samples_would_have_the_keys_of_files_is_named_otherwise() -> None:
-    keys = Keys([("000120001", False)])
+    keys = known(["000120001"])
     pack = keys.of_pack("00012")
     assert pack.startswith("00012-")
     assert packed_key(pack, "000120001", {}) == f"{pack}--000120001"
 
 
 def test_long_names_of_tars_leave_room_for_the_names_in_them() -> None:
-    keys = Keys([])
+    keys = Keys()
     one, two = (keys.of_pack(f"{'long' * 30}{number}") for number in range(2))
     assert one != two
     found = packed_key(one, "ä" * 100, {})
@@ -70,7 +80,7 @@ def test_long_names_of_tars_leave_room_for_the_names_in_them() -> None:
 
 
 def test_a_name_in_a_tar_of_another_script_leaves_room_within_the_limit() -> None:
-    pack = Keys([]).of_pack("ä" * 20)
+    pack = Keys().of_pack("ä" * 20)
     assert len(pack.encode()) == 40
     found = packed_key(pack, "x" * 100, {})
     assert len(found.encode()) == KEY_BYTES
@@ -82,6 +92,6 @@ def test_the_number_of_a_tar_alone_is_no_key_of_img2dataset() -> None:
 
 
 def test_known_keys_are_not_given_again() -> None:
-    keys = Keys([("cat", False), ("t", True)])
+    keys = known(["cat"], ["t"])
     assert keys.of_file("cat") != "cat"
     assert keys.of_pack("t") != "t"

@@ -6,10 +6,9 @@ from florilegium.engine.core.errors import RunError
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
 from florilegium.engine.execution.losses import MANY, Ledger, lines_of, refuse_losses
-from florilegium.engine.planning.partition import Entry, ShardSpec
+from florilegium.engine.planning.partition import ShardSummary
 from florilegium.engine.results.manifest import Manifest
 from florilegium.engine.results.publication import ShardStats
-from florilegium.engine.sources.source import Item
 from tests.engine.by_hand import planned, stats_of
 
 
@@ -23,13 +22,11 @@ def shard(number: int, samples: int, *letters: DeadLetter) -> ShardStats:
     return stats_of(samples, *letters, number=number)
 
 
-def spec(name: int, entries: int, *, is_packed: bool = False) -> ShardSpec:
-    items = [Item(location=f"{name}/{number}", signature="") for number in range(entries)]
-    made = tuple(Entry(source="s", shard=name, key="key", item=item) for item in items)
-    return ShardSpec(number=name, source=0, entries=made, is_packed=is_packed)
+def spec(number: int, inputs: int, *, is_packed: bool = False) -> ShardSummary:
+    return ShardSummary(number, 0, inputs, is_packed, "", f"{number}/0")
 
 
-def stop(specs: list[ShardSpec], stats: list[ShardStats], max_share: float = 0.1) -> str:
+def stop(specs: list[ShardSummary], stats: list[ShardStats], max_share: float = 0.1) -> str:
     """Return why a run is given up when these shards are finished, or nothing."""
     ledger = Ledger(specs, max_share)
     try:

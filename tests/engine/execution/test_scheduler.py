@@ -25,7 +25,8 @@ from florilegium.engine.execution.segments import segments
 from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork
 from florilegium.engine.planning.gates import Gate
 from florilegium.engine.planning.graph import CPU_POOL, Graph, Node
-from florilegium.engine.planning.partition import Entry, ShardSpec, shard_name
+from florilegium.engine.planning.index import Entry
+from florilegium.engine.planning.partition import ShardSpec, shard_name
 from florilegium.engine.results.layer import make_layer
 from florilegium.engine.results.publication import FileStats, ShardStats
 from florilegium.engine.results.shard import Spot
@@ -254,6 +255,19 @@ def test_every_sample_is_run_once() -> None:
     assert sorted(n for call in runner.calls for n in call.samples) == list(range(100))
     assert progress.answered == {"a": 100, "b": 100}
     assert progress.inputs == 100
+
+
+def test_a_job_is_taken_when_the_one_before_it_starts() -> None:
+    runner = FakeRunner(TWO, 4)
+    jobs = iter([job(number) for number in range(100)])
+
+    async def take_one() -> None:
+        shards = Scheduler(runner.graph, runner, Progress(), keep_s=10).run(jobs, shard_size=64)
+        await anext(shards)
+        await shards.aclose()
+
+    asyncio.run(take_one())
+    assert len(list(jobs)) > 90
 
 
 def test_a_pool_is_released_by_the_last_shard_that_needs_it() -> None:

@@ -31,7 +31,9 @@ def opened(album: Path, tmp_path: Path) -> Made:
     def make(**keys: Any) -> tuple[Worker, ShardWork, ShardBytes]:
         run = prepare(configure(album, tmp_path / "out", **{"shard_size": 5, **keys}))
         worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
-        work, images = worker.open(partition(run.sources, [])[0], previous_digest="", retry=False)
+        work, images = worker.open(
+            next(iter(partition(run.sources))), previous_digest="", retry=False
+        )
         return worker, work, images
 
     return make
@@ -186,7 +188,7 @@ def test_a_failure_is_asked_again_when_retried_and_what_was_not_paid_always(
 ) -> None:
     worker, work, _ = opened(specialists=BRIGHTEST)
     errors_of(worker, work, reason)
-    first = partition(worker._sources, [])[0]
+    first = next(iter(partition(worker._sources)))
     again, _ = worker.open(first, previous_digest="", retry=retry)
     assert again.todo.get("bright", ()) == todo
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from florilegium.engine.core.errors import StorageError
+from florilegium.engine.core.errors import ConfigError, StorageError
 from florilegium.engine.core.limits import Limits
-from florilegium.engine.planning.partition import (
-    Entry,
-    Index,
-    ShardSpec,
-    partition,
-    places,
-    read_index,
-    write_index,
-)
+from florilegium.engine.planning.index import SCHEMA, Entry, Index, read_index, written
+from florilegium.engine.planning.partition import ShardSpec, ShardSummary, places
+from florilegium.engine.planning.partition import partition as partition_of
 from florilegium.engine.sources.folder import FolderConfig, FolderSource
 from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
 from florilegium.engine.storage.folder import Folder
@@ -45,6 +39,26 @@ class Packed(Listed):
     """A source of tars."""
 
     is_packed = True
+
+
+def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry] = ()) -> list[ShardSpec]:
+    """Return the shards of sources with an index before of these entries, if there are any."""
+    return list(partition_of(sources, index_with(previous) if previous else None))
+
+
+def index_with(entries: Sequence[Entry], *, shard_size: int = 3) -> Index:
+    rows = [
+        (e.source, e.shard, e.key, e.item.location, e.item.signature, e.item.start, e.item.stop)
+        for e in entries
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in SCHEMA]
+    return written([pa.table(columns, schema=SCHEMA)], shard_size=shard_size)
+
+
+def index_in(folder: Path) -> Index:
+    index = read_index(Folder(str(folder)))
+    assert index is not None
+    return index
 
 
 def entries(specs: list[ShardSpec]) -> list[Entry]:
@@ -201,10 +215,11 @@ def test_rows_of_one_file_are_different_items(tmp_path: Path) -> None:
     first = partition([Rows()], [])
     assert len(first) == 2
     assert partition([Rows()], entries(first)) == first
-    write_index(Folder(str(tmp_path)), first, shard_size=3)
-    assert [
-        (entry.item.start, entry.item.stop) for entry in read_index(Folder(str(tmp_path))).entries
-    ] == [(0, 10), (10, 20)]
+    index_with(entries(first)).publish(Folder(str(tmp_path)))
+    assert [(entry.item.start, entry.item.stop) for entry in index_in(tmp_path).entries()] == [
+        (0, 10),
+        (10, 20),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +319,7 @@ def test_long_names_in_different_shards_stay_different_in_the_output(
     for number in range(3):
         (folder / f"{'long' * 40}{number}.jpg").write_bytes((album / "cat.jpg").read_bytes())
     build(folder, tmp_path / "out", shard_size=1)
-    in_index = {entry.key for entry in read_index(Folder(str(tmp_path / "out"))).entries}
+    in_index = {entry.key for entry in index_in(tmp_path / "out").entries()}
     json_keys = set()
     for tar in sorted((tmp_path / "out" / "shards").glob("*.tar")):
         json_keys |= set(re.findall(rb'"key":"([^"]+)"', tar.read_bytes()))
@@ -314,9 +329,11 @@ def test_long_names_in_different_shards_stay_different_in_the_output(
 
 def test_the_index_is_read_back(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
-    specs = partition([Listed("a\\x0a", "b \U0001f408"), Packed("x.tar", url="tars")], [])
-    write_index(folder, specs, shard_size=3)
-    assert read_index(folder) == Index(tuple(entries(specs)), 3)
+    shards = partition_of([Listed("a\\x0a", "b \U0001f408"), Packed("x.tar", url="tars")])
+    shards.index.publish(folder)
+    index = index_in(tmp_path)
+    assert list(index.entries()) == entries(list(shards))
+    assert index.shard_size == 3
 
 
 def index_of(**changes: Any) -> pa.Table:
@@ -345,19 +362,20 @@ def test_an_index_that_says_something_else_is_told_with_what_is_wrong(
 ) -> None:
     path = tmp_path / "index.parquet"
     path.write_bytes(to_sealed_parquet(index_of(shard_size=b"0")))
-    assert [entry.key for entry in read_index(Folder(str(tmp_path))).entries] == ["a", "b"]
+    assert [entry.key for entry in index_in(tmp_path).entries()] == ["a", "b"]
     path.write_bytes(to_sealed_parquet(index_of(**changes)))
     with pytest.raises(StorageError, match=rf"/index\.parquet is damaged: {message}.* delete it"):
-        read_index(Folder(str(tmp_path)))
+        list(index_in(tmp_path).entries())
 
 
 def test_no_index_is_no_memory(tmp_path: Path) -> None:
-    assert read_index(Folder(str(tmp_path))) == Index()
+    assert read_index(Folder(str(tmp_path))) is None
 
 
 def test_an_empty_index_is_read_back(tmp_path: Path) -> None:
-    write_index(Folder(str(tmp_path)), [], shard_size=3)
-    assert read_index(Folder(str(tmp_path))) == Index((), 3)
+    index_with([]).publish(Folder(str(tmp_path)))
+    assert list(index_in(tmp_path).entries()) == []
+    assert index_in(tmp_path).shard_size == 3
 
 
 def test_a_shard_size_that_changes_makes_all_shards_again(album: Path, tmp_path: Path) -> None:
@@ -383,3 +401,50 @@ def test_a_damaged_index_is_told_with_its_cure(tmp_path: Path) -> None:
     (tmp_path / "index.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(StorageError, match=r"/index\.parquet is damaged: .* delete it"):
         read_index(Folder(str(tmp_path)))
+
+
+def test_a_shard_is_known_without_its_entries() -> None:
+    shards = partition_of([Listed("a", "b", url="one", size=1), Packed("x.tar", url="tars")])
+    assert len(shards) == 3
+    assert list(shards.shards()) == [
+        ShardSummary(0, 0, 1, False, shards.spec(0).inputs_digest, "a"),
+        ShardSummary(1, 0, 1, False, shards.spec(1).inputs_digest, "b"),
+        ShardSummary(2, 1, 1, True, shards.spec(2).inputs_digest, "x.tar"),
+    ]
+    assert list(shards.only(lambda number: number != 1)) == [shards.spec(0), shards.spec(2)]
+    assert shards.only(lambda number: number != 1).inputs_digest != shards.inputs_digest
+    with pytest.raises(KeyError):
+        shards.spec(3)
+
+
+class Tabular(Listed):
+    """A source that lists as tables only."""
+
+    table = pa.table({"location": ["a", "b"], "signature": ["1", "2"], "start": [0, 0],
+                      "stop": [0, 0], "size": [7, 8]})  # fmt: skip
+
+    def item_tables(self) -> Iterator[pa.Table]:
+        yield self.table.slice(0, 1)
+        yield self.table.slice(1)
+
+    def items(self) -> Iterator[Item]:
+        raise NotImplementedError
+
+
+def test_a_source_may_list_as_tables() -> None:
+    source = Tabular(size=1)
+    expected = [Item(location="a", signature="1"), Item(location="b", signature="2")]
+    assert [one.item for one in entries(partition([source]))] == expected
+    text = pa.large_string()
+    source.table = source.table.set_column(0, "location", source.table["location"].cast(text))
+    assert [one.item for one in entries(partition([source]))] == expected
+
+
+def test_tables_that_lack_something_are_an_error_with_what_it_is() -> None:
+    source = Tabular()
+    source.table = Tabular.table.drop_columns("size")
+    with pytest.raises(ConfigError, match=r"photos \(Tabular\): .* gives no column 'size'"):
+        partition([source])
+    source.table = Tabular.table.set_column(1, "signature", pa.array(["1", None]))
+    with pytest.raises(ConfigError, match="gives no signature for an item"):
+        partition([source])

@@ -6,7 +6,7 @@ import tracemalloc
 
 from florilegium.engine.planning.config import SourceEntry
 from florilegium.engine.planning.source_opening import open_source
-from florilegium.engine.storage.folder import file_system
+from florilegium.engine.storage.folder import Folder, file_system
 from florilegium.engine.storage.object_storage import PAGE, listed
 from tests.listing_server import listing_of
 from tests.object_storage import reached_at
@@ -40,3 +40,10 @@ def test_a_listing_holds_one_page_at_a_time() -> None:
         _, late = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert late < 1.5 * early, "as much for 20 pages as for 3"
+
+
+def test_a_storage_that_begins_every_listing_at_its_start_has_each_file_once() -> None:
+    with listing_of(100, page=10) as server, reached_at(server.address):
+        cuts = [f"{number:09d}.jpg" for number in (19, 59)]
+        names = [name for name, _ in Folder("s3://bucket/photos").each_entry(cuts=cuts)]
+    assert sorted(names) == [f"{number:09d}.jpg" for number in range(100)]

@@ -62,6 +62,18 @@ def test_publishing_again_replaces_the_file(folder: Folder) -> None:
     assert folder.read("x") == b"second"
 
 
+def test_a_snapshot_stays_what_it_was_when_another_file_has_the_name(folder: Folder) -> None:
+    assert folder.snapshot("a/b") is None
+    folder.publish("a/b", b"before")
+    file = folder.snapshot("a/b")
+    assert file is not None
+    folder.publish("a/b", b"after it")
+    with file:
+        assert file.read() == b"before"
+        file.seek(2)
+        assert file.read() == b"fore"
+
+
 def test_a_removed_file_is_gone(folder: Folder) -> None:
     folder.publish("x", b"1")
     folder.remove("x")

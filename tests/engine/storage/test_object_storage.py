@@ -231,3 +231,30 @@ def test_a_storage_without_its_package_names_the_extra(
     monkeypatch.delitem(known, extra, raising=False)
     with pytest.raises(MissingPackage, match=rf"pip install 'florilegium\[{extra}\]'"):
         Folder(url)
+
+
+@pytest.mark.parametrize("cuts", [[], ["c"], ["a&b", "é"], ["0", "zz"]])
+def test_a_folder_that_is_listed_in_parts_has_the_same_entries(
+    folder: Folder, cuts: list[str]
+) -> None:
+    names = ["a", "a&b", "a b", "c", "d+%20<x>", "é", "z"]
+    for name in names:
+        folder.publish(f"x/{name}", name.encode())
+    folder.publish("x/inner/y", b"")
+    found = list(folder.each_entry("x", cuts=cuts))
+    assert sorted(name for name, _ in found) == sorted([*names, "inner"])
+    assert {name: (one.kind, one.size) for name, one in found} == {
+        "inner": ("directory", 0),
+        **{name: ("file", len(name.encode())) for name in names},
+    }
+
+
+def test_a_page_is_read_as_its_client_reads_it(folder: Folder) -> None:
+    folder.publish("x/a&b", b"abc")
+    fs = S3FileSystem(skip_instance_cache=True)
+    bucket, _, key = f"{folder.url.removeprefix('s3://')}/x/".partition("/")
+    (theirs,) = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=key)["Contents"]
+    (ours,) = listed(folder._fs, f"{bucket}/{key}".rstrip("/"))
+    for name in ("ETag", "LastModified", "Size", "StorageClass"):
+        assert ours[name] == theirs[name], name
+    assert str(ours["LastModified"]) == str(theirs["LastModified"])

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from florilegium.engine.core.errors import ConfigError, PlanError, StorageError, UsageError
 from florilegium.engine.planning.graph import plan
-from florilegium.engine.planning.partition import Entry, ShardSpec, read_index, write_index
+from florilegium.engine.planning.index import SCHEMA, read_index, written
 from florilegium.engine.results.contract import SAMPLE_TYPES
 from florilegium.engine.results.dataset_sample import sample_of
 from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, read_manifest
 from florilegium.engine.results.versions import Retention, remove_stale
-from florilegium.engine.sources.source import Item
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.untrusted.names import LONGEST
 from florilegium.pipelines.dataset.clean import clean
@@ -128,11 +128,14 @@ def test_a_dead_letter_a_key_of_the_index_and_a_round_name_no_path(dataset: Path
     pq.write_table(type(letters).from_pylist([row], letters.schema), dataset / DEAD_LETTERS)
     with pytest.raises(StorageError, match="is no shard"):
         find_image(folder, "cat")
-    item = Item(location="a.png", signature="1")
-    entry = Entry(source="photos#1", shard=0, key="../../x", item=item)
-    write_index(folder, [ShardSpec(number=0, source=0, entries=(entry,))], shard_size=1)
+    row = ["photos#1", 0, "../../x", "a.png", "1", 0, 0]
+    written([pa.table([[one] for one in row], schema=SCHEMA)], shard_size=1).publish(folder)
+    index = read_index(folder)
+    assert index is not None
     with pytest.raises(StorageError, match="is no key of a sample"):
-        read_index(folder)
+        list(index.entries())
+    with pytest.raises(StorageError, match="is no key of a sample"):
+        index.rows_of(0)
     one = {"number": "../../x", "parent": -1, "students": [], "audited": []}
     (dataset / LINEAGE).write_text(json.dumps({"rounds": [one]}))
     with pytest.raises(StorageError, match=r"refine\.json is damaged"):

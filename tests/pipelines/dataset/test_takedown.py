@@ -491,5 +491,5 @@ def test_an_entry_that_is_withdrawn_after_a_kill_deletes_no_version(
     assert photos.problems() == []
 
 
-def killed_now(*_: object) -> None:
+def killed_now(*_: object, **__: object) -> None:
     raise KeyboardInterrupt

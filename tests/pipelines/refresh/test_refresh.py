@@ -258,6 +258,19 @@ def test_images_that_come_back_after_a_version_was_held_back_are_where_they_were
     assert problems(output) == []
 
 
+def test_what_was_held_back_is_deleted_when_the_source_is_again_as_it_was(
+    source: Path, output: Path, tmp_path: Path
+) -> None:
+    kept = shutil.copytree(source, tmp_path / "kept")
+    held_back(source, output)
+    for number in range(3):
+        shutil.copy2(kept / f"{number:03d}.png", source)
+    assert refresh(source, output, refresh=FEW_GONE).outcome == "nothing"
+    assert versions.live_shards(Folder(str(output))) == {
+        path.stem for path in (output / "shards").glob("*.tar")
+    }
+
+
 def test_an_image_that_comes_back_when_another_has_its_key_gets_a_key_of_its_own(
     source: Path, output: Path
 ) -> None:

@@ -20,12 +20,12 @@ from florilegium.engine.core.stage import Filter, StageConfig
 from florilegium.engine.planning.graph import Graph, Node
 from florilegium.engine.results.publication import (
     SHARDS,
-    ShardStats,
     finished_names,
     publish_shard,
     read_stats,
 )
 from florilegium.engine.results.shard import Shard, ShardBytes
+from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.storage.folder import Folder
 
 TOO_WEAK = "too_weak"
@@ -53,7 +53,7 @@ class Photo:
 
 def publish(
     output: Folder, *shards: Sequence[Photo], dead_letters: Sequence[DeadLetter] = ()
-) -> list[ShardStats]:
+) -> ShardTable:
     """Publish shards; the dead letters are those of the first."""
     strong = Node(name="strong", use="", stage=Strong(StageConfig()), fingerprint="f")
     graph = Graph(specialists=(), filters=(strong,), images="original")
@@ -67,14 +67,15 @@ def publish(
         )
         images = ShardBytes([photo.data for photo in photos])
         stats.append(publish_shard(shard, images, graph, {}, output))
-    return stats
+    return ShardTable.of(stats)
 
 
-def finished(output: Folder) -> list[ShardStats]:
+def finished(output: Folder) -> ShardTable:
     """Return the statistics of all shards that are there, by number."""
     found = finished_names(output.names(SHARDS)).values()
     names = sorted(name for names in found for name in names)
-    return [stats for stats in (read_stats(output, name) for name in names) if stats]
+    read = (read_stats(output, name) for name in names)
+    return ShardTable.of(stats for stats in read if stats)
 
 
 def _record(photo: Photo) -> Record:

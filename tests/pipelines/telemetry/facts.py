@@ -12,7 +12,7 @@ from florilegium.engine.execution.observer import (
     RunStarted,
     ShardFinished,
     ShardRestarted,
-    ShardSkipped,
+    ShardsSkipped,
     WorkerLost,
     WorkFound,
 )
@@ -49,7 +49,7 @@ TIMING = StageTiming(
 
 FACTS: tuple[Fact, ...] = (
     STARTED,
-    ShardSkipped(stats=stats(0, 20)),
+    ShardsSkipped(shards=1, samples=20, dead_letters=0),
     WorkFound(shards=3, stages=("tagger",)),
     PoolsSeen(pools=(PoolLoad(pool="gpu", width=2, calls=7),), waiting="waiting for 1 GPU"),
     CallFinished(

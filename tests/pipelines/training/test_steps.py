@@ -11,10 +11,10 @@ from florilegium.pipelines.training import steps
 from florilegium.pipelines.training.collate import IGNORED, Collator
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.examples import Example
+from florilegium.pipelines.training.reader import WorkerRank
 from florilegium.pipelines.training.steps import (
     Batches,
     Florence2Trainer,
-    WorkerRank,
     example_losses,
 )
 from florilegium.pipelines.training.student import open_student
