@@ -166,7 +166,8 @@ def _selected(model_kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
     selected = dict(model_kwargs)
     for name, one in model_kwargs.items():
         if isinstance(one, Cache):
-            one.batch_select_indices(rows)
+            # Not `batch_select_indices`: caches of fixed size and states of convolutions lack it.
+            one.reorder_cache(rows)
         elif isinstance(one, ModelOutput):  # of an encoder
             selected[name] = type(one)(**{key: part[rows] for key, part in one.items()})
         elif name in _BY_ROW and one is not None:
