@@ -189,6 +189,15 @@ def test_rows_leave_a_cache_with_the_states_of_convolutions() -> None:
 
 
 @torch.inference_mode()
+def test_a_model_without_a_token_for_padding_answers(written: Written) -> None:
+    model, inputs = loaded(written("llava"))
+    model.generation_config.pad_token_id = None
+    loop = GreedyLoop()
+    model.generate(**inputs, do_sample=False, max_new_tokens=3, custom_generate=loop)
+    assert [len(ids) for ids, _ in loop.answers()] == [3] * ROWS
+
+
+@torch.inference_mode()
 def test_nan_logits_are_an_error(written: Written) -> None:
     model, inputs = loaded(written("blip-2"))
     head = model.get_output_embeddings().weight
