@@ -106,7 +106,7 @@ class GreedyLoop:
                 rows.has_ended |= stopping_criteria(rows.ids, None)
                 staying = self._leave(rows)
                 if not staying:
-                    return self._whole(int(generation_config._pad_token_tensor))
+                    return self._whole(generation_config._pad_token_tensor)
                 if len(staying) < len(rows.ids):
                     at = torch.tensor(staying, device=input_ids.device)
                     rows, model_kwargs = rows.at(at), _selected(model_kwargs, at)
@@ -145,10 +145,11 @@ class GreedyLoop:
         self._left.append(rows.at(torch.tensor(leaving, device=rows.ids.device)))
         return [index for index in indices if not has_ended[index]]
 
-    def _whole(self, pad: int) -> Tensor:
+    def _whole(self, pad: Tensor | None) -> Tensor:
         last = self._left[-1].ids
         count = sum(len(rows.ids) for rows in self._left)
-        whole = last.new_full((count, last.shape[1]), pad)
+        # A model without end tokens may have none for padding: its rows are equally long.
+        whole = last.new_full((count, last.shape[1]), 0 if pad is None else int(pad))
         for rows in self._left:
             whole[rows.numbers, : rows.ids.shape[1]] = rows.ids
         return whole
@@ -166,7 +167,8 @@ def _selected(model_kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
     selected = dict(model_kwargs)
     for name, one in model_kwargs.items():
         if isinstance(one, Cache):
-            one.batch_select_indices(rows)
+            # Not `batch_select_indices`: caches of fixed size and states of convolutions lack it.
+            one.reorder_cache(rows)  # type: ignore[arg-type]
         elif isinstance(one, ModelOutput):  # of an encoder
             selected[name] = type(one)(**{key: part[rows] for key, part in one.items()})
         elif name in _BY_ROW and one is not None:

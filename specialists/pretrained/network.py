@@ -189,6 +189,7 @@ class Network:
 
         Raises:
             SampleError: `out_of_memory`: a single input is too large.
+            ValueError: there are more or fewer answers than numbers.
         """
         import torch
 
@@ -199,11 +200,11 @@ class Network:
             if outputs is None:
                 self._batch_size = min(self._batch_size, len(part) // 2)
             elif finish is None:
-                answers += outputs.tensors
+                answers += _one_for_each(part, outputs.tensors)
             else:
                 outputs.wait()
                 with torch.inference_mode():
-                    answers += finish(outputs.tensors, part)
+                    answers += _one_for_each(part, finish(outputs.tensors, part))
         return answers
 
     def _within_memory(
@@ -274,6 +275,11 @@ class _Outputs:
 
     tensors: Any
     wait: Callable[[], None] = lambda: None
+
+
+def _one_for_each(numbers: Sequence[int], answers: Iterable[AnswerT]) -> list[AnswerT]:
+    """Return answers as a list; with one too few, later numbers would get those of others."""
+    return [answer for _, answer in zip(numbers, answers, strict=True)]
 
 
 def _on_host(tensors: Any, *, non_blocking: bool = False) -> Any:

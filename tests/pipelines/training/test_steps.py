@@ -144,3 +144,14 @@ def test_losses_are_counted_by_the_task_of_each_example(trainer):
         },
         rel=1e-4,
     )
+
+
+def test_a_process_that_sees_two_gpus_computes_the_batch_of_the_config(tmp_path, monkeypatch):
+    class OfTwo(steps.TrainingArguments):
+        def __post_init__(self):
+            super().__post_init__()
+            self._n_gpu = 2
+
+    monkeypatch.setattr(steps, "TrainingArguments", OfTwo)
+    arguments = steps._arguments(TrainConfig(model="a student", batch_size=3), tmp_path)
+    assert arguments.train_batch_size == 3

@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
     GenerationMixin,
+    Lfm2Config,
     LogitsProcessor,
     StoppingCriteria,
 )
@@ -154,6 +156,45 @@ def test_rows_leave_when_a_share_has_ended(
             live = unfinished
         expected.append(live)
     assert computed == expected
+
+
+@pytest.mark.parametrize("family", ["gemma3", "llava"])
+@torch.inference_mode()
+def test_rows_leave_a_cache_of_fixed_size(family: str, written: Written) -> None:
+    model, inputs = loaded(written(family))
+    static = {"cache_implementation": "static"}
+    expected, _ = generated(model, inputs, **static)
+    found, computed = generated(model, inputs, custom_generate=GreedyLoop(), **static)
+    start = found.shape[1] - len(computed)
+    for row, stop in enumerate(Lengths.LENGTHS):
+        assert found[row, start:][:stop].tolist() == expected[row, start:][:stop].tolist()
+    assert computed[-1] < ROWS
+
+
+@torch.inference_mode()
+def test_rows_leave_a_cache_with_the_states_of_convolutions() -> None:
+    torch.manual_seed(0)
+    config = Lfm2Config(
+        vocab_size=200, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, layer_types=["conv", "full_attention"],
+        initializer_range=0.5, pad_token_id=0, bos_token_id=1, eos_token_id=None,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    inputs = {"input_ids": torch.randint(2, 99, (ROWS, 6))}
+    expected, _ = generated(model, inputs)
+    found, computed = generated(model, inputs, custom_generate=GreedyLoop())
+    for row, stop in enumerate(Lengths.LENGTHS):
+        assert found[row, 6:][:stop].tolist() == expected[row, 6:][:stop].tolist()
+    assert computed[-1] < ROWS
+
+
+@torch.inference_mode()
+def test_a_model_without_a_token_for_padding_answers(written: Written) -> None:
+    model, inputs = loaded(written("llava"))
+    model.generation_config.pad_token_id = None
+    loop = GreedyLoop()
+    model.generate(**inputs, do_sample=False, max_new_tokens=3, custom_generate=loop)
+    assert [len(ids) for ids, _ in loop.answers()] == [3] * ROWS
 
 
 @torch.inference_mode()

@@ -413,6 +413,18 @@ def test_answers_belong_to_their_inputs_when_a_batch_is_halved() -> None:
     assert sorted(numbers) == list(range(9))
 
 
+@pytest.mark.parametrize("dropped", [0, 1, 2])
+def test_a_missing_answer_is_an_error_and_no_answer_of_another_input(dropped: int) -> None:
+    def all_but_one(outputs: torch.Tensor, _: object) -> list[float]:
+        return [*map(float, outputs[:dropped]), *map(float, outputs[dropped + 1 :])]
+
+    asked = network()
+    with pytest.raises(ValueError, match="shorter"):
+        asked.attempt(range(3), torch.tensor, all_but_one)
+    with pytest.raises(ValueError, match="shorter"):
+        asked.attempt(range(3), lambda numbers: all_but_one(torch.tensor(numbers), None))
+
+
 def test_outputs_without_a_finish_stay_where_they_are() -> None:
     def forward(batch: dict[str, torch.Tensor], _: object) -> torch.Tensor:
         return batch["pixel_values"].to("meta")
