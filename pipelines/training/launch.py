@@ -32,20 +32,17 @@ def run_workers(job: TrainingJob) -> Outcome:
     Raises:
         UsageError: a worker refused the config or the dataset.
         OutOfMemory: a batch did not fit.
-        RunError: a worker failed in another way.
+        RunError: a worker failed in another way; without workers, an error is raised as it is.
     """
-    if job.config.workers > 1:
-        return _by_ray_train(job)
-    try:
-        return work({"job": job}) if job.config.workers == 0 else _by_one_task(job)
-    except Exception as error:
-        raise _cause([error]) from error
+    if job.config.workers == 0:
+        return work({"job": job})
+    return _by_one_task(job) if job.config.workers == 1 else _by_ray_train(job)
 
 
 def _by_one_task(job: TrainingJob) -> Outcome:
     """Train in one process of Ray, which ends with the training and so frees its memory."""
     import ray
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import RayError, RayTaskError
     from ray.util import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -62,8 +59,8 @@ def _by_one_task(job: TrainingJob) -> Outcome:
     try:
         outcome: Outcome = ray.get(ray.remote(**options)(work).remote({"job": job}))
         return outcome
-    except RayTaskError as error:
-        raise error.cause from error
+    except RayError as error:
+        raise _cause([error.cause if isinstance(error, RayTaskError) else error]) from error
     finally:
         remove_placement_group(group)  # after an interrupt it ends the process, too
 
