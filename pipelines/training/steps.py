@@ -281,7 +281,7 @@ _MAX_VALIDATION = 1024
 def _arguments(config: TrainConfig, output: Path) -> TrainingArguments:
     has_gpu = config.num_gpus > 0
     can_bf16 = has_gpu and torch.cuda.is_bf16_supported()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(output / CHECKPOINTS),
         max_steps=config.steps,
         per_device_train_batch_size=config.batch_size,
@@ -302,3 +302,6 @@ def _arguments(config: TrainConfig, output: Path) -> TrainingArguments:
         disable_tqdm=True,
         report_to="none",
     )
+    # A process trains on one GPU, however many it sees: else the model is copied to all of them.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -144,3 +144,9 @@ def test_losses_are_counted_by_the_task_of_each_example(trainer):
         },
         rel=1e-4,
     )
+
+
+def test_a_process_that_sees_two_gpus_trains_on_one(configure, tmp_path, monkeypatch):
+    """Else transformers copies the model to both, and the losses are those of half a batch."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert steps._arguments(configure(num_gpus=2), tmp_path).n_gpu == 1
