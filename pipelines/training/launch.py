@@ -32,20 +32,17 @@ def run_workers(job: TrainingJob) -> Outcome:
     Raises:
         UsageError: a worker refused the config or the dataset.
         OutOfMemory: a batch did not fit.
-        RunError: a worker failed in another way.
+        RunError: a worker failed in another way; without workers, an error is raised as it is.
     """
-    if job.config.workers > 1:
-        return _by_ray_train(job)
-    try:
-        return work({"job": job}) if job.config.workers == 0 else _by_one_task(job)
-    except Exception as error:
-        raise _cause([error]) from error
+    if job.config.workers == 0:
+        return work({"job": job})
+    return _by_one_task(job) if job.config.workers == 1 else _by_ray_train(job)
 
 
 def _by_one_task(job: TrainingJob) -> Outcome:
     """Train in one process of Ray, which ends with the training and so frees its memory."""
     import ray
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import RayError, RayTaskError
     from ray.util import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -62,10 +59,11 @@ def _by_one_task(job: TrainingJob) -> Outcome:
     try:
         outcome: Outcome = ray.get(ray.remote(**options)(work).remote({"job": job}))
         return outcome
-    except RayTaskError as error:
-        raise error.cause from error
-    finally:
-        remove_placement_group(group)  # after an interrupt it ends the process, too
+    except RayError as error:
+        raise _cause([error.cause if isinstance(error, RayTaskError) else error]) from error
+    finally:  # after an interrupt this ends the process, too
+        if ray.is_initialized():  # else another student failed, and this would start a Ray
+            remove_placement_group(group)
 
 
 def _by_ray_train(job: TrainingJob) -> Outcome:
@@ -119,16 +117,19 @@ def _in_thread(call: Callable[[], Any]) -> Any:
 
 def _cause(causes: Sequence[BaseException]) -> FlorilegiumError:
     """Return the error of a training whose workers failed; one of ours as it was raised."""
-    from ray.exceptions import OutOfMemoryError
+    from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
     for cause in causes:
         if isinstance(cause, FlorilegiumError):
             return cause
         if isinstance(cause, OutOfMemoryError):
             return OutOfMemory(str(cause))
+    what = str(causes[0]).strip() or type(causes[0]).__name__
+    if isinstance(causes[0], WorkerCrashedError):  # Ray knows no more
+        what = "its process crashed or was killed, as the system does when memory is full"
     return RunError(
-        f"a training worker failed: {str(causes[0]).strip()}; run the same command again: it "
-        f"resumes from the last checkpoint"
+        f"a training worker failed: {what}; run the same command again: it resumes from the last "
+        f"checkpoint"
     )
 
 
@@ -136,8 +137,11 @@ def waiting_workers(config: TrainConfig) -> str:
     """Return what the workers wait for; "" if they run, or there are none."""
     if config.workers == 0:
         return ""
+    import ray
     from ray.util import placement_group_table
 
+    if not ray.is_initialized():  # else the request would start a Ray
+        return ""
     try:  # all workers are requested at once, by a placement group
         states = [group["state"] for group in placement_group_table().values()]
     except Exception:  # a failed request must not end the training

@@ -86,7 +86,7 @@ def train(
     fold: int | None = None,
     folds: int = 1,
     address: str = "local",
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = lambda *_: None,
     on_survey: Callable[[Survey], None] = lambda _: None,
     on_wait: OnWait | None = None,
     on_start: OnStart = lambda _: None,

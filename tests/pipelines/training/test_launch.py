@@ -1,9 +1,10 @@
-"""Training by a worker of Ray Train. `make chaos` has two of them."""
+"""Training by a worker of Ray. `make chaos` has two of them."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,3 +44,36 @@ def test_one_ray_worker_trains_the_same_as_this_process_and_its_error_is_raised_
 def test_more_workers_than_the_cluster_has_are_refused(scenes, configure, tmp_path, ray_cluster):
     with pytest.raises(RunError, match="3 training workers need a CPU"):
         train(str(scenes), configure(workers=3), tmp_path)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_training_that_outlives_its_ray_starts_no_other(
+    configure, tmp_path, monkeypatch, is_there
+):
+    """Another student failed, so Ray was shut down while this one waited for its worker."""
+    import ray
+
+    def ended(_):
+        raise SystemExit(0)
+
+    asked, task = [], SimpleNamespace(remote=lambda _: "reply")
+    monkeypatch.setattr(ray.util, "placement_group", lambda bundles: "group")
+    monkeypatch.setattr(ray.util, "remove_placement_group", asked.append)
+    monkeypatch.setattr(ray.util, "placement_group_table", lambda: asked.append("table") or {})
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda _: task)
+    monkeypatch.setattr(ray, "get", ended)
+    monkeypatch.setattr(ray, "is_initialized", lambda: is_there)
+    config = configure(workers=1)
+    with pytest.raises(SystemExit):
+        launch.run_workers(SimpleNamespace(config=config))
+    assert launch.waiting_workers(config) == ""
+    assert asked == (["group", "table"] if is_there else [])
+
+
+def test_the_error_of_a_worker_has_a_cause_and_no_hint_at_files_of_ray():
+    from ray.exceptions import WorkerCrashedError
+
+    killed = str(launch._cause([WorkerCrashedError()]))
+    assert killed.startswith("a training worker failed: its process crashed or was killed")
+    assert "*.log" not in killed
+    assert "failed: AssertionError;" in str(launch._cause([AssertionError()]))

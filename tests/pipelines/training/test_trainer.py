@@ -272,3 +272,17 @@ def test_the_progress_file_is_shown_once_until_it_changes(tmp_path):
             tmp_path, started.append, last, lambda *step: steps.append(step)
         )
     assert (started, steps) == (["starting"], [(1, 2, 0.5)])
+
+
+def test_what_is_done_is_shown_without_a_display_of_losses(
+    scenes, configure, tmp_path, monkeypatch
+):
+    def stops(job):
+        write_json(job.output, "progress.json", {"doing": "loading the model"})
+        raise KeyError("the power went")
+
+    monkeypatch.setattr(trainer_module, "run_workers", stops)
+    shown: list[str] = []
+    with pytest.raises(KeyError):
+        train(str(scenes), configure(), tmp_path, on_start=shown.append)
+    assert shown[-1] == "loading the model"
