@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from florilegium.engine.execution import log, run, worker
+from florilegium.engine.execution import finished, log, preparation, worker
 from florilegium.engine.execution.call import WorkerCall
 from florilegium.engine.execution.preparation import prepare
 from florilegium.engine.results.manifest import Manifest
@@ -41,6 +41,15 @@ _KINDS = {
     "README.md": "card",
 }
 """Kinds of files by how their names begin; any other name is its own kind."""
+
+_STEPS = (
+    (preparation, "open_source"),
+    (preparation, "plan"),
+    (finished, "read_index"),
+    (finished, "partition"),
+    (finished, "FinishedShards"),
+)
+"""Functions by which a build starts, and the modules that call them."""
 
 
 class Point(NamedTuple):
@@ -82,8 +91,8 @@ class Watch:
     def on(self) -> Iterator[None]:
         """Watch while the block runs."""
         with ExitStack() as stack:
-            for name in ("open_source", "plan", "read_index", "partition", "finished_names"):
-                self._wrap(stack, run, name, lambda *_, name=name: ("start", name))
+            for module, name in _STEPS:
+                self._wrap(stack, module, name, lambda *_, name=name: ("start", name))
             self._wrap(stack, worker, "read_shard", lambda *_: ("reading", "before"))
             self._wrap(stack, WorkerCall, "ask", lambda *_: ("answers", "before"), is_after=True)
             for target, name in ((storage.Folder, "draft"), (storage.Folder, "create")):
