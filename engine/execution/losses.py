@@ -100,7 +100,7 @@ class Ledger:
             raise _refusal(what, self._lost, self._max_share)
 
     def _left(self) -> int:
-        """Return how many inputs the unread shards have; a tar has as many as the largest so far."""
+        """Return how many inputs unread shards have; of tars, as many as the largest so far."""
         return sum(
             count * (max(inputs, self._largest) if is_packed else inputs)
             for (inputs, is_packed), count in self._expected.items()

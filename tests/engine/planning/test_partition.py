@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -413,10 +414,10 @@ def test_a_source_with_a_shard_size_of_its_own_keeps_its_shards(
 def test_a_full_disk_for_temporary_files_is_an_error_with_its_cure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda: open("/dev/full", "w+b"))
-    with pytest.raises(StorageError, match="cannot write .*the disk is full: free some space"):
+    monkeypatch.setattr("tempfile.TemporaryFile", partial(open, "/dev/full", "w+b"))
+    with pytest.raises(StorageError, match=r"cannot write .*the disk is full: free some space"):
         partition_of([Listed("a")])
-    with pytest.raises(StorageError, match="cannot write .*the disk is full: free some space"):
+    with pytest.raises(StorageError, match=r"cannot write .*the disk is full: free some space"):
         index_with([])
 
 
