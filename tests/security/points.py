@@ -35,6 +35,7 @@ _KINDS = {
     "versions/": "version",
     "manifest.json": "manifest",
     "index.parquet": "index",
+    "state.parquet": "state",
     "dead_letters.parquet": "dead letters",
     "statistics.json": "statistics",
     "report.html": "report",
@@ -229,7 +230,8 @@ def whole_build(source: Path, output: Path, **keys: Any) -> Manifest:
 
 
 def files_of(output: Path) -> dict[str, bytes]:
-    """Return every file of an output but the lock and the log, free of the output's own path.
+    """Return every file of an output but the lock, the log and the state, which has times of files,
+    free of the output's own path.
 
     What is hidden is there, too: it must not be.
     """
@@ -240,7 +242,8 @@ def files_of(output: Path) -> dict[str, bytes]:
         for path in sorted(output.rglob("*"))
         if path.is_file()
     }
-    return {name: data for name, data in found.items() if name not in (".lease/lock", "run.log")}
+    others = (".lease/lock", "run.log", "state.parquet")
+    return {name: data for name, data in found.items() if name not in others}
 
 
 def points_of(source: Path, output: Path, keys: dict[str, Any]) -> list[Point]:
