@@ -1,7 +1,7 @@
 """Hashes of columns of texts, computed by columns: what may be equal among millions.
 
 Different texts have the same hash of 64 bits by chance only, once in 10^19 pairs. The hashes of a
-process are its own: they are not stored, and no file can be made to have a given one.
+process are its own, by a random key, and are not stored: who names the files does not know them.
 """
 
 from __future__ import annotations

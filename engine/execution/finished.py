@@ -159,7 +159,7 @@ def divide(run: Run, *, replace: bool) -> Partition:
     if index is not None and not replace:
         _refuse_another_source(run, index)
     is_kept = index is not None and index.shard_size == run.config.shard_size
-    shards = partition(run.sources, index if is_kept else None)
+    shards = partition(run.sources, index if is_kept else None, shard_size=run.config.shard_size)
     refuse_links(run.sources, shards, run.output, run.layers)
     if shards.index is not index:
         run.output.publish(RECIPE, run.graph.recipe.encode())  # marks that a build is under way

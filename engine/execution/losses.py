@@ -58,7 +58,8 @@ class Ledger:
 
     def __init__(self, shards: Iterable[ShardSummary], max_share: float) -> None:
         self._max_share = max_share
-        self._awaited = {shard.number: shard for shard in shards}
+        self._awaited = {shard.number: (shard.inputs, shard.is_packed) for shard in shards}
+        self._expected = Counter(self._awaited.values())
         self._samples = 0
         self._largest = 0
         self._lost = Losses()
@@ -78,7 +79,8 @@ class Ledger:
         self._lost.add(lost(stats.dead_letters))
 
     def _count(self, number: int, samples: int, letters: int) -> None:
-        self._awaited.pop(number, None)
+        if (shard := self._awaited.pop(number, None)) is not None:
+            self._expected[shard] -= 1
         self._samples += samples
         self._largest = max(self._largest, samples + letters)
 
@@ -90,16 +92,19 @@ class Ledger:
         """
         if len(self._lost) < MANY or not self._awaited:
             return
-        inputs = self._samples + len(self._lost) + sum(map(self._expected, self._awaited.values()))
+        inputs = self._samples + len(self._lost) + self._left()
         if self._is_hopeless() or _is_beyond(len(self._lost), inputs, self._max_share):
             what = f"{len(self._lost)} of {inputs} images failed"
             if not self._samples:
                 what = f"all of the first {len(self._lost)} images failed"
             raise _refusal(what, self._lost, self._max_share)
 
-    def _expected(self, shard: ShardSummary) -> int:
-        """Return how many inputs an unread shard has; of tars, as many as the largest so far."""
-        return max(shard.inputs, self._largest) if shard.is_packed else shard.inputs
+    def _left(self) -> int:
+        """Return how many inputs unread shards have; of tars, as many as the largest so far."""
+        return sum(
+            count * (max(inputs, self._largest) if is_packed else inputs)
+            for (inputs, is_packed), count in self._expected.items()
+        )
 
     def _is_hopeless(self) -> bool:
         """Whether stages failed on every sample, and on so many that the stages are the cause."""

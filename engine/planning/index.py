@@ -237,7 +237,7 @@ def written(tables: Iterable[pa.Table], *, shard_size: int) -> Index:
     """
     schema = sealed_schema(SCHEMA.with_metadata({"shard_size": json.dumps(shard_size)}))
     options = {"compression": "zstd", "use_dictionary": ["source", "shard", "start", "stop"]}
-    with ExitStack() as stack, failing("write", tempfile.gettempdir()):
+    with failing("write", tempfile.gettempdir()), ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile())
         with pq.ParquetWriter(file, schema, write_page_checksum=True, **options) as writer:
             for table in regrouped(tables, GROUP):

@@ -20,6 +20,8 @@ from florilegium.engine.storage.spool import Spool
 
 BUCKET = 65_536
 """Rows of the index that are put in order together, at least."""
+MOST_BUCKETS = 100
+"""Each may have an open file, of which a process may have 256 on some systems."""
 _CHANGED = pa.schema(
     [("row", pa.int64()), ("turn", pa.int64()), *(SCHEMA.field(n) for n in range(3, 7))]
 )
@@ -50,6 +52,7 @@ class KnownInputs:
     def _read(self) -> Rows:
         """Take the hashes of all rows; return where buckets of whole shards begin and end."""
         bounds, start = [0], 0
+        least = max(BUCKET, -(-len(self) // MOST_BUCKETS))
         for table in self._index.tables():
             stop = start + table.num_rows
             sources = pc.index_in(table["source"], self._names).fill_null(-1).to_numpy()
@@ -58,7 +61,7 @@ class KnownInputs:
             self._ordered[start:stop] = identities & ~self._row_bits | rows
             shards = table["shard"].to_numpy()
             firsts = np.flatnonzero(np.diff(shards, prepend=self.last_shard)) + start
-            bounds += firsts[firsts >= bounds[-1] + BUCKET][:1].tolist()
+            bounds += firsts[firsts >= bounds[-1] + least][:1].tolist()
             self.last_shard, start = int(shards[-1]), stop
         return np.array([*bounds, start] if start else [0])
 

@@ -170,8 +170,11 @@ def shard_name(number: int) -> str:
     return f"{number:06d}"
 
 
-def partition(sources: Sequence[Source[Any]], previous: Index | None = None) -> Partition:
-    """Assign every item of the sources to a shard; those of the `previous` index keep theirs.
+def partition(
+    sources: Sequence[Source[Any]], previous: Index | None = None, *, shard_size: int = 0
+) -> Partition:
+    """Assign every item of the sources to a shard; those of the `previous` index keep theirs. A new
+    index notes the `shard_size` of the config.
 
     Where nothing is different, the partition has the `previous` index; else a new one, which is not
     published.
@@ -194,7 +197,7 @@ def partition(sources: Sequence[Source[Any]], previous: Index | None = None) -> 
         if previous is not None and known is not None and not is_new and known.are_all_listed:
             return Partition.of(previous, sources)
         rows = _rows(sources, names, known, new)
-        index = written(rows, shard_size=max((one.shard_size for one in sources), default=0))
+        index = written(rows, shard_size=shard_size)
     if previous is not None and not is_new and index.has_rows_of(previous):
         return Partition.of(previous, sources)
     return Partition.of(index, sources)

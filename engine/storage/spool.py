@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import IO
 
 import pyarrow as pa
@@ -45,10 +46,11 @@ class Spool:
         added then."""
         if self._file is None:
             return
-        with failing("read", tempfile.gettempdir()):
-            if self._writer is not None:
+        if self._writer is not None:
+            with failing("write", tempfile.gettempdir()):
                 self._writer.close()
-                self._writer = None
+            self._writer = None
+        with failing("read", tempfile.gettempdir()):
             wanted = [self.schema.get_field_index(name) for name in columns]
             options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
             self._file.seek(0)
@@ -59,7 +61,8 @@ class Spool:
     def close(self) -> None:
         """Delete the file."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # of a full disk, which was reported
+                self._file.close()
 
 
 def regrouped(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

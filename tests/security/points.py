@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from florilegium.engine.execution import log, run, worker
+from florilegium.engine.execution import finished, log, preparation, worker
 from florilegium.engine.execution.call import WorkerCall
 from florilegium.engine.execution.preparation import prepare
 from florilegium.engine.results.manifest import Manifest
@@ -35,12 +35,22 @@ _KINDS = {
     "versions/": "version",
     "manifest.json": "manifest",
     "index.parquet": "index",
+    "state.parquet": "state",
     "dead_letters.parquet": "dead letters",
     "statistics.json": "statistics",
     "report.html": "report",
     "README.md": "card",
 }
 """Kinds of files by how their names begin; any other name is its own kind."""
+
+_STEPS = (
+    (preparation, "open_source"),
+    (preparation, "plan"),
+    (finished, "read_index"),
+    (finished, "partition"),
+    (finished, "FinishedShards"),
+)
+"""Functions by which a build starts, and the modules that call them."""
 
 
 class Point(NamedTuple):
@@ -82,8 +92,8 @@ class Watch:
     def on(self) -> Iterator[None]:
         """Watch while the block runs."""
         with ExitStack() as stack:
-            for name in ("open_source", "plan", "read_index", "partition", "finished_names"):
-                self._wrap(stack, run, name, lambda *_, name=name: ("start", name))
+            for module, name in _STEPS:
+                self._wrap(stack, module, name, lambda *_, name=name: ("start", name))
             self._wrap(stack, worker, "read_shard", lambda *_: ("reading", "before"))
             self._wrap(stack, WorkerCall, "ask", lambda *_: ("answers", "before"), is_after=True)
             for target, name in ((storage.Folder, "draft"), (storage.Folder, "create")):
@@ -220,7 +230,8 @@ def whole_build(source: Path, output: Path, **keys: Any) -> Manifest:
 
 
 def files_of(output: Path) -> dict[str, bytes]:
-    """Return every file of an output but the lock and the log, free of the output's own path.
+    """Return every file of an output but the lock, the log and the state, which has times of files,
+    free of the output's own path.
 
     What is hidden is there, too: it must not be.
     """
@@ -231,7 +242,8 @@ def files_of(output: Path) -> dict[str, bytes]:
         for path in sorted(output.rglob("*"))
         if path.is_file()
     }
-    return {name: data for name, data in found.items() if name not in (".lease/lock", "run.log")}
+    others = (".lease/lock", "run.log", "state.parquet")
+    return {name: data for name, data in found.items() if name not in others}
 
 
 def points_of(source: Path, output: Path, keys: dict[str, Any]) -> list[Point]:

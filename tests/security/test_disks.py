@@ -40,7 +40,7 @@ FAULTS = {
 """What goes wrong at which operation; a write that fails has written half."""
 KINDS = ("lease", "index", "recipe", "receipt", "layer", "tar", "parquet", "shard statistics",
          "run.log", "run.yaml", "statistics", "report", "card", "dead letters", "version",
-         "manifest")  # fmt: skip
+         "manifest", "state")  # fmt: skip
 LEASE_REMOVED = Point("lease", "remove")
 """The last operation; a lease that is not deleted ends by itself."""
 

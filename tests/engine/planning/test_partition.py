@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -329,11 +331,12 @@ def test_long_names_in_different_shards_stay_different_in_the_output(
 
 def test_the_index_is_read_back(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
-    shards = partition_of([Listed("a\\x0a", "b \U0001f408"), Packed("x.tar", url="tars")])
+    sources = [Listed("a\\x0a", "b \U0001f408"), Packed("x.tar", url="tars")]
+    shards = partition_of(sources, shard_size=4)
     shards.index.publish(folder)
     index = index_in(tmp_path)
     assert list(index.entries()) == entries(list(shards))
-    assert index.shard_size == 3
+    assert index.shard_size == 4
 
 
 def index_of(**changes: Any) -> pa.Table:
@@ -383,6 +386,39 @@ def test_a_shard_size_that_changes_makes_all_shards_again(album: Path, tmp_path:
     build(album, tmp_path / "out", shard_size=7)
     build(album, tmp_path / "fresh", shard_size=7)
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+class OneByOne(FolderSource):
+    """A source that makes shards of one image, whatever the config has."""
+
+    def __init__(self, config: FolderConfig, *, shard_size: int) -> None:
+        super().__init__(config, shard_size=1)
+
+
+def test_a_source_with_a_shard_size_of_its_own_keeps_its_shards(
+    album: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(album, images)
+    source = {"url": str(images), "kind": f"{__name__}:OneByOne"}
+    build([source], tmp_path / "out", shard_size=7)
+    before = list(index_in(tmp_path / "out").entries())
+    (images / "cat.jpg").rename(images / "zebra.jpg")
+    build([source], tmp_path / "out", shard_size=7)
+    after = list(index_in(tmp_path / "out").entries())
+    assert after[:-1] == [one for one in before if one.item.location != "cat.jpg"]
+    assert (after[-1].item.location, after[-1].shard) == ("zebra.jpg", len(before))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
+def test_a_full_disk_for_temporary_files_is_an_error_with_its_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", partial(open, "/dev/full", "w+b"))
+    with pytest.raises(StorageError, match=r"cannot write .*the disk is full: free some space"):
+        partition_of([Listed("a")])
+    with pytest.raises(StorageError, match=r"cannot write .*the disk is full: free some space"):
+        index_with([])
 
 
 def test_hostile_names_on_disk_get_keys_of_their_own(album: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,7 @@ def test_a_partition_is_that_of_the_simple_one(
     for module, name in ((index, "GROUP"), (known_inputs, "BUCKET")):
         monkeypatch.setattr(module, name, rows)
     monkeypatch.setattr("florilegium.engine.planning.partition.GROUP", rows)
+    monkeypatch.setattr(known_inputs, "MOST_BUCKETS", 3)
     monkeypatch.setattr("florilegium.engine.sources.source.LISTED", rows)
     world = World(seed)
     now: Partition | None = None
@@ -132,3 +134,23 @@ def test_a_partition_is_that_of_the_simple_one(
         is_same = [entry for spec in expected for entry in spec.entries] == before
         assert (now.index is previous) == is_same or previous is None
         world.change()
+
+
+def test_files_that_are_open_together_are_few_however_many_inputs_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known_inputs, "BUCKET", 1)
+    monkeypatch.setattr(index, "GROUP", 2)
+    limits = Limits()
+
+    def of(signature: str) -> list[Source[Any]]:
+        items = [Item(location=f"{number:04d}", signature=signature) for number in range(1000)]
+        return [Files("s3://a", items, size=1, limits=limits)]
+
+    before = partition(of("v1"))
+    opened: list[object] = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: opened.append(0) or make())
+    after = partition(of("v2"), before.index)
+    assert {entry.item.signature for entry in after.index.entries()} == {"v2"}
+    assert len(opened) <= known_inputs.MOST_BUCKETS + 1  # and the new index
