@@ -70,7 +70,7 @@ def run(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def annotated(run: Run) -> list[Sample]:
     """The photographs, with all that the stages of the quickstart predict of them."""
-    (spec,) = partition(run.sources, [])
+    (spec,) = partition(run.sources)
     shard, images = read_shard(spec, run.sources[0], limits=Limits())
     numbers = range(len(shard.records))
     nodes = {node.name: node for node in run.graph.nodes}

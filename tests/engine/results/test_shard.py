@@ -55,7 +55,7 @@ def reading(name: str, data: bytes, *said: Annotation, metadata: str = "{}") -> 
 
 
 def read(source: Source, **limits: int) -> tuple[Shard, ShardBytes]:
-    (spec,) = partition([source], [])
+    (spec,) = partition([source])
     return read_shard(spec, source, limits=Limits(**limits))
 
 
