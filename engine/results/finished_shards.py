@@ -70,8 +70,9 @@ class Listed:
         """Whether all files of each shard are listed as the table has them; never where the storage
         states no times, as other files of the same size would look alike."""
         known = [self.shards.table.column(time).to_numpy() for time in TIMES]
-        same: np.ndarray = (self.times == np.stack(known, axis=1)) & (self.times > 0)
-        return self.is_there & same.all(axis=1)
+        is_as_known = (self.times == np.stack(known, axis=1)) & (self.times > 0)
+        same: np.ndarray = self.is_there & is_as_known.all(axis=1)
+        return same
 
     def entries(self, place: int) -> dict[str, Entry]:
         """Return the files of one shard by name."""
