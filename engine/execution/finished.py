@@ -239,15 +239,18 @@ class _Ranking:
 def _letters_of(shards: ShardTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return for each shard how many dead letters it has, whether one is of an image that a budget
     did not reach, and whether one is of an image that was not taken down."""
-    lists = shards.table.column("dead_letters").combine_chunks()
-    reasons = pc.struct_field(pc.list_flatten(lists), ["reason"])
-    parents = pc.list_parent_indices(lists)
+    lists = shards.table.column("dead_letters")
+    is_unpaid, has_failed = np.zeros((2, len(shards) + 1), bool)  # one more: that of no row
+    start = 0
+    for chunk in lists.chunks:  # their messages together may be more than an array holds
+        reasons = pc.struct_field(pc.list_flatten(chunk), ["reason"])
+        rows = pc.list_parent_indices(chunk).to_numpy() + start
+        is_unpaid[rows[_true(pc.equal(reasons, BUDGET_EXHAUSTED))]] = True
+        has_failed[rows[_true(pc.not_equal(reasons, TAKEN_DOWN))]] = True
+        start += len(chunk)
+    return pc.list_value_length(lists).to_numpy(), is_unpaid, has_failed
 
-    def has(mask: pa.BooleanArray) -> np.ndarray:
-        found = np.zeros(len(shards) + 1, bool)  # one more: that of no row
-        found[parents.filter(mask).to_numpy()] = True
-        return found
 
-    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-    is_unpaid = has(pc.equal(reasons, BUDGET_EXHAUSTED))
-    return counts, is_unpaid, has(pc.not_equal(reasons, TAKEN_DOWN))
+def _true(mask: pa.BooleanArray) -> np.ndarray:
+    """Return a mask of numpy."""
+    return np.asarray(mask.to_numpy(zero_copy_only=False), bool)

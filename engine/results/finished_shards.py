@@ -13,6 +13,7 @@ from hashlib import sha256
 from itertools import chain
 
 import numpy as np
+import pyarrow as pa
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import DamagedFile, StorageError
@@ -66,9 +67,11 @@ class Listed:
 
     @property
     def is_same(self) -> np.ndarray:
-        """Whether all files of each shard are listed as the table has them."""
+        """Whether all files of each shard are listed as the table has them; never where the storage
+        states no times, as other files of the same size would look alike."""
         known = [self.shards.table.column(time).to_numpy() for time in TIMES]
-        same: np.ndarray = self.is_there & (self.times == np.stack(known, axis=1)).all(axis=1)
+        is_as_known = (self.times == np.stack(known, axis=1)) & (self.times > 0)
+        same: np.ndarray = self.is_there & is_as_known.all(axis=1)
         return same
 
     def entries(self, place: int) -> dict[str, Entry]:
@@ -83,8 +86,13 @@ class Listed:
         }
 
     def with_times(self) -> ShardTable:
-        """Return the shards that are there, with the times of their files."""
-        columns = {time: self.times[:, place] for place, time in enumerate(TIMES)}
+        """Return the shards that are there, with the times of their files; without, where a file is
+        newer than the statistics, which are written last: the next run has to read it."""
+        marker = list(FILES).index("stats")
+        is_late = (self.times > self.times[:, [marker]]).any(axis=1)
+        columns = {
+            time: pa.array(self.times[:, place], mask=is_late) for place, time in enumerate(TIMES)
+        }
         return self.shards.with_columns(columns).take(np.flatnonzero(self.is_there))
 
 

@@ -143,7 +143,7 @@ class ShardTable(Sequence[ShardStats]):
         mask = pc.is_in(self.table.column("name"), pa.array(sorted(names), pa.string()))
         return ShardTable(self.table.filter(pc.invert(mask) if are_others else mask))
 
-    def with_columns(self, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> ShardTable:
+    def with_columns(self, columns: Mapping[str, Sequence[Any] | pa.Array]) -> ShardTable:
         """Return the shards with other values in some columns."""
         table = self.table
         for name, values in columns.items():

@@ -77,6 +77,7 @@ def read_state(output: Folder) -> State:
         if not table.schema.equals(_SCHEMA) or metadata.get(b"format") != _FORMAT.encode():
             return NOTHING_KNOWN
         about = json.loads(metadata[b"about"])
+        earlier = tuple(about["earlier"])
         files = {name: FileStats(**one) for name, one in about["version"].pop("files").items()}
         version = Version(**about["version"], files=files)
         is_current = table.column(_CURRENT.name)
@@ -85,12 +86,7 @@ def read_state(output: Folder) -> State:
         _refuse_unlike(shards)
     except (pa.ArrowException, OSError, AttributeError, LookupError, TypeError, ValueError):
         return NOTHING_KNOWN
-    return State(
-        shards=shards,
-        version=version,
-        current=frozenset(names),
-        earlier=tuple(about["earlier"]),
-    )
+    return State(shards=shards, version=version, current=frozenset(names), earlier=earlier)
 
 
 def write_state(output: Folder, state: State) -> None:

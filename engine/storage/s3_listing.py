@@ -71,12 +71,12 @@ def _is_unordered(bucket: str) -> bool:
 def _read_fast(fs: Any, bucket: str) -> None:
     """Let the client of a bucket give us its pages unread; done once for each client."""
 
-    async def client() -> Any:
+    async def register() -> None:  # in the thread that sends the requests of this client
         await fs.set_session()
-        return await fs.get_s3(bucket)
+        events = (await fs.get_s3(bucket)).meta.events
+        events.register_first("before-parse.s3.ListObjectsV2", _take_files, unique_id=__name__)
 
-    events = sync(fs.loop, client).meta.events
-    events.register_first("before-parse.s3.ListObjectsV2", _take_files, unique_id=__name__)
+    sync(fs.loop, register)
 
 
 def _take_files(
@@ -87,12 +87,13 @@ def _take_files(
         return
     try:
         page = ElementTree.fromstring(response_dict["body"])
-    except ElementTree.ParseError:
-        return  # the client reports it
-    space = page.tag.rpartition("}")[0]
-    mark = f"{space}}}Contents" if space else "Contents"
-    rest = [one for one in page if one.tag != mark]
-    if files := [_file(one) for one in page if one.tag == mark]:
+        space = page.tag.rpartition("}")[0]
+        mark = f"{space}}}Contents" if space else "Contents"
+        files = [_file(one) for one in page if one.tag == mark]
+    except (ElementTree.ParseError, LookupError, ValueError):
+        return  # the client reads it in its own way, or reports it
+    if files:
+        rest = [one for one in page if one.tag != mark]
         customized_response_dict["Contents"] = files
         page[:] = rest
         response_dict["body"] = ElementTree.tostring(page)

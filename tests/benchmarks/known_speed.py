@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _CHECKPOINT = Checkpoint(
     model="known/speed",
     folder=Path(),
-    commit="",
+    commit="0" * 40,  # else its digest is that of all files in the folder
     family=Family(title="a sleeping model", example="known/speed", model_class="Sleeping"),
     model_type="sleeping",
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from florilegium.engine.execution.preparation import prepare
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.run import execute
+from florilegium.engine.results import finished_shards
 from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.results.state import NOTHING_KNOWN, STATE, read_state
-from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.folder import Entry, Folder
 from florilegium.pipelines.build import put_in_place
 from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import build, configure, contents, shard_file
@@ -149,6 +151,63 @@ def test_a_build_that_is_killed_around_its_state_ends_with_the_same_bytes(
         read_state(Folder(str(fresh))).shards.names
     )
     assert not list(verify_dataset(Folder(str(output))))
+
+
+def test_a_shard_that_was_rewritten_before_it_was_listed_is_not_believed(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(album, tmp_path, shard_size=2)
+    before = contents(tmp_path)
+    (tmp_path / STATE).unlink()
+    listed, path = finished_shards.list_shards, shard_file(tmp_path, ".tar", 1)
+    later = max(one.stat().st_mtime_ns for one in path.parent.iterdir()) + 10**9
+
+    def rewritten(output: Folder, shards: ShardTable) -> finished_shards.Listed:
+        if shards:  # those that were looked at before
+            path.chmod(0o644)
+            path.write_bytes(b"?" * path.stat().st_size)
+            os.utime(path, ns=(later, later))
+        return listed(output, shards)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finished_shards, "list_shards", rewritten)
+        build(album, tmp_path, shard_size=2)
+    assert contents(tmp_path) != before
+    build(album, tmp_path, shard_size=2)
+    assert contents(tmp_path) == before
+
+
+def test_a_storage_without_times_is_asked_about_each_shard(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: Counter[str]
+) -> None:
+    each_entry = Folder.each_entry
+
+    def timeless(self: Folder, *given: Any, **options: Any) -> Iterator[tuple[str, Entry]]:
+        for name, entry in each_entry(self, *given, **options):
+            yield name, replace(entry, modified=0.0)
+
+    monkeypatch.setattr(Folder, "each_entry", timeless)
+    build(album, tmp_path, shard_size=2)
+    before = contents(tmp_path)
+    path = shard_file(tmp_path, "_stats.json", 1)
+    path.chmod(0o644)
+    path.write_bytes(b"?" * path.stat().st_size)
+    build(album, tmp_path, shard_size=2)
+    assert contents(tmp_path) == before
+    reads.clear()
+    build(album, tmp_path, shard_size=2)
+    assert of_shards(reads) > 0
+
+
+def test_the_state_of_another_dataset_is_not_believed(album: Path, tmp_path: Path) -> None:
+    output, other = tmp_path / "out", tmp_path / "other"
+    build(album, output, shard_size=2)
+    build(album, other, shard_size=3)
+    before, state = contents(output), (output / STATE).read_bytes()
+    (output / STATE).write_bytes((other / STATE).read_bytes())
+    build(album, output, shard_size=2)
+    assert contents(output) == before
+    assert (output / STATE).read_bytes() == state
 
 
 def test_with_check_every_shard_is_read_whatever_the_state_has(album: Path, tmp_path: Path) -> None:

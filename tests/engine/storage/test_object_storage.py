@@ -12,6 +12,7 @@ from s3fs import S3FileSystem
 from florilegium.engine.core.errors import ConfigError, MissingPackage, StorageError
 from florilegium.engine.sources.source import FilesConfig
 from florilegium.engine.sources.url import place_of
+from florilegium.engine.storage import s3_listing
 from florilegium.engine.storage.folder import Folder, file_system
 from florilegium.engine.storage.object_storage import (
     TRIES,
@@ -90,6 +91,66 @@ def test_a_folder_is_listed_page_by_page(
     names = sorted([*map(str, range(7)), "below"])
     assert folder.names("many") == names
     assert folder.entries("many")["below"].kind == "directory"
+
+
+def test_names_of_all_kinds_are_listed_as_the_client_lists_them(
+    object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = object_storage.new_bucket().removeprefix("s3://")
+    names = [
+        "a&b",
+        "a&amp;b",
+        "<x>",
+        "a+b",
+        "a b",
+        "a%20b",
+        "a%2Bb",
+        'q"',
+        "'",
+        "é",
+        "字",
+        "\N{SMIRKING FACE}",
+    ]
+    names += [
+        "line\nfeed",
+        "tab\t",
+        "back\\slash",
+        " led",
+        "trailed ",
+        "?#",
+        "=",
+        "below/1",
+        "d&d/+ é/1",
+    ]
+    fs = S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+    for name in names:
+        fs.call_s3("put_object", Bucket=bucket, Key=f"many/{name}", Body=name.encode())
+
+    def found() -> list[tuple[Any, ...]]:
+        entries = listed(fs, f"{bucket}/many")
+        return [(one["name"], one["size"], one["type"], one.get("LastModified")) for one in entries]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_listing, "_read_fast", lambda *_: None)
+        of_client = found()
+    assert found() == of_client
+    files = {name for name, _, kind, _ in of_client if kind == "file"}
+    assert files == {f"{bucket}/many/{name}" for name in names if "/" not in name}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "<Key>a</Key><Size>1</Size>",
+        "<Key>a</Key><LastModified>Fri, 01 Jan 2027 00:00:00 GMT</LastModified><Size>1</Size>",
+        "<Key>a</Key><LastModified>2027-01-01T00:00:00.000Z</LastModified><Size/>",
+    ],
+)
+def test_a_page_of_another_form_is_left_to_the_client(entry: str) -> None:
+    body = f"<ListBucketResult><Contents>{entry}</Contents></ListBucketResult>".encode()
+    response, found = {"status_code": 200, "body": body}, dict[str, Any]()
+    s3_listing._take_files(response, found)
+    assert (response["body"], found) == (body, {})
 
 
 def test_whether_a_folder_is_there_costs_one_small_page(watched: Proxy, folder: Folder) -> None:
