@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from florilegium.engine.core.errors import WorkerDied
+from florilegium.engine.core.errors import RunError, WorkerDied
 from florilegium.engine.execution.actor_pool import ActorPool
 from florilegium.engine.execution.preparation import prepare
 from florilegium.engine.execution.ray_runner import (
@@ -58,6 +58,20 @@ def test_the_threads_of_a_worker_share_one_arena_unless_the_user_says_otherwise(
     assert start_ray(RunnerConfig())
     assert started_with == ["4", "1"]
     assert "MALLOC_ARENA_MAX" not in os.environ  # programs that the user starts have their own
+
+
+def test_a_ray_that_does_not_start_in_time_is_an_error_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", late)
+    with pytest.raises(RunError, match=r"cannot start a Ray: The current node timed out"):
+        start_ray(RunnerConfig())
+    with pytest.raises(RunError, match=r"cannot reach Ray at 'auto': The current node"):
+        start_ray(RunnerConfig(address="auto"))
 
 
 def test_only_a_ray_of_our_own_forgets_calls_at_once() -> None:
