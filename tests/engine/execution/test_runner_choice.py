@@ -59,7 +59,7 @@ def built(album: Path, output: Path, **keys: Any) -> list[str]:
 
 
 def jobs_of(run: Run) -> list[Job]:
-    return [one for one in survey(run, divide(run, replace=False)) if isinstance(one, Job)]
+    return [*survey(run, divide(run, replace=False)).jobs]
 
 
 def test_few_images_are_asked_about_in_one_process_and_a_note_says_so(
