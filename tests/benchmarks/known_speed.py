@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _CHECKPOINT = Checkpoint(
     model="known/speed",
     folder=Path(),
-    digest="",
+    commit="none",
     family=Family(title="a sleeping model", example="known/speed", model_class="Sleeping"),
     model_type="sleeping",
 )
