@@ -18,8 +18,10 @@ from tests.benchmarks.children import ENVIRONMENT, ROOT, TIMEOUT_S
 from tests.benchmarks.table import Row
 
 IMAGES = 1_000_000
-LIMIT_CPU_S = 6.0
-LIMIT_BYTES = 60.0
+GOAL_CPU_S = 6.0
+"""For a million inputs; about half of it is what the source takes to make its items."""
+LIMIT_CPU_S = 10.0
+LIMIT_BYTES = 80.0
 """Of memory for each input, beyond what a driver with few inputs takes."""
 FEW = 10_000
 
@@ -81,7 +83,8 @@ def measure(folder: Path, images: int | None) -> Iterator[Row]:
             value=spent.cpu_s / millions,
             unit="s",
             limit=LIMIT_CPU_S,
-            how=f"{how}: {spent.cpu_s:.1f} s, {spent.wall_s:.1f} s by the clock",
+            how=f"{how}: {spent.cpu_s:.1f} s, {spent.wall_s:.1f} s by the clock; "
+            f"the goal is {GOAL_CPU_S:g} s",
         )
         yield Row(
             what=f"{what}: memory for an input",
