@@ -15,6 +15,7 @@ from typing import Any
 
 from florilegium.engine.storage.failure import is_outage, storage_error
 from florilegium.engine.storage.s3_listing import pages_between
+from florilegium.engine.storage.side_by_side import AT_ONCE
 
 _S3 = ("s3", "s3a")
 _OTHERS = ("gs", "gcs", "az", "abfs", "abfss")
@@ -31,14 +32,15 @@ FEW_TRIES = 2
 def options_in(url: str, *, tries: int = TRIES) -> dict[str, Any]:
     """Return the options of the object storages in a URL, or in a chain of URLs, by scheme."""
     return {
-        scheme: {"use_listings_cache": False, **(_retries(tries) if scheme in _S3 else {})}
+        scheme: {"use_listings_cache": False, **(_of_client(tries) if scheme in _S3 else {})}
         for scheme in (*_S3, *_OTHERS)
         if url.startswith(f"{scheme}://") or f"::{scheme}://" in url
     }
 
 
-def _retries(tries: int) -> Mapping[str, Any]:
-    """Return how often S3 is asked again, unless the user's own config of fsspec has it."""
+def _of_client(tries: int) -> Mapping[str, Any]:
+    """Return how often S3 is asked again, and how many requests wait at once (of itself, the client
+    lets ten), unless the user's own config of fsspec has it."""
     from fsspec.config import conf
 
     chosen: dict[str, Any] = {}
@@ -49,7 +51,7 @@ def _retries(tries: int) -> Mapping[str, Any]:
         retries["mode"] = "standard"
     if "AWS_MAX_ATTEMPTS" not in os.environ or tries < TRIES:
         retries["total_max_attempts"] = tries
-    return {"config_kwargs": {"retries": retries, **chosen}}
+    return {"config_kwargs": {"max_pool_connections": AT_ONCE, "retries": retries, **chosen}}
 
 
 def speaks_s3(fs: Any) -> bool:

@@ -21,6 +21,7 @@ from florilegium.engine.storage.object_storage import (
     listed,
     options_in,
 )
+from florilegium.engine.storage.side_by_side import AT_ONCE
 from tests.fault_proxy import FAULTS, Proxy, passing_faults
 from tests.object_storage import ObjectStorage
 
@@ -264,13 +265,14 @@ def test_a_user_may_choose_how_often_s3_is_asked(monkeypatch: pytest.MonkeyPatch
     for name in ("AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"):
         monkeypatch.delenv(name, raising=False)
     expected = {"mode": "standard", "total_max_attempts": TRIES}
-    assert options_in("s3://bucket/x")["s3"]["config_kwargs"] == {"retries": expected}
+    assert options_in("s3://bucket/x")["s3"]["config_kwargs"]["retries"] == expected
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
-    assert options_in("s3://bucket/x")["s3"]["config_kwargs"] == {"retries": {}}
+    assert options_in("s3://bucket/x")["s3"]["config_kwargs"]["retries"] == {}
     own = {"config_kwargs": {"retries": {"total_max_attempts": 1}, "read_timeout": 3}}
     monkeypatch.setitem(conf, "s3", own)
-    assert options_in("s3://bucket/x")["s3"]["config_kwargs"] == own["config_kwargs"]
+    chosen = options_in("s3://bucket/x")["s3"]["config_kwargs"]
+    assert chosen == {"max_pool_connections": AT_ONCE, **own["config_kwargs"]}
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs", "az", "abfs"])
