@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.state import STATE
 from florilegium.pipelines.training import steps, trainer
 from tests.building import build
 from tests.end_to_end.conftest import Command
@@ -68,8 +69,10 @@ def round_zero(begun: Path, output: Path) -> dict[str, bytes]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """The bytes of all files in a folder; `run.yaml` apart, which has the output's path in it."""
-    found = [path for path in folder.rglob("*") if path.is_file() and path.name != "run.yaml"]
+    """The bytes of the files in a folder without those that have the output's path or times in
+    them."""
+    others = ("run.yaml", STATE)
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name not in others]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 

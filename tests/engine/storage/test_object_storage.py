@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -94,10 +95,16 @@ def test_a_folder_is_listed_page_by_page(
     assert folder.entries("many")["below"].kind == "directory"
 
 
+@pytest.fixture
+def bucket(object_storage: ObjectStorage) -> Iterator[str]:
+    """The name of a bucket that is reached without a proxy."""
+    with object_storage.reached():
+        yield object_storage.new_bucket().removeprefix("s3://")
+
+
 def test_names_of_all_kinds_are_listed_as_the_client_lists_them(
-    object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+    bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket = object_storage.new_bucket().removeprefix("s3://")
     names = [
         "a&b",
         "a&amp;b",

@@ -16,13 +16,13 @@ from florilegium.specialists.pretrained.views import Preprocess
 from tests.benchmarks.known_speed import KnownSpeed, KnownSpeedConfig, Passes
 
 BATCH = 8
-BATCHES = 12
+BATCHES = 8
 SLOWER = 3
 """Times that the device takes longer for a batch than the batch takes to be prepared."""
 ONE_BY_ONE = SLOWER / (SLOWER + 1)
 """The busy share of a device that waits while each batch is prepared."""
 FED = 0.87
-ATTEMPTS = 4
+ATTEMPTS = 8
 
 
 @pytest.mark.parametrize("feeders", [0, 1])
@@ -30,8 +30,8 @@ def test_a_device_of_known_speed_is_fed(
     feeders: int, photograph: Callable[[str], Sample], tmp_path: Path
 ) -> None:
     batch = [photograph("cat")] * BATCH
-    shares = [_busy_share(tmp_path / str(n), batch, feeders, calls=2) for n in range(ATTEMPTS)]
-    assert max(shares) > FED, "on a busy machine, all but one may be lower"
+    shares = (_busy_share(tmp_path / str(n), batch, feeders, calls=2) for n in range(ATTEMPTS))
+    assert any(share > FED for share in shares), "on a busy machine, all but one may be lower"
 
 
 def test_a_device_that_waits_for_each_batch_is_not_fed(
