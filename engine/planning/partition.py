@@ -45,7 +45,7 @@ class ShardSpec:
     source: int
     entries: tuple[Entry, ...]
     is_packed: bool = False
-    """Whether an entry holds many inputs; how many, nobody knows before it is read."""
+    """Whether an entry holds many inputs; their number is known when it is read."""
 
     @property
     def name(self) -> str:

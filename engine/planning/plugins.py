@@ -79,7 +79,7 @@ def searched() -> list[str]:
 
 
 class _AnyOptions(StageConfig):
-    """Options that nobody checks."""
+    """Options that are not checked."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
