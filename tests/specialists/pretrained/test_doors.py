@@ -39,6 +39,11 @@ ALLOWED = {
     ("engine/execution/ray_runner.py", "pickle"),  # answers, between a command and its workers
     ("engine/execution/reply.py", "pickle"),  # whether an error can be sent to another process
     ("engine/execution/local_runner.py", "pickle"),  # its error, when a stage cannot be sent
+    ("engine/execution/packed_work.py", "pickle"),  # a shard's work, on the way to its workers
+    ("engine/execution/runner_choice.py", "pickle"),  # whether stages can be sent; nothing is read
+    ("engine/core/sample.py", "pickle"),  # the class of a buffer: bytes are sent without a copy
+    ("specialists/pretrained/feeders.py", "pickle"),  # whether a function can be sent to one
+    ("specialists/pretrained/handover.py", "pickle"),  # between a worker and feeders it started
     ("pipelines/shape_world/pretrain/architecture.py", "from_config"),  # a student is born
 }
 

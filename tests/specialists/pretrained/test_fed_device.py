@@ -9,8 +9,6 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from florilegium.engine.core.sample import Sample
 from florilegium.specialists.pretrained.views import Preprocess
 from tests.benchmarks.known_speed import KnownSpeed, KnownSpeedConfig, Passes
@@ -25,12 +23,11 @@ FED = 0.87
 ATTEMPTS = 8
 
 
-@pytest.mark.parametrize("feeders", [0, 1])
 def test_a_device_of_known_speed_is_fed(
-    feeders: int, photograph: Callable[[str], Sample], tmp_path: Path
+    photograph: Callable[[str], Sample], tmp_path: Path
 ) -> None:
     batch = [photograph("cat")] * BATCH
-    shares = (_busy_share(tmp_path / str(n), batch, feeders, calls=2) for n in range(ATTEMPTS))
+    shares = (_busy_share(tmp_path / str(n), batch, 1, calls=2) for n in range(ATTEMPTS))
     assert any(share > FED for share in shares), "on a busy machine, all but one may be lower"
 
 

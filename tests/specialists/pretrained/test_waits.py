@@ -32,6 +32,8 @@ OUTPUTS = 1
 """The wait for the outputs of a batch; everything else is within a model of `transformers`."""
 SEARCH = 12
 """Waits for the first and the last token of a generated answer."""
+PLACES = 3
+"""Waits for where the images of a conversation are among its tokens."""
 STEP = 3
 """Waits for each token: whether all rows have ended, and for masks of attention."""
 
@@ -60,7 +62,7 @@ STAGES: dict[str, tuple[str, Callable[[Path], dict[str, Any]], int]] = {
     "chat_caption": (
         "chat_caption",
         _options("chat_caption", prompts={"caption": "Say."}, max_new_tokens={"caption": TOKENS}),
-        SEARCH + STEP * TOKENS,
+        SEARCH + PLACES + STEP * TOKENS,
     ),
 }
 """The stage of a checkpoint, its options, and the limit on its waits for a batch."""
