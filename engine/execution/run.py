@@ -193,14 +193,15 @@ async def _run_jobs(
         done.add(job.spec.number)
         on_finished(job, stats)
 
+    config = _config(run)
     if may_be_answered(run, jobs):
-        publisher = PublishingRunner(_config(run), run.graph, layers=run.layers, output=run.output)
+        publisher = PublishingRunner(config, run.graph, layers=run.layers, output=run.output)
         with suppress(SomethingToAsk):
             one_by_one = ([job] for job in jobs)
             await _work(run, publisher, one_by_one, progress, observer, finished)
     if left := jobs.without(done):
         progress.current = "starting the workers"
-        runner = _runner(run, left, progress)
+        runner = _runner(run, config, left, progress)
         await _work(run, runner, [left], progress, observer, on_finished)
 
 
@@ -249,9 +250,8 @@ async def _watch(
         await asyncio.sleep(POLL_S)
 
 
-def _runner(run: Run, jobs: Iterable[Job], progress: Progress) -> Runner:
+def _runner(run: Run, config: RunConfig, jobs: Iterable[Job], progress: Progress) -> Runner:
     """Return the runner that the config names, or that fits the jobs."""
-    config = _config(run)
     layers, output = run.layers, run.output
     if config.runner.kind == "in_process":
         return InProcessRunner(Worker(config, run.graph, layers=layers, output=output), run.graph)

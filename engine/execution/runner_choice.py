@@ -62,11 +62,11 @@ def one_process(run: Run, jobs: Iterable[Job]) -> str:
     It does where few images are asked about by stages on CPUs alone, and the config states nothing
     that only Ray does.
     """
-    images = _images(jobs)
-    if not run.config.runner.is_open or images is None or images > SMALL:
-        return ""
     has_pools = any(node.pool != CPU_POOL for node in run.graph.layered)
-    if has_pools or not _fits_one_process(run.graph):
+    if not run.config.runner.is_open or has_pools:
+        return ""
+    images = _images(jobs)
+    if images is None or images > SMALL or not _fits_one_process(run.graph):
         return ""
     return f"runner: one process, which is done with {counted(images, 'image')} before Ray is"
 
@@ -78,9 +78,10 @@ def may_be_answered(run: Run, jobs: Iterable[Job]) -> bool:
     another one, or images have gone.
     """
     runner = run.config.runner
-    is_ours = runner.may_be_ray and runner.address == "local"
+    if not (runner.may_be_ray and runner.address == "local"):
+        return False
     images = _images(jobs)
-    if not is_ours or images is None or images > SMALL_TO_PUBLISH:
+    if images is None or images > SMALL_TO_PUBLISH:
         return False
     if not all(job.previous_digest and not job.retry for job in jobs):
         return False
