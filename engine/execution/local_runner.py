@@ -22,12 +22,12 @@ from florilegium.engine.execution.packed_work import PackedWork
 from florilegium.engine.execution.reply import Reply
 from florilegium.engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
 from florilegium.engine.execution.watch import GRACE_S, NO_TURN, started_by
-from florilegium.engine.execution.worker import LayerParts, Ran
+from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork
 from florilegium.engine.planning.config import RunConfig
 from florilegium.engine.planning.graph import Graph
 from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.results.publication import ShardStats
-from florilegium.engine.results.shard import Spot
+from florilegium.engine.results.shard import ShardBytes, Spot
 from florilegium.engine.storage.folder import Folder
 
 _LOOK_S = 0.5
@@ -59,7 +59,7 @@ class LocalRunner(Runner):
         request = Request(method="open", arguments=(spec,), options=options)
         async with self._turn:
             work, images = await self._call(request, on_timer=FILE_TIMEOUT)
-        return Opened(work=work, images=images, packed=PackedWork.of(work))
+        return self._opened(work, images)
 
     async def reopen(
         self,
@@ -80,6 +80,10 @@ class LocalRunner(Runner):
             if error.spot is None and spots:
                 error.spot = spots[-1]
             raise
+        return self._opened(work, images)
+
+    def _opened(self, work: ShardWork, images: ShardBytes) -> Opened:
+        """Return a shard that was read, whether for the first time or again."""
         return Opened(work=work, images=images, packed=PackedWork.of(work))
 
     async def run(

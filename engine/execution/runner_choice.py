@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from florilegium.engine.core.counted import counted
-from florilegium.engine.core.errors import SampleError
 from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.execution.runner import Opened
 from florilegium.engine.execution.scheduler import Job
+from florilegium.engine.execution.worker import ShardWork
 from florilegium.engine.planning.graph import CPU_POOL, Graph
-from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.results.layer_store import LayerStore
-from florilegium.engine.results.shard import Spot
+from florilegium.engine.results.shard import ShardBytes
 
 SMALL = 12
 """Images that one process may be asked about, at most, in place of a Ray: on 2 CPUs, the shipped
@@ -38,22 +37,10 @@ class PublishingRunner(LocalRunner):
     """Judges and writes shards of which all layers are there, in one child process; opening any
     other raises `SomethingToAsk`."""
 
-    async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
-        return _answered(await super().open(spec, previous_digest=previous_digest, retry=retry))
-
-    async def reopen(
-        self,
-        spec: ShardSpec,
-        *,
-        previous_digest: str,
-        retry: bool,
-        given_up: Mapping[Spot, SampleError],
-    ) -> Opened:
-        return _answered(
-            await super().reopen(
-                spec, previous_digest=previous_digest, retry=retry, given_up=given_up
-            )
-        )
+    def _opened(self, work: ShardWork, images: ShardBytes) -> Opened:
+        if any(work.todo.values()):
+            raise SomethingToAsk(work.shard.name)
+        return super()._opened(work, images)
 
 
 def one_process(run: Run, jobs: Iterable[Job]) -> str:
@@ -87,17 +74,6 @@ def may_be_answered(run: Run, jobs: Iterable[Job]) -> bool:
         return False
     layers = LayerStore(run.layers)
     return all(map(layers.has_any, run.graph.layered)) and _fits_one_process(run.graph)
-
-
-def _answered(opened: Opened) -> Opened:
-    """Return a shard of which all stages have answered.
-
-    Raises:
-        SomethingToAsk: one has not.
-    """
-    if any(opened.work.todo.values()):
-        raise SomethingToAsk(opened.work.shard.name)
-    return opened
 
 
 def _images(jobs: Iterable[Job]) -> int | None:
