@@ -29,7 +29,7 @@ from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.planning.graph import Graph
 from florilegium.engine.results.publication import FileStats, ShardStats, to_json
 from florilegium.engine.results.shard import SOURCE_FINGERPRINT
-from florilegium.engine.results.shard_table import ShardTable
+from florilegium.engine.results.shard_table import LETTER, ShardTable
 from florilegium.engine.results.state import NOTHING_KNOWN, State, Version
 from florilegium.engine.storage.documents import damaged, parse_json, read_limited
 from florilegium.engine.storage.folder import Folder
@@ -41,18 +41,7 @@ SIGNATURE = f"{MANIFEST}.sig"
 DEAD_LETTERS = "dead_letters.parquet"
 RECIPE = "recipe"
 """The recipe of a build that is running; afterwards it is in the manifest."""
-_DEAD_LETTER_SCHEMA = pa.schema(
-    [
-        ("shard", pa.string()),
-        ("key", pa.string()),
-        ("source", pa.string()),
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("message", pa.string()),
-        ("attempt", pa.int32()),
-        ("traceback", pa.string()),
-    ]
-)
+_DEAD_LETTER_SCHEMA = pa.schema([("shard", pa.string()), *LETTER])
 
 _CURE = "run the same build again, which writes it anew"
 

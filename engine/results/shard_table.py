@@ -28,15 +28,14 @@ INPUTS = ("inputs_digest", "source_reading")
 they are not those of the shard any more."""
 _SIDES = pa.list_(pa.struct([("name", pa.string()), ("kept", pa.int64()), ("dropped", pa.int64())]))
 _COUNTS = pa.list_(pa.struct([("name", pa.string()), ("count", pa.int64())]))
-_LETTERS = pa.list_(
-    pa.struct(
-        [
-            *((name, pa.string()) for name in ("key", "source", "stage", "reason", "message")),
-            ("attempt", pa.int32()),
-            ("traceback", pa.string()),
-        ]
-    )
+LETTER = pa.struct(
+    [
+        *((name, pa.string()) for name in ("key", "source", "stage", "reason", "message")),
+        ("attempt", pa.int32()),
+        ("traceback", pa.string()),
+    ]
 )
+"""A dead letter, in the statistics of shards and in a dataset's own file."""
 SCHEMA = pa.schema(
     [
         ("number", pa.int64()),
@@ -46,7 +45,7 @@ SCHEMA = pa.schema(
         ("specialists", _SIDES),
         ("drops", _COUNTS),
         ("extensions", _COUNTS),
-        ("dead_letters", _LETTERS),
+        ("dead_letters", pa.list_(LETTER)),
         *((f"{file}_bytes", pa.int64()) for file in FILES),
         *((f"{file}_sha256", pa.string()) for file in FILES),
         *((time, pa.float64()) for time in TIMES),
@@ -179,7 +178,7 @@ class ShardTable(Sequence[ShardStats]):
             parents = pc.list_parent_indices(batch.column("dead_letters"))
             names.append(batch.column("name").take(parents))
             letters.append(pc.list_flatten(batch.column("dead_letters")))
-        flat = _flat_structs(pa.chunked_array(letters, _LETTERS.value_type))
+        flat = _flat_structs(pa.chunked_array(letters, LETTER))
         return flat.add_column(0, "shard", pa.chunked_array(names, pa.string()))
 
     def dead_letters(self) -> Iterator[tuple[str, DeadLetter]]:
