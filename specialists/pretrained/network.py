@@ -172,10 +172,8 @@ class Network:
             on_device = {name: self.to_device(tensor[part]) for name, tensor in stacked.items()}
             return forward(on_device, list(batch[part]))
 
-        def answers(outputs: Any, rows: Sequence[int]) -> Iterable[AnswerT]:
-            return finish(outputs, [batch[row] for row in rows]) if finish else outputs
-
-        return self.attempt(range(len(batch)), compute, answers if finish else None)
+        answers = partial(_finished, finish, batch) if finish else None
+        return self.attempt(range(len(batch)), compute, answers)
 
     def attempt(
         self,
@@ -275,6 +273,13 @@ class _Outputs:
 
     tensors: Any
     wait: Callable[[], None] = lambda: None
+
+
+def _finished(
+    finish: Finish[AnswerT], batch: Sequence[int], outputs: Any, rows: Sequence[int]
+) -> Iterable[AnswerT]:
+    """Return the answers about some rows of a batch, given by the indices of its inputs."""
+    return finish(outputs, [batch[row] for row in rows])
 
 
 def _one_for_each(numbers: Sequence[int], answers: Iterable[AnswerT]) -> list[AnswerT]:

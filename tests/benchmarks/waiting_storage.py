@@ -1,6 +1,6 @@
-"""A storage that speaks S3 and waits before each answer, in a process of its own.
+"""A storage with the interface of S3 that waits before each answer, in a process of its own.
 
-It keeps what is written in memory, and lists, beside that, as many files of shards as it is told:
+It keeps what is written in memory, and lists, beside that, as many files of shards as are wanted:
 `FOLDER/shards/NAME.tar` and so on, which cannot be read.
 """
 
