@@ -23,6 +23,7 @@ from queue import LifoQueue
 from typing import Any, TypeVar
 
 from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.engine.execution.allowance import usable_cpus
 from florilegium.engine.execution.answer import PROCESS_DIED
 from florilegium.engine.execution.apart import start_ahead, started
 from florilegium.engine.untrusted.traces import message_of, traceback_of
@@ -245,16 +246,9 @@ def feeders_of(feeders: int | str, device_type: str, num_gpus: float) -> int:
         return feeders
     if device_type == "cpu":
         return 0
-    return max(1, min(MOST, int(_cpus() * (num_gpus or 1) / _gpus())))
+    return max(1, min(MOST, int(usable_cpus() * (num_gpus or 1) / _gpus())))
 
 
 def _gpus() -> int:
     """Return the GPUs of this machine, also those that other workers have."""
     return len([*Path("/dev").glob("nvidia[0-9]*")]) or 1
-
-
-def _cpus() -> int:
-    """Return the CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

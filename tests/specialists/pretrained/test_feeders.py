@@ -187,6 +187,6 @@ def is_running(pid: int) -> bool:
 def test_a_worker_has_as_many_feeders_as_its_share_of_the_cpus(
     monkeypatch: pytest.MonkeyPatch, given: Any, device: str, num_gpus: float, expected: int
 ) -> None:
-    monkeypatch.setattr(feeders_module, "_cpus", lambda: 12)
+    monkeypatch.setattr(feeders_module, "usable_cpus", lambda: 12)
     monkeypatch.setattr(feeders_module, "_gpus", lambda: 1)
     assert feeders_of(given, device, num_gpus) == expected
