@@ -16,7 +16,7 @@ import numpy as np
 
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.stage import CONTENT
-from florilegium.specialists.pretrained.checkpoint import Family
+from florilegium.specialists.pretrained.checkpoint import Family, resolve
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.loading import scalar_weight
 from florilegium.specialists.pretrained.network import Network, preprocess, to_numpy, unbatched
@@ -155,6 +155,16 @@ class ImageText:
 
     def _encode_texts(self, batch: Mapping[str, Tensor], _: object) -> Any:
         return self._model.get_text_features(**batch).pooler_output
+
+
+def load_image_text(config: ImageTextConfig) -> ImageText:
+    """Load a model for use outside of a stage.
+
+    Raises:
+        ConfigError: it is missing or cannot be used.
+    """
+    checkpoint = resolve(config.model, FAMILY, config.revision, is_random=bool(config.caveat))
+    return ImageText(Network(checkpoint, config), config)
 
 
 def sentences(text: str) -> list[str]:

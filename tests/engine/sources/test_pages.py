@@ -173,6 +173,6 @@ def test_keys_stay_when_pages_are_added(site: Path, jpeg: bytes) -> None:
 def test_a_single_page_is_a_source_too(site: Path) -> None:
     readings, dead_letters = read_all(pages_at(site / "posts" / "birds.html"))
     assert [one.name for one in readings] == ["birds.html/000"]
-    assert [one.reason for one in dead_letters] == ["image_not_in_source"]
+    assert [one.reason for one in dead_letters] == ["unreadable_file"]
     with pytest.raises(ConfigError, match=r"has no \.html or"):
         list(pages_at(site / "shared").items())
