@@ -17,7 +17,7 @@ LAST_DECIMAL = 0.011
 """Of a box in pixels, which is rounded: another batch or kernel may round it the other way."""
 LEAST_IOU = 0.99
 """Of two masks: where a network is undecided about a pixel, the last digits decide."""
-_WORDS = (*("task", "kind", "text", "label", "language", "span", "parent_id", "merged_from"),)
+_WORDS = ("task", "kind", "text", "label", "language", "span", "parent_id", "merged_from")
 """The fields of an annotation that must be equal."""
 _PIXELS = ("box_xyxy", "quad")
 _NUMBERS = ("score", "support", "confidence", *_PIXELS)
