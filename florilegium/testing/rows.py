@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.annotation import Annotation, MaskRLE
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
@@ -15,10 +15,9 @@ TOLERANCE = 1e-3
 """Sums of floats differ in their last digits with the size of a batch."""
 LAST_DECIMAL = 0.011
 """Of a box in pixels, which is rounded: another batch or kernel may round it the other way."""
-_WORDS = (
-    *("task", "kind", "text", "label", "language", "span", "parent_id", "merged_from"),
-    "mask_rle",
-)
+LEAST_IOU = 0.99
+"""Of two masks: where a network is undecided about a pixel, the last digits decide."""
+_WORDS = ("task", "kind", "text", "label", "language", "span", "parent_id", "merged_from")
 """The fields of an annotation that must be equal."""
 _PIXELS = ("box_xyxy", "quad")
 _NUMBERS = ("score", "support", "confidence", *_PIXELS)
@@ -74,6 +73,7 @@ def _fields(row: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(row, Annotation):
         for name in _WORDS:
             yield f"{row.task}.{name}", getattr(row, name)
+        yield f"{row.task}.mask_rle", row.mask_rle
         for name in _NUMBERS:
             value = getattr(row, name)
             numbers = value if isinstance(value, tuple) else () if value is None else (value,)
@@ -83,9 +83,17 @@ def _fields(row: Any) -> Iterator[tuple[str, Any]]:
 def _is_same(value: Any, again: Any, within: float) -> bool:
     if value == again:
         return True
+    if isinstance(value, MaskRLE) and isinstance(again, MaskRLE):
+        return value.size == again.size and _iou(value, again) >= LEAST_IOU
     if not (_is_numbers(value) and _is_numbers(again)) or len(value) != len(again):
         return False
     return all(abs(one - other) <= within for one, other in zip(value, again, strict=True))
+
+
+def _iou(mask: MaskRLE, other: MaskRLE) -> float:
+    from pycocotools import mask as coco_mask
+
+    return float(coco_mask.iou([mask._asdict()], [other._asdict()], [False])[0, 0])
 
 
 def _is_numbers(value: Any) -> bool:

@@ -177,7 +177,7 @@ class Heavy(Leaking):
     """Takes memory when it is loaded."""
 
     def load(self) -> None:
-        self._kept = [b"x" * (300 * MB)]
+        self._kept = [b"x" * (700 * MB)]
 
 
 class Unjudging(Filter[StageConfig]):

@@ -78,11 +78,11 @@ def test_a_limit_of_memory_below_what_the_stages_take_is_an_error_and_not_a_circ
 ) -> None:
     heavy = {"heavy": {"use": "tests.security.stages:Heavy"}}
     with pytest.raises(
-        RunError, match=r"heavy.* more memory than limits.worker_memory_mb = 256 allows"
+        RunError, match=r"heavy.* more memory than limits.worker_memory_mb = 640 allows"
     ):
         build(
             album, tmp_path / "out", runner=LOCAL, specialists=heavy,
-            limits={"worker_memory_mb": 256},
+            limits={"worker_memory_mb": 640},
         )  # fmt: skip
 
 
