@@ -20,7 +20,11 @@ from florilegium.pipelines.commands.options import (
 def export(
     directory: Directory,
     form: Annotated[
-        str, typer.Option("--format", help="`florence2`, `coco`, `few_shot` or one of a plugin.")
+        str,
+        typer.Option(
+            "--format",
+            help="`florence2`, `coco`, `few_shot`, `episodes`, `interleaved` or one of a plugin.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option(parser=local_folder, metavar="PATH", help="The folder to write.")
@@ -34,7 +38,7 @@ def export(
     overrides: Annotated[list[str] | None, overrides_like("absent_share=0 of `florence2`")] = None,
     no_plugins: NoPlugins = False,  # the config of an export names no class
 ) -> None:
-    """Write a dataset for other programs: Florence-2 JSONL, COCO, few-shot examples."""
+    """Write a dataset for other programs: Florence-2 JSONL, COCO, few-shot episodes, pages."""
     from florilegium.engine.planning.config import load_document, validated
     from florilegium.pipelines.commands.shipped import config_path
     from florilegium.pipelines.export.exporter import export as export_dataset

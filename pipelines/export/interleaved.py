@@ -38,7 +38,7 @@ ALT = "alt"
 """The name by which `describe` means the alt text of the page."""
 NO_PAGE = "samples that come from no page"
 IMAGE_MISSING = "pages of which images are missing"
-TEXT_MISSING = "pages of which texts are missing: they are longer than metadata may be"
+TEXT_MISSING = "pages with texts left out, which are longer than metadata may be"
 _FIELDS = {"page": str, "position": int, "positions": int}
 _TEXTS = ("before", "after")
 
@@ -81,7 +81,7 @@ class InterleavedExported(Exported):
     def warnings(self) -> Iterator[str]:
         """Yield how often each problem occurs."""
         for problem, count in sorted(self.problems.items()):
-            yield f"{count} {problem}"
+            yield f"{problem}: {count}"
 
 
 class Shown(NamedTuple):

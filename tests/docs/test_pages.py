@@ -24,6 +24,7 @@ REASONS = {
     "needs a build that runs elsewhere",
     "needs a list of yours",
     "needs a package index",
+    "needs pages of yours",
     "needs node_exporter",
     "needs the checkpoint of a training",
     "needs the weights of a model hub",
