@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,13 +57,18 @@ class BestOnly(Filter[StageConfig]):
 def small_dataset(folder: Path) -> Path:
     """Build a dataset of four drawn photographs in `folder/dataset`, and return that path.
 
-    It has annotations of every installed task, kept and dropped ones, in two shards.
+    It has annotations of every installed task, kept and dropped ones, in two shards. The metadata
+    says that they come from one page.
     """
     photos = Path(folder) / "photos"
     photos.mkdir(parents=True)
+    lines: list[str] = []
     for number in range(4):
         pixels = photo(96 + number, 64, seed=number)
         Image.fromarray(pixels).save(photos / f"{number}.png")
+        place = {"page": "photos.html", "position": number, "positions": 4}
+        lines.append(json.dumps({"file_name": f"{number}.png", **place}))
+    (photos / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
     output = Path(folder) / "dataset"
     document = {
         "source": str(photos),

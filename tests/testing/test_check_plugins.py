@@ -87,11 +87,15 @@ def urls(photos: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
     for number, tar in enumerate(sorted((dataset / "shards").glob("*.tar"))):
         (downloaded / f"{number:05d}.tar").write_bytes(tar.read_bytes())
         pq.write_table(pa.table({"key": ["0"]}), downloaded / f"{number:05d}.parquet")
+    shutil.copytree(photos, folder / "site")
+    page = "".join(f'<img src="{path.name}">' for path in photos.iterdir())
+    (folder / "site" / "page.html").write_text(page, encoding="utf-8")
     return {
         "folder": str(photos),
         "webdataset": str(dataset / "shards"),
         "img2dataset": str(downloaded),
         "parquet": str(folder / "images.parquet"),
+        "pages": str(folder / "site"),
         "shape_world": "shape_world://3",
     }
 
@@ -99,7 +103,7 @@ def urls(photos: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.parametrize("kind", source_names())
 def test_our_sources_keep_their_contract(kind: str, urls: dict[str, str]) -> None:
     source_class = find_source(kind)
-    report = check_source(source_class, source_class.Config(url=urls[kind]))
+    report = check_source(source_class, source_class.Config(url=urls[kind], kind=kind))
     assert report.images >= 3
     assert report.dead_letters == 0
 
