@@ -23,7 +23,8 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="`florence2`, `coco`, `few_shot`, `episodes`, `interleaved` or one of a plugin.",
+            help="`florence2`, `coco`, `few_shot`, `episodes`, `interleaved`, `sequences` or one of "
+            "a plugin.",
         ),
     ],
     output: Annotated[
