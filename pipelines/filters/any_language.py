@@ -8,6 +8,7 @@ the wrong language here.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,8 @@ from florilegium.specialists.words.writing import (
 ENGLISH = "en"
 MEASURED = ("language", "script", "unspaced")
 """What is measured beside the numbers of English captions."""
+_CORNERS = re.compile(r"「[^」]*」|『[^』]*』")
+"""Quotations of Chinese and Japanese; `prose_of` knows the others."""
 _ALIKE = {"fil": "tl", "nb": "no", "ckb": "ku"}
 """Languages that the identifier has under another code."""
 _UNIDENTIFIED = frozenset(("su", "ti", "yi", "mi"))
@@ -58,7 +61,7 @@ class LanguageCaptions:
     def measures(self, code: str, text: str, ocr_words: Collection[str]) -> dict[str, float]:
         """Return the numbers of a caption in a language other than English; `ocr_words` are the
         words read in the image, as `words_of_any_script` has them."""
-        prose = prose_of(text)
+        prose = prose_of(_CORNERS.sub(" ", text)) or text
         words, language = words_of_any_script(text), self._languages.get(code)
         return {
             "words": len(words) if any(map(str.isalpha, text)) else 0,

@@ -32,6 +32,19 @@ TRANSLATED_TASKS = (*dict.fromkeys((*names_of(lambda task: task.words == "senten
 """Tasks whose texts are sentences, which can be translated by themselves."""
 
 
+def checked_tasks(tasks: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of tasks that can be translated, each once.
+
+    Raises:
+        ValueError: one cannot.
+    """
+    for task in tasks:
+        if task not in TRANSLATED_TASKS:
+            known = nearest(task, TRANSLATED_TASKS)
+            raise ValueError(f"{task!r} has no sentences to translate, {known}")
+    return tuple(dict.fromkeys(tasks))
+
+
 class TranslateConfig(TranslationConfig):
     """Options of `translate`."""
 
@@ -50,12 +63,7 @@ class TranslateConfig(TranslationConfig):
     @field_validator("tasks")
     @classmethod
     def _of_sentences(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        for task in tasks:
-            if task not in TRANSLATED_TASKS:
-                raise ValueError(
-                    f"{task!r} has no sentences to translate, {nearest(task, TRANSLATED_TASKS)}"
-                )
-        return tuple(dict.fromkeys(tasks))
+        return checked_tasks(tasks)
 
     @model_validator(mode="after")
     def _are_languages(self) -> TranslateConfig:
@@ -103,7 +111,7 @@ class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
 
     def chosen(self, sample: Sample) -> list[Annotation]:
         """Return the texts in one of the source languages."""
-        return [one for one in sample.of(*self.each) if one.words and self._source_of(one)]
+        return [one for one in sample.of(*self.each) if one.text and self._source_of(one)]
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         """Translate the texts of all samples together."""
@@ -138,7 +146,8 @@ class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
 
 def _texts_of(one: Annotation) -> tuple[str, ...]:
     """Return what is translated of an annotation: its text, and the answer to a question."""
-    return (one.text, one.label) if one.task in QUESTIONS else (one.text,)
+    is_answered = one.task in QUESTIONS and one.label
+    return (one.text, one.label) if is_answered else (one.text,)
 
 
 def _answer(

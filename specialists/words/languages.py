@@ -160,6 +160,15 @@ def language_of(tag: str) -> Language:
     return Language(tag=tag, code=code, iso=iso, script=script, name=name)
 
 
+def answer_in(prompt: str, tag: str) -> str:
+    """Return an English prompt that asks for an answer in a language.
+
+    Raises:
+        ConfigError: the language is not known.
+    """
+    return f"{prompt} Answer in {language_of(tag).name}."
+
+
 def known_language(tag: str) -> str:
     """Return a tag whose language is known.
 

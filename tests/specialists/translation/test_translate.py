@@ -156,11 +156,12 @@ def test_a_region_keeps_its_place(stage: Callable[..., Translate]) -> None:
 def test_of_a_question_the_answer_is_translated_too(
     stage: Callable[..., Translate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ((text,), (label,)) = (stage().predict([sample(caption(one))])[0] for one in (TEXT, OTHER))
     monkeypatch.setattr(module, "QUESTIONS", ("caption",))
     ((found,),) = stage().predict([sample(caption(TEXT, label=OTHER))])
-    ((text,), (label,)) = (stage().predict([sample(caption(one))]) for one in (TEXT, OTHER))
-    assert found.label
-    assert {found.text, found.label} <= {one.text for one in (*text, *label)}
+    assert (found.text, found.label) == (text.text, label.text)
+    assert found.score == min(text.score, label.score)
+    assert stage().predict([sample(caption(TEXT))]) == [[text]]
 
 
 def test_a_translation_without_end_is_none_and_an_image_without_any_fails(
