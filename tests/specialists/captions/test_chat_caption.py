@@ -327,7 +327,7 @@ def test_other_languages_are_asked_for_by_name_or_by_prompts_of_their_own(
     prompts = {"caption": "a boat", "detailed_caption": "a house"}
     own = "人と船"
     specialist = stage(
-        written("idefics3"), prompts=prompts, max_new_tokens={"caption": 30, "detailed_caption": 30},
+        written("idefics3"), prompts=prompts, max_new_tokens=dict.fromkeys(prompts, 30),
         other_languages={"de": {}, "ja": {"caption": own}},
     )  # fmt: skip
     (predicted,) = specialist.predict(samples[:1])

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - marks of other scripts
 from __future__ import annotations
 
 import pytest
