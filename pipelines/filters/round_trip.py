@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation
+from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.rows import Measurement
@@ -42,8 +43,8 @@ SIMILARITY = "round_trip"
 class RoundTripConfig(TranslationConfig):
     """Options of `RoundTrip`."""
 
-    languages: tuple[str, ...] = Field(min_length=1, examples=[["de", "zh-Hans"]])
-    """Languages of the translations that are judged, BCP 47."""
+    languages: tuple[str, ...] = Field(default=(), examples=[["de", "zh-Hans"]])
+    """Languages of the translations that are judged, BCP 47, at least one."""
     source: str = "en"
     """The language of the texts from which they were made, BCP 47."""
     tasks: Annotated[tuple[str, ...], NamesAmong(TRANSLATED_TASKS)] = Field(
@@ -83,6 +84,16 @@ class RoundTrip(Pretrained[RoundTripConfig], Filter[RoundTripConfig]):
     def __init__(self, config: RoundTripConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.tasks),)
+
+    def revision(self) -> str:
+        """Name the commit on the hub or the digest of the files.
+
+        Raises:
+            ConfigError: no language is named.
+        """
+        if not self.config.languages:
+            raise ConfigError("languages = () names no translations to judge: languages: [de]")
+        return super().revision()
 
     def load(self) -> None:
         """Load the weights, and check that the model has the languages."""

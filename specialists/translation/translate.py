@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.annotation import Annotation
-from florilegium.engine.core.errors import SampleError, nearest
+from florilegium.engine.core.errors import ConfigError, SampleError, nearest
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Input, Specialist, StageConfig, one_of
@@ -48,9 +48,9 @@ def checked_tasks(tasks: tuple[str, ...]) -> tuple[str, ...]:
 class TranslateConfig(TranslationConfig):
     """Options of `translate`."""
 
-    to: tuple[str, ...] = Field(min_length=1, examples=[["de", "zh-Hans"]])
-    """Languages of the translations, BCP 47; each text is translated into all of them but its
-    own."""
+    to: tuple[str, ...] = Field(default=(), examples=[["de", "zh-Hans"]])
+    """Languages of the translations, BCP 47, at least one; each text is translated into all of them
+    but its own."""
     sources: tuple[str, ...] = Field(default=("en",), min_length=1)
     """Languages of the texts that are translated, BCP 47; texts in others are left alone."""
     undeclared: str = ""
@@ -70,7 +70,7 @@ class TranslateConfig(TranslationConfig):
         for tag in (*self.to, *self.sources, *filter(None, [self.undeclared])):
             if tag not in self.codes:
                 known_language(tag)
-        if not any(self.pairs):
+        if self.to and not self.pairs:
             raise ValueError("there is nothing to translate: `to` and `sources` are one language")
         return self
 
@@ -103,6 +103,16 @@ class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
         super().__init__(config)
         self.produces = self.each = config.tasks
         self.reads = (one_of(*config.tasks),)
+
+    def revision(self) -> str:
+        """Name the commit on the hub or the digest of the files.
+
+        Raises:
+            ConfigError: no language is named.
+        """
+        if not self.config.to:
+            raise ConfigError("to = () names no language to translate into: to: [de]")
+        return super().revision()
 
     def load(self) -> None:
         """Load the weights, and check that the model has the languages."""

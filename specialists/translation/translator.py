@@ -1,4 +1,4 @@
-"""Translating texts by an encoder-decoder of `transformers`, sentence by sentence, greedily.
+"""Translating texts by an encoder-decoder of `transformers`, sentence by sentence.
 
 Models of translation were trained on sentences, and leave some of a paragraph out. Knows no
 annotation.
@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.core.stage import CONTENT
+from florilegium.specialists.pretrained.beam_search import BeamSearch
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import PretrainedConfig
 from florilegium.specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
@@ -55,6 +56,8 @@ class TranslationConfig(PretrainedConfig):
     by_sentence: bool = True
     """Whether each sentence is translated by itself; models of translation know sentences, and
     leave out some of a paragraph."""
+    beams: int = Field(default=1, ge=1, le=32)
+    """Beginnings of a translation that are kept at once; 1 is greedy, which is the fastest."""
     max_new_tokens: int = Field(default=256, ge=1)
     """Maximum tokens of a translated sentence; limited by the positions of the checkpoint. A
     translation that does not end within it is discarded."""
@@ -104,7 +107,11 @@ class Translator:
         self._directions: Mapping[tuple[str, str], Direction] = {
             pair: scheme.direction(*pair) for pair in directions
         }
-        self._search = GreedySearch(network.model, self._tokenizer)
+        self._search = (
+            BeamSearch(network.model, self._tokenizer, config.beams)
+            if config.beams > 1
+            else GreedySearch(network.model, self._tokenizer)
+        )
         # It would end a translation at the limit, which then looked finished.
         network.model.generation_config.forced_eos_token_id = None
         positions = getattr(network.model.config, "max_position_embeddings", None)

@@ -98,13 +98,17 @@ def test_a_build_translates_and_judges_what_came_of_it(
     assert kept == {"en": True, "de": False, "th": True}
 
 
+def test_a_filter_without_a_language_is_refused_when_the_run_is_planned() -> None:
+    with pytest.raises(ConfigError, match="names no translations to judge"):
+        RoundTrip(RoundTripConfig()).revision()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"languages": ["xx"]}, "the language 'xx' is not known"),
         ({"languages": ["de"], "source": "yy"}, "the language 'yy' is not known"),
         ({"languages": ["de"], "tasks": ["ocr"]}, "'ocr' has no sentences"),
-        ({}, "languages"),
     ],
 )
 def test_options_without_meaning_are_refused(options: dict[str, Any], message: str) -> None:

@@ -53,8 +53,10 @@ def sample(*annotations: Annotation) -> Sample:
     return Sample(key="a", width=9, height=9, picture=Picture(b""), annotations=annotations)
 
 
-def translated_by_transformers(family: str, folder: Path, text: str) -> tuple[str, float]:
-    """Return the text and the score of a greedy search, called as the model cards say."""
+def translated_by_transformers(
+    family: str, folder: Path, text: str, beams: int = 1
+) -> tuple[str, float]:
+    """Return the text and the score of a search, called as the model cards say."""
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -75,12 +77,13 @@ def translated_by_transformers(family: str, folder: Path, text: str) -> tuple[st
     inputs = tokenizer(prefix + text, return_tensors="pt")
     with torch.no_grad():
         answer = model.generate(
-            **inputs, **forced, num_beams=1, max_new_tokens=40,
+            **inputs, **forced, num_beams=beams, max_new_tokens=40,
             output_scores=True, return_dict_in_generate=True,
         )  # fmt: skip
     (text,) = tokenizer.batch_decode(answer.sequences, skip_special_tokens=True)
+    indices = answer.beam_indices if beams > 1 else None
     chances = model.compute_transition_scores(
-        answer.sequences, answer.scores, normalize_logits=True
+        answer.sequences, answer.scores, indices, normalize_logits=beams == 1
     )[0]
     text = text.removeprefix("__de__")  # which is no special token to M2M-100's tokenizer
     return " ".join(text.split()), float(chances[bool(forced) :].mean().exp())
@@ -95,6 +98,17 @@ def test_each_family_translates_as_transformers_does(
     assert found.text == text
     assert found.score == pytest.approx(score, abs=1e-4)
     assert (found.task, found.language, found.parent_id) == ("caption", "de", TEXT[:20])
+
+
+@pytest.mark.parametrize("family", ["nllb", "marian many", "madlad"])
+def test_several_beams_give_what_transformers_gives(
+    family: str, stage: Callable[..., Translate], written: Callable[[str], Path]
+) -> None:
+    both = [sample(caption(TEXT)), sample(caption(f"{TEXT} tree"))]
+    (found, *_), _ = stage(family, beams=3).predict(both)
+    text, score = translated_by_transformers(family, written(family), TEXT, beams=3)
+    assert found.text == text
+    assert found.score == pytest.approx(score, abs=1e-4)
 
 
 def test_the_language_changes_the_translation(stage: Callable[..., Translate]) -> None:
@@ -216,12 +230,16 @@ def test_a_script_or_a_code_of_the_model_chooses_the_token(stage: Callable[..., 
         ({"to": ["de"], "tasks": ["tag"]}, "'tag' has no sentences to translate"),
         ({"to": ["de"], "undeclared": "xx"}, "the language 'xx' is not known"),
         ({"to": ["de"], "image_size": 32}, "looks at no image"),
-        ({}, "to"),
     ],
 )
 def test_options_without_meaning_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         validated(TranslateConfig, options, where="test")
+
+
+def test_a_stage_without_a_language_is_refused_when_the_run_is_planned() -> None:
+    with pytest.raises(ConfigError, match="names no language to translate into"):
+        Translate(TranslateConfig()).revision()
 
 
 def test_a_checkpoint_without_a_tokenizer_or_of_another_kind_is_refused(
