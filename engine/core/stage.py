@@ -205,9 +205,9 @@ class Stage(ABC, Generic[ConfigT]):
         """Say why the stage's annotations are worth nothing; empty for a model with weights."""
         return ""
 
-    def limits(self) -> Sequence[str]:
-        """Say what the stage leaves out with these options, a line each: the plan and the card of
-        the dataset show them. Cheap."""
+    def omissions(self) -> Sequence[str]:
+        """Say what the stage leaves out with these options, a line each: a dry run and the
+        manifest show them. Cheap."""
         return ()
 
     def load(self) -> None:

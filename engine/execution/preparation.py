@@ -143,7 +143,7 @@ def remarks_of(run: Run) -> list[str]:
         for line in source.remarks()
     ]
     nodes = run.graph.nodes
-    return [*listed, *(f"{node.name}: {limit}" for node in nodes for limit in node.stage.limits())]
+    return [*listed, *(f"{node.name}: {line}" for node in nodes for line in node.stage.omissions())]
 
 
 def refuse_caveats(run: Run) -> None:

@@ -93,7 +93,7 @@ class LanguageCaptions:
         return counts
 
 
-def limits_of(tags: Sequence[str]) -> Iterator[str]:
+def omissions_of(tags: Sequence[str]) -> Iterator[str]:
     """Yield what is not measured of captions in some languages, a sentence each."""
     codes = [code for code in map(code_of, tags) if code != ENGLISH]
     if bare := [code for code in codes if installed_parser(code) is None]:

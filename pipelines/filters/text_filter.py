@@ -27,7 +27,7 @@ from florilegium.pipelines.filters.any_language import (
     ENGLISH,
     MEASURED,
     LanguageCaptions,
-    limits_of,
+    omissions_of,
     parsers_of,
 )
 from florilegium.pipelines.filters.caption_limits import (
@@ -134,9 +134,9 @@ class TextFilter(Filter[TextFilterConfig]):
         packages = ("spacy", "py3langid", *(("regex",) if self.config.languages else ()))
         return ", ".join([*named, *(f"{package} {version(package)}" for package in packages)])
 
-    def limits(self) -> list[str]:
+    def omissions(self) -> list[str]:
         """Say what is not measured of captions in languages other than English."""
-        return list(limits_of(self.config.languages))
+        return list(omissions_of(self.config.languages))
 
     def load(self) -> None:
         """Load the parsers and the language identifiers."""
@@ -227,9 +227,9 @@ class TextFilter(Filter[TextFilterConfig]):
         between spaces, and their syntax where that is wanted."""
         if not self.config.languages:
             return {}
-        syntax = list(map(code_of, self.config.language_limits.syntax))
-        declared = np.array([code_of(tag) for tag in statements.texts("language")], dtype=str)
-        is_parsed = np.isnan(numbers["script"]) | np.isin(declared, syntax)
+        syntax = set(map(code_of, self.config.language_limits.syntax))
+        is_wanted = [code_of(tag) in syntax for tag in statements.texts("language")]
+        is_parsed = np.isnan(numbers["script"]) | np.array(is_wanted, dtype=bool)
         return {
             "language": np.where(is_brief, np.nan, numbers["language"]),
             "language_brief": np.where(is_brief, numbers["language"], np.nan),

@@ -15,10 +15,13 @@ import pytest
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import Picture, Sample
+from florilegium.engine.execution.preparation import prepare, remarks_of
 from florilegium.engine.planning.config import validated
 from florilegium.engine.planning.fingerprint import configuration_of
+from florilegium.pipelines.commands.dry_run import dry_run_lines
 from florilegium.pipelines.filters import any_language
 from florilegium.pipelines.filters.text_filter import TextFilter, TextFilterConfig
+from tests.building import DESCRIBED, configure
 from tests.pipelines.filters.captions import read_captions
 from tests.pipelines.filters.statements import caption, reasons, statements
 
@@ -136,15 +139,24 @@ def test_limits_of_language_and_script_can_be_moved(loaded: TextFilter) -> None:
 
 
 def test_what_is_not_measured_is_stated_and_only_then() -> None:
-    assert TextFilter(TextFilterConfig()).limits() == []
-    assert TextFilter(TextFilterConfig(languages=("en",))).limits() == []
-    stated = TextFilter(TextFilterConfig(languages=("en", "de", "th", "yi"))).limits()
+    assert TextFilter(TextFilterConfig()).omissions() == []
+    assert TextFilter(TextFilterConfig(languages=("en",))).omissions() == []
+    stated = TextFilter(TextFilterConfig(languages=("en", "de", "th", "yi"))).omissions()
     assert [line.partition(":")[0] for line in stated] == [
         "objects and complexity are not measured in de, th, yi",
         "the language is not identified in yi",
         "refusals are not known in de, th, yi",
         "words are letters in th",
     ]
+
+
+def test_a_dry_run_and_the_manifest_state_what_is_not_measured(album: Path, tmp_path: Path) -> None:
+    filters = {"text_filter": {"languages": ["en", "th"]}}
+    run = prepare(configure(album, tmp_path / "out", specialists=DESCRIBED, filters=filters))
+    stated = "text_filter: refusals are not known in th"
+    assert stated in remarks_of(run)
+    assert stated in list(dry_run_lines(run))
+    assert remarks_of(prepare(configure(album, tmp_path / "out"))) == []
 
 
 @pytest.fixture
@@ -178,7 +190,7 @@ def _german_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_syntax_is_measured_where_spacy_has_a_pipeline_and_judged_where_that_is_wanted() -> None:
     german = TextFilter(TextFilterConfig(languages=("de", "ru")))
     assert "de_core_news_sm 3.8.0" in german.revision()
-    assert german.limits()[0].startswith("objects and complexity are not measured in ru:")
+    assert german.omissions()[0].startswith("objects and complexity are not measured in ru:")
     german.load()
     (one,) = captions("Hund Katze Maus Haus Baum Tisch Stuhl Bett Wand Auto", language="de")
     sample = Sample(key="a", width=1, height=1, picture=Picture(b""), annotations=(one,))
