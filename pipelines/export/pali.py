@@ -92,6 +92,9 @@ class PaliConfig(ExportConfig):
     task out."""
     expressions: Annotated[tuple[str, ...], NamesAmong(EXPRESSION_TASKS)] = ("phrase_grounding",)
     """Tasks whose texts become referring expressions."""
+    undeclared: str = ""
+    """Language of captions and questions that declare none, BCP 47; without it, they are left
+    out."""
     ocr_language: str = ""
     """Language of text in the image that declares none, BCP 47; without it, such text is left
     out."""
@@ -195,11 +198,12 @@ def examples_of(
         if reason := _problem(one, config):
             left_out[one.task, reason] += 1
         elif one.task in config.captions:
-            yield example("caption", caption_prompt(one.language), one.text)
+            yield example("caption", caption_prompt(_language(one, config)), one.text)
         elif one.task in QUESTION_TASKS:
-            yield example("question", question_prompt(one.text, one.language), one.label)
+            prompt = question_prompt(one.text, _language(one, config))
+            yield example("question", prompt, one.label)
         elif one.task in OCR_TASKS:
-            lines.setdefault(one.language or config.ocr_language, []).append(one.text)
+            lines.setdefault(_language(one, config), []).append(one.text)
         elif one.task in config.objects:
             objects.append(NamedBox(name=one.label, box_xyxy=one.box_xyxy))
         else:
@@ -215,14 +219,17 @@ def examples_of(
         yield example("referring", detection_prompt([expression]), write_boxes(boxes, size_wh))
 
 
+def _language(one: Annotation, config: PaliConfig) -> str:
+    return one.language or (config.ocr_language if one.task in OCR_TASKS else config.undeclared)
+
+
 def _problem(one: Annotation, config: PaliConfig) -> str:
     """Return why an annotation gives no example, "" if it does."""
     has_place = one.task in (*config.objects, *config.expressions)
-    language = one.language or (config.ocr_language if one.task in OCR_TASKS else "")
     if not has_place and one.task not in (*config.captions, *QUESTION_TASKS, *OCR_TASKS):
         return NOT_EXPORTED
     if not has_place:
-        if not language:
+        if not _language(one, config):
             return NO_LANGUAGE
         return NO_ANSWER if one.task in QUESTION_TASKS and not one.label else ""
     if not one.box_xyxy:

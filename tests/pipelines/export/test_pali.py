@@ -46,7 +46,8 @@ def lines(*annotations: Annotation, **options: Any) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def exported(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[PaliExported, Path]:
     output = tmp_path_factory.mktemp("pali") / "out"
-    config = PaliConfig(ocr_language="en", captions=("caption", "detailed_caption"))
+    captions = ("caption", "detailed_caption")
+    config = PaliConfig(undeclared="en", ocr_language="en", captions=captions)
     return export(str(scenes), PaliExporter(config), output), output
 
 
@@ -56,6 +57,7 @@ def test_a_caption_is_asked_for_in_its_language() -> None:
         ("Generate the alt_text in DE at 0:", "Eine Katze."),
         ("Generate the alt_text in JA at 0:", "猫。"),
     ]
+    assert lines(text("caption", "A cat."), undeclared="pt-BR")[0][0].endswith("in PT-BR at 0:")
     assert lines(given[0], sentinel="<extra_id_0>")[0][0].endswith("in DE at 0: <extra_id_0>")
 
 
