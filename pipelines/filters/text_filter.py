@@ -97,7 +97,7 @@ class TextFilter(Filter[TextFilterConfig]):
     each = CAPTION_TASKS
     needs = ("py3langid",)
     extra = "starter"
-    measured = (
+    measured: tuple[str, ...] = (
         "objects",
         "things",
         "attributes",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -49,6 +49,7 @@ MAX_NEW_TOKENS: Mapping[str, int] = MappingProxyType(
 _TOKENS_IN_OTHERS = 3
 """How many times as many tokens are allowed in other languages, whose words most tokenizers cut
 into more pieces."""
+T = TypeVar("T", str, int)
 
 
 class Asked(NamedTuple):
@@ -100,7 +101,7 @@ class ChatCaptionConfig(ImageChatConfig):
 
     @field_validator("prompts", "max_new_tokens")
     @classmethod
-    def _of_captions(cls, by_task: dict[str, str | int]) -> dict[str, str | int]:
+    def _of_captions(cls, by_task: Mapping[str, T]) -> Mapping[str, T]:
         for task in by_task:
             if task not in CAPTION_TASKS:
                 raise ValueError(f"{task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
@@ -88,9 +88,9 @@ class TranslateConfig(TranslationConfig):
 class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
     """A translation of each text into each language, with the text as its parent.
 
-    The score is the geometric mean of the probabilities of the translation's tokens. A text whose
-    translation into a language is empty or does not end has none; an image without any translation
-    fails with the reason of its first. Box and quad are those of the text.
+    The score is the geometric mean of the probabilities of the translation's tokens. A text has no
+    translation into a language if that is empty or does not end, or if a sentence is too long for
+    the model. Box and quad are those of the text.
     """
 
     Config: ClassVar[type[StageConfig]] = TranslateConfig
@@ -123,7 +123,7 @@ class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
         """Return the texts in one of the source languages."""
         return [one for one in sample.of(*self.each) if one.text and self._source_of(one)]
 
-    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Translate the texts of all samples together."""
         wanted = [
             [
@@ -142,7 +142,11 @@ class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
         ]
         answers = iter(self._translator.translate(texts))
         return [
-            _answer([(one, target, [next(answers) for _ in _texts_of(one)]) for one, target in own])
+            [
+                translation
+                for one, target in own
+                for translation in _translated(one, target, [next(answers) for _ in _texts_of(one)])
+            ]
             for own in wanted
         ]
 
@@ -160,26 +164,20 @@ def _texts_of(one: Annotation) -> tuple[str, ...]:
     return (one.text, one.label) if is_answered else (one.text,)
 
 
-def _answer(
-    translated: Sequence[tuple[Annotation, str, Sequence[Translation | SampleError]]],
-) -> list[Annotation] | SampleError:
-    found: list[Annotation] = []
-    errors: list[SampleError] = []
-    for one, target, parts in translated:
-        whole = [part for part in parts if isinstance(part, Translation)]
-        errors += [part for part in parts if isinstance(part, SampleError)]
-        if len(whole) == len(parts):
-            found.append(
-                Annotation(
-                    kind=one.kind,
-                    task=one.task,
-                    text=whole[0].text,
-                    label=whole[1].text if len(whole) > 1 else "",
-                    language=target,
-                    box_xyxy=one.box_xyxy,
-                    quad=one.quad,
-                    score=min(part.score for part in whole),
-                    parent_id=one.id,
-                )
-            )
-    return errors[0] if errors and not found else found
+def _translated(
+    one: Annotation, target: str, parts: Sequence[Translation | SampleError]
+) -> Iterator[Annotation]:
+    """Yield the translation of an annotation, if all its texts have one."""
+    whole = [part for part in parts if isinstance(part, Translation)]
+    if len(whole) == len(parts):
+        yield Annotation(
+            kind=one.kind,
+            task=one.task,
+            text=whole[0].text,
+            label=whole[1].text if len(whole) > 1 else "",
+            language=target,
+            box_xyxy=one.box_xyxy,
+            quad=one.quad,
+            score=min(part.score for part in whole),
+            parent_id=one.id,
+        )

@@ -147,7 +147,8 @@ class Translator:
         def generate(batch: dict[str, Tensor], _: object) -> list[GeneratedTokens]:
             return self._search.generate(batch, self._max_new, first_token=direction.first_token)
 
-        answers = iter(self._network.run(usable, generate))
+        generated: list[GeneratedTokens] = self._network.run(usable, generate)
+        answers = iter(generated)
         has_code = direction.first_token is not None
         return [
             one if isinstance(one, SampleError) else _without_code(next(answers), has_code)
@@ -166,7 +167,8 @@ class Translator:
                 TEXT_TOO_LONG,
                 f"a sentence has {len(ids)} tokens, more than the {self._max_source} of the model",
             )
-        return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=int)}
+        numbers = torch.tensor(ids)
+        return {"input_ids": numbers, "attention_mask": torch.ones_like(numbers)}
 
     def _joined(
         self, sentences: Sequence[Text], generated: Sequence[GeneratedTokens | SampleError]

@@ -17,6 +17,7 @@ from florilegium.engine.core.sample import Picture, Sample
 from florilegium.engine.planning.config import validated
 from florilegium.specialists.translation import translate as module
 from florilegium.specialists.translation.translate import Translate, TranslateConfig
+from florilegium.specialists.translation.translator import Text, Translation
 from tests.checkpoints import written_once
 from tests.checkpoints.translate import FAMILIES, write
 
@@ -178,21 +179,18 @@ def test_of_a_question_the_answer_is_translated_too(
     assert stage().predict([sample(caption(TEXT))]) == [[text]]
 
 
-def test_a_translation_without_end_is_none_and_an_image_without_any_fails(
+def test_what_cannot_be_translated_has_no_translation_beside_what_can(
     stage: Callable[..., Translate],
 ) -> None:
-    short = stage(max_new_tokens=5)
-    whole = stage().predict([sample(caption(TEXT), caption(OTHER), caption("the house"))])[0]
-    (error,) = short.predict([sample(caption(f"{TEXT} {OTHER}", id="long"))])
-    assert isinstance(error, SampleError)
-    assert error.reason == "unfinished_translation"
-    assert len(whole) == 3
-
-
-def test_a_sentence_longer_than_the_model_is_an_error(stage: Callable[..., Translate]) -> None:
-    (error,) = stage().predict([sample(caption("house " * 70))])
-    assert isinstance(error, SampleError)
-    assert error.reason == "sentence_too_long"
+    too_long = caption("house " * 70, id="long")
+    found = stage().predict([sample(too_long, caption(TEXT)), sample(too_long)])
+    assert [[one.parent_id for one in own] for own in found] == [[TEXT[:20]], []]
+    texts = [Text(one, "en", "de") for one in (too_long.text, TEXT, " ")]
+    long, whole, empty = stage()._translator.translate(texts)
+    (endless,) = stage(max_new_tokens=3)._translator.translate([texts[1]])
+    assert isinstance(whole, Translation)
+    reasons = [one.reason for one in (long, empty, endless) if isinstance(one, SampleError)]
+    assert reasons == ["sentence_too_long", "empty_translation", "unfinished_translation"]
 
 
 @pytest.mark.parametrize(
