@@ -26,11 +26,11 @@ MODEL_TYPES = (*_FORCED, *_PREFIXED)
 class Direction:
     """From one language to another, as a model is told.
 
-    `source_code` is the tokenizer's name of the source language, where it has any; `prefix` stands
-    before the text; `first_token` begins the answer.
+    `source_token` is that of the source language, before the tokens of the text; `prefix` stands
+    before the text itself; `first_token` begins the answer. `None` and "" are for neither.
     """
 
-    source_code: str = ""
+    source_token: int | None = None
     prefix: str = ""
     first_token: int | None = None
 
@@ -58,15 +58,15 @@ class Scheme:
         """
         if self._type in _FORCED:
             form = self._form()
-            source_code, _ = self._token(source, form)
-            _, token = self._token(target, form)
-            first = int(self._tokenizer.convert_tokens_to_ids(token))
-            return Direction(source_code=source_code, first_token=first)
+            before, first = (
+                int(self._tokenizer.convert_tokens_to_ids(self._token(tag, form)))
+                for tag in (source, target)
+            )
+            return Direction(source_token=before, first_token=first)
         if self._type == "marian" and not self._tokenizer.supported_language_codes:
             self._check_pair(source, target)
             return Direction()
-        _, token = self._token(target, _PREFIXED[self._type])
-        return Direction(prefix=f"{token} ")
+        return Direction(prefix=f"{self._token(target, _PREFIXED[self._type])} ")
 
     def _form(self) -> str:
         """Return the form of the tokens of a model whose type has several: that of English, which
@@ -74,8 +74,8 @@ class Scheme:
         forms = _FORCED[self._type]
         return next((form for form in forms if self._known("en", form)), forms[0])
 
-    def _token(self, tag: str, form: str) -> tuple[str, str]:
-        """Return the model's code of a language, and its token."""
+    def _token(self, tag: str, form: str) -> str:
+        """Return the model's token of a language."""
         found = self._known(tag, form)
         if found is None:
             tried = ", ".join(form.format(code) for code in self._candidates(tag))
@@ -85,13 +85,13 @@ class Scheme:
             )
         return found
 
-    def _known(self, tag: str, form: str) -> tuple[str, str] | None:
+    def _known(self, tag: str, form: str) -> str | None:
         unknown = self._tokenizer.unk_token_id
         for code in self._candidates(tag):
             token = form.format(code)
             number = self._tokenizer.convert_tokens_to_ids(token)
             if number is not None and number != unknown:
-                return code, token
+                return token
         return None
 
     def _candidates(self, tag: str) -> list[str]:

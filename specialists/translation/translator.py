@@ -158,10 +158,12 @@ class Translator:
     def _tokens(self, text: str, direction: Direction) -> dict[str, Tensor] | SampleError:
         import torch
 
-        with self._tokenizing:  # its source language is a setting
-            if direction.source_code:
-                self._tokenizer.src_lang = direction.source_code
-            ids = self._tokenizer(f"{direction.prefix}{text}").input_ids
+        with self._tokenizing:
+            if direction.source_token is None:
+                ids = self._tokenizer(f"{direction.prefix}{text}").input_ids
+            else:  # not by the tokenizer's setting of a source language, which others could change
+                own = self._tokenizer(text, add_special_tokens=False).input_ids
+                ids = [direction.source_token, *own, self._tokenizer.eos_token_id]
         if len(ids) > self._max_source:
             return SampleError(
                 TEXT_TOO_LONG,
