@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from florilegium.engine.core.rows import Measurement as Measurement
     from florilegium.engine.core.sample import DeadLetter as DeadLetter
     from florilegium.engine.core.sample import Sample as Sample
+    from florilegium.engine.core.stage import ADDED as ADDED
     from florilegium.engine.core.stage import CONTENT as CONTENT
     from florilegium.engine.core.stage import RUNTIME as RUNTIME
     from florilegium.engine.core.stage import THRESHOLD as THRESHOLD
@@ -69,7 +70,7 @@ _MODULES = {
     "florilegium.engine.core.rows": "Measurement",
     "florilegium.engine.core.sample": "DeadLetter Sample",
     "florilegium.engine.core.stage": (
-        "CONTENT RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
+        "ADDED CONTENT RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
     ),
     "florilegium.engine.core.task": "Florence2Prompt Task",
     "florilegium.engine.results.dataset": "Dataset open_dataset",

@@ -8,12 +8,13 @@ never at import. A new stage is one subclass with one abstract method.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.fields import FieldInfo
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.api import API_VERSION
@@ -39,6 +40,9 @@ list: another path to the same content costs nothing, other content is another s
 THRESHOLD = Marker("threshold")
 """The field changes verdicts, not measurements: a new value costs no call but of stages that are
 asked about what passes now and did not before."""
+ADDED = Marker("added")
+"""The field came to a stage that datasets had been built with: at its default, nothing that is
+stored mentions it, and earlier layers stay what they were."""
 
 
 class StageConfig(BaseModel):
@@ -60,12 +64,38 @@ class StageConfig(BaseModel):
     round: int = Field(default=0, ge=0)
     """The round of refinement of the stage; stamped on its annotations."""
 
+    def stored(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+        """Return the options as JSON values, as datasets store them: without those in `exclude`,
+        and without an `ADDED` one at its default."""
+        return self.model_dump(mode="json", exclude={*exclude, *self._unmentioned()})
+
+    def marked(self, marks: Collection[Marker]) -> set[str]:
+        """Return the names of the options that have one of these marks, and are stored."""
+        fields = type(self).model_fields
+        return {
+            name
+            for name in fields.keys() - self._unmentioned()
+            if not _marks(fields[name]).isdisjoint(marks)
+        }
+
+    def _unmentioned(self) -> set[str]:
+        return {
+            name
+            for name, info in type(self).model_fields.items()
+            if ADDED in _marks(info)
+            and getattr(self, name) == info.get_default(call_default_factory=True)
+        }
+
     @field_validator("num_gpus")
     @classmethod
     def _whole_or_a_share(cls, num_gpus: float) -> float:
         if num_gpus > 1 and num_gpus != int(num_gpus):
             raise ValueError("above 1 only whole GPUs can be given")
         return num_gpus
+
+
+def _marks(info: FieldInfo) -> set[Marker]:
+    return {mark for mark in info.metadata if isinstance(mark, Marker)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +204,11 @@ class Stage(ABC, Generic[ConfigT]):
     def caveat(self) -> str:
         """Say why the stage's annotations are worth nothing; empty for a model with weights."""
         return ""
+
+    def omissions(self) -> Sequence[str]:
+        """Say what the stage leaves out with these options, a line each: a dry run and the
+        manifest show them. Cheap."""
+        return ()
 
     def load(self) -> None:
         """Load weights and heavy imports, once per worker, before the first batch."""

@@ -135,12 +135,15 @@ def _refuse_missing_packages(config: RunConfig, *, imports_modules: bool) -> Non
 
 
 def remarks_of(run: Run) -> list[str]:
-    """Return the sources' remarks on what was listed; with several sources, each line names one."""
-    return [
+    """Return the sources' remarks on what was listed, and what stages leave out; with several
+    sources, each line names one."""
+    listed = [
         escaped(f"{redacted(source.config.url)}: {line}" if len(run.sources) > 1 else line)
         for source in run.sources
         for line in source.remarks()
     ]
+    nodes = run.graph.nodes
+    return [*listed, *(f"{node.name}: {line}" for node in nodes for line in node.stage.omissions())]
 
 
 def refuse_caveats(run: Run) -> None:

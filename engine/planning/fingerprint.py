@@ -1,7 +1,8 @@
 """The identity of a stage and of all stages together: digests of what decides their answers.
 
 An option marked `RUNTIME` is not part of it, nor one marked `CONTENT`, whose content the stage's
-revision names; one marked `THRESHOLD` is part of the recipe only.
+revision names, nor one marked `ADDED` at its default; one marked `THRESHOLD` is part of the recipe
+only.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ from florilegium.engine.core.stage import (
     CONTENT,
     RUNTIME,
     THRESHOLD,
-    Marker,
     Specialist,
     Stage,
-    StageConfig,
 )
 
 FORMAT_VERSION = 4
@@ -69,8 +68,8 @@ def configuration_of(
         "model": stage.model,
         "revision": revision,
         "reads": list(upstream),
-        "config": {**_options(stage.config, without=(RUNTIME, CONTENT)), **share},
-        "thresholds": sorted(_marked(stage.config, (THRESHOLD,))),
+        "config": {**stage.config.stored(stage.config.marked((RUNTIME, CONTENT))), **share},
+        "thresholds": sorted(stage.config.marked((THRESHOLD,))),
         **({"each": list(stage.each)} if is_divided else {}),
     }
 
@@ -80,18 +79,5 @@ def unnamed_content(stage: Stage[Any], revision: str) -> list[str]:
     content the stage would not be asked again."""
     if revision or stage.model:
         return []
-    return sorted(name for name in _marked(stage.config, (CONTENT,)) if getattr(stage.config, name))
-
-
-def _options(config: StageConfig, *, without: tuple[Marker, ...]) -> dict[str, Any]:
-    """Return a stage's options as JSON values, those with one of these marks left out."""
-    return config.model_dump(mode="json", exclude=_marked(config, without))
-
-
-def _marked(config: StageConfig, marks: tuple[Marker, ...]) -> set[str]:
-    """Return the names of the options that have one of these marks."""
-    return {
-        name
-        for name, info in type(config).model_fields.items()
-        if any(mark in marks for mark in info.metadata if isinstance(mark, Marker))
-    }
+    config = stage.config
+    return sorted(name for name in config.marked((CONTENT,)) if getattr(config, name))

@@ -1,4 +1,4 @@
-"""What a dry run prints after the plan: caveats, models to download, and what prevents a start."""
+"""What a dry run prints after the plan: what stages leave out, missing models, problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from florilegium.specialists.pretrained.hub import download_lines
 
 
 def dry_run_lines(run: Run) -> Iterator[str]:
-    """Yield the caveats of a run's stages, and the models and packages that are still missing."""
+    """Yield the caveats and omissions of a run's stages, and the models and packages that are still
+    missing."""
     for node in run.graph.nodes:
         if node.is_unseen:
             yield (
@@ -20,6 +21,7 @@ def dry_run_lines(run: Run) -> Iterator[str]:
             )
         if caveat := node.stage.caveat():
             yield f"{node.name} has {caveat}"
+        yield from (f"{node.name}: {line}" for line in node.stage.omissions())
     yield from share_lines(run)
     yield from service_lines(run)
     if run.graph.missing:

@@ -39,7 +39,7 @@ def resolved_config(run: Run) -> bytes:
                 "use": node.use,
                 "reads": list(node.upstream),
                 **({SAMPLE_SHARE: node.sample_share} if node.sample_share < 1 else {}),
-                **node.stage.config.model_dump(mode="json"),
+                **node.stage.config.stored(),
             }
             for node in nodes
         }

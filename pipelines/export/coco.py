@@ -35,7 +35,15 @@ from florilegium.engine.core.tasks import names_of
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import DatasetSample
 from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
+from florilegium.pipelines.export.exporter import (
+    NOT_EXPORTED,
+    ExportConfig,
+    Exported,
+    Exporter,
+    LeftOut,
+    left_out_lines,
+    upright,
+)
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 INSTANCES, CAPTIONS = f"{ANNOTATIONS}/instances.json", f"{ANNOTATIONS}/captions.json"
@@ -43,13 +51,9 @@ INFO = {"description": "Built by Florilegium"}
 INSTANCE_TASKS = names_of(lambda task: task.coco == "instance")
 CAPTION_TASKS = names_of(lambda task: task.coco == "caption")
 
-NOT_EXPORTED = "task_not_exported"
 NO_LABEL = "no_label"
 NO_BOX = "no_box_and_no_mask"
 SECOND_MASK = "second_mask_of_a_box"
-
-LeftOut = Counter[tuple[str, str]]
-"""Annotations that are not exported, by task and reason."""
 
 
 class CocoConfig(ExportConfig):
@@ -99,8 +103,7 @@ class CocoExported(Exported):
 
     def warnings(self) -> Iterator[str]:
         """Yield how many annotations of a task were left out, and why."""
-        for (task, reason), count in sorted(self.left_out.items()):
-            yield f"{task}: {counted(count, 'annotation')} left out, {reason}"
+        yield from left_out_lines(self.left_out)
 
 
 class CocoExporter(Exporter[CocoConfig, CocoExported]):

@@ -34,7 +34,7 @@ from florilegium.engine.results.dataset_sample import DatasetSample
 from florilegium.engine.results.publication import to_json
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter
-from florilegium.pipelines.export.florence2 import TEST, TRAIN, VALID, part_of
+from florilegium.pipelines.export.parts import TEST, TRAIN, VALID, part_of
 from florilegium.pipelines.export.shots import EPISODE_TASKS, Shot, shots_of
 from florilegium.pipelines.export.supports import (
     ClassSupports,

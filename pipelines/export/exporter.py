@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,6 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from florilegium.engine.core.api import API_VERSION
+from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.core.image.reading import read_header
 from florilegium.engine.core.image_member import ImageKind, ImageMember, image_member
@@ -23,6 +25,17 @@ from florilegium.engine.planning.registry import find_installed
 from florilegium.engine.storage.folder import Folder
 
 EXPORTERS = "florilegium.exporters"
+
+
+NOT_EXPORTED = "task_not_exported"
+LeftOut = Counter[tuple[str, str]]
+"""Annotations that are not exported, by task and reason."""
+
+
+def left_out_lines(left_out: LeftOut) -> Iterator[str]:
+    """Yield how many annotations of a task were left out, and why."""
+    for (task, reason), count in sorted(left_out.items()):
+        yield f"{task}: {counted(count, 'annotation')} left out, {reason}"
 
 
 class ExportConfig(BaseModel):

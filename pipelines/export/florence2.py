@@ -21,19 +21,15 @@ from pydantic import BaseModel
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
-from florilegium.engine.core.sample import fold_of
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import Exported, Exporter, upright
+from florilegium.pipelines.export.parts import TEST, TRAIN, VALID, part_of
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.examples import ExampleMaker
 from florilegium.pipelines.training.survey import survey, untrained
 
 ANNOTATIONS = "annotations.jsonl"
-TRAIN, VALID, TEST = "train", "valid", "test"
-"""The folders."""
-_PARTS = 20
-"""Equal parts of the samples, of which one is for validation and one for the test."""
 
 
 class Florence2Config(TrainConfig):
@@ -115,8 +111,3 @@ class Florence2Exporter(Exporter[Florence2Config, Florence2Exported]):
                     lines[part] += 1
                     tasks[example.task] += 1
         return Florence2Exported(images=dict(images), lines=dict(lines), tasks=dict(tasks))
-
-
-def part_of(sha256: str) -> str:
-    """Return the folder of an image: the same for the same bytes."""
-    return {0: VALID, 1: TEST}.get(fold_of(sha256, _PARTS), TRAIN)

@@ -28,7 +28,7 @@ from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
-from florilegium.pipelines.export.florence2 import TEST, TRAIN, VALID, part_of
+from florilegium.pipelines.export.parts import TEST, TRAIN, VALID, part_of
 from florilegium.pipelines.sequences.codec import Codec, find_codec
 from florilegium.pipelines.sequences.examples import SEQUENCE_TASKS, SequenceMaker
 from florilegium.pipelines.sequences.tokens import special_tokens

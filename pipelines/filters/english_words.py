@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from runpy import run_path
@@ -71,7 +71,7 @@ class EnglishWords:
         """Use the vocabulary of the English pipeline; load the language identifier."""
         self._vocabulary = _Vocabulary(nlp)
         self._common = _common_words()
-        self._identifier = _language_identifier()
+        self._identifier = language_identifier(LANGUAGES.split())
 
     def probability(self, prose: str) -> float:
         """Return the probability that the text is English, 0..1, or NaN when it is too short."""
@@ -117,13 +117,13 @@ class EnglishWords:
         return word in _FUNCTIONS or word in self._common
 
 
-def _language_identifier() -> LanguageIdentifier:
-    """Return an identifier of our languages alone: one that was restricted to them would keep the
+def language_identifier(languages: Sequence[str]) -> LanguageIdentifier:
+    """Return an identifier of these languages alone: one that was restricted to them would keep the
     weights of all others, 25 MB."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     model = LanguageIdentifier.from_model_file(MODEL_FILE)
-    model.set_languages(LANGUAGES.split())
+    model.set_languages(list(languages))
     return LanguageIdentifier(
         model.nb_ptc,
         model.nb_pc,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from florilegium.specialists.words.writing import is_unspaced, words_of_any_script
 
 LONGEST_LOOP = 16
 """Words of the longest run whose immediate repetition is searched."""
@@ -20,6 +22,13 @@ SHORTEST_SENTENCE = 3
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _CLAUSE_END = re.compile(r"[.,;:!?\n]+")
 _SENTENCE_END = re.compile(r"[.!?\n]+")
+_ANY_CLAUSE_END = re.compile(
+    r"[.,;:!?\n\u037e\u060c\u061b\u061f\u06d4\u0964\u0965\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f]+"
+)
+_ANY_SENTENCE_END = re.compile(r"[.!?\n\u037e\u061f\u06d4\u0964\u0965\u3002\uff01\uff1f]+")
+"""The same in other scripts: Greek, Arabic, Devanagari, Chinese."""
+LETTERS_OF_WORD = 2
+"""How many letters of a script without spaces stand for a word, at least."""
 _STUMBLES = frozenset(
     {
         "a",
@@ -75,18 +84,40 @@ _SETTINGS = frozenset(
 def count_repeats(prose: str) -> int:
     """Count the repetitions of whole clauses or sentences, or of runs of words in a loop, whichever
     are more."""
-    return max(_repeated_clauses(prose), _loops(_words(prose)))
+    repeated = _repeated(_CLAUSE_END.split(prose), _SENTENCE_END.split(prose), _words)
+    return max(repeated, _loops(_words(prose)))
+
+
+def count_repeats_of_any_script(prose: str) -> int:
+    """Count the same in any language. In scripts without spaces, where letters stand for words, a
+    clause has twice as many and may end at a space, as in Thai, and a loop is of at least two."""
+    clauses, sentences = _ANY_CLAUSE_END.split(prose), _ANY_SENTENCE_END.split(prose)
+    words = words_of_any_script(prose)
+    per_word = 1
+    if 2 * sum(map(is_unspaced, words)) > len(words):
+        per_word = LETTERS_OF_WORD
+        clauses = [part for clause in clauses for part in clause.split()]
+    repeated = _repeated(clauses, sentences, words_of_any_script, per_word)
+    return max(repeated, _loops(words, shortest=per_word))
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def _repeated_clauses(prose: str) -> int:
-    clauses = (_words(clause) for clause in _CLAUSE_END.split(prose))
-    sentences = (_words(sentence) for sentence in _SENTENCE_END.split(prose))
-    counted = [one for one in clauses if len(one) >= SHORTEST_CLAUSE and one[0] not in _SETTINGS]
-    whole = [one for one in sentences if len(one) >= SHORTEST_SENTENCE]
+def _repeated(
+    clauses: Sequence[str],
+    sentences: Sequence[str],
+    split: Callable[[str], list[str]],
+    per_word: int = 1,
+) -> int:
+    """Count the clauses, or else the sentences, that occur again, of enough words."""
+    counted = [
+        one
+        for one in map(split, clauses)
+        if len(one) >= per_word * SHORTEST_CLAUSE and one[0] not in _SETTINGS
+    ]
+    whole = [one for one in map(split, sentences) if len(one) >= per_word * SHORTEST_SENTENCE]
     return max(_more_than_once(counted), _more_than_once(whole))
 
 
@@ -94,10 +125,11 @@ def _more_than_once(parts: Iterable[Sequence[str]]) -> int:
     return sum(count - 1 for count in Counter(map(tuple, parts)).values())
 
 
-def _loops(words: Sequence[str]) -> int:
+def _loops(words: Sequence[str], shortest: int = 1) -> int:
     count = start = 0
+    sizes = range(shortest, LONGEST_LOOP + 1)
     while start < len(words):
-        size = next((size for size in range(1, LONGEST_LOOP + 1) if _loop(words, start, size)), 0)
+        size = next((size for size in sizes if _loop(words, start, size)), 0)
         count += size > 0
         start += _length(words, start, size) if size else 1
     return count

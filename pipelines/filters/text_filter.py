@@ -1,27 +1,41 @@
 """Drops captions that are too short, too crowded, repetitive, foreign, refusals, or only OCR text.
 
 The parse and the language are measured once and stored; thresholds, one set per caption task,
-judge the stored numbers. Emoji, links and file names do not count as words. Only English captions
-can be measured.
+judge the stored numbers. Emoji, links and file names do not count as words. Captions in other
+languages than English are judged where `languages` names them, by what `any_language` measures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib.metadata import version
 from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import field_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, maybe, one_of
+from florilegium.engine.core.stage import ADDED, THRESHOLD, Filter, StageConfig, maybe, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS
+from florilegium.pipelines.filters.any_language import (
+    ENGLISH,
+    MEASURED,
+    LanguageCaptions,
+    omissions_of,
+    parsers_of,
+)
+from florilegium.pipelines.filters.caption_limits import (
+    DEFAULT_THRESHOLDS,
+    RULES,
+    CaptionThresholds,
+    LanguageLimits,
+)
 from florilegium.pipelines.filters.caption_measures import (
     count_grammar,
     ocr_overlap,
@@ -29,103 +43,19 @@ from florilegium.pipelines.filters.caption_measures import (
     words_of,
 )
 from florilegium.pipelines.filters.english_words import EnglishWords
-from florilegium.pipelines.filters.per_task import Fraction, over_defaults
+from florilegium.pipelines.filters.per_task import over_defaults
 from florilegium.pipelines.filters.plain_text import plain_text
 from florilegium.pipelines.filters.repetition import count_repeats
 from florilegium.specialists.words.english import english_revision, load_english
 from florilegium.specialists.words.instructions import count_instructions
+from florilegium.specialists.words.languages import code_of, known_language
 from florilegium.specialists.words.refusals import count_refusals
-
-TOO_SHORT = "too_short"
-TOO_LONG = "too_long"
-REPEATED_CLAUSES = "repeated_clauses"
-WRONG_LANGUAGE = "wrong_language"
-REFUSAL = "refusal"
-OCR_OVERLAP = "ocr_overlap"
-TOO_MANY_OBJECTS = "too_many_objects"
-LOW_OBJECT_COMPLEXITY = "low_object_complexity"
-LOW_ACTION_COMPLEXITY = "low_action_complexity"
+from florilegium.specialists.words.writing import words_of_any_script
 
 MAX_PARSED_CHARACTERS = 10_000
 """Characters up to which a caption is parsed; no useful caption is longer."""
 BRIEF_WORDS = 5
 """Words outside of quotations below which the language identifier is unreliable."""
-Count = Annotated[int, Field(ge=0)]
-Degree = Annotated[float, Field(ge=0)]
-
-
-class CaptionThresholds(BaseModel):
-    """Limits on the captions of one task; `None` sets no limit."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    min_words: Count | None = 2
-    """Fewest words; emoji, numbers alone, links and file names do not count."""
-    max_words: Count | None = 40
-    """Most words."""
-    max_characters: Count | None = 400
-    """Most characters, for text that is not split into words."""
-    max_repeats: Count | None = 0
-    """Most repetitions of clauses or runs of words."""
-    min_english: Fraction | None = 0.05
-    """Lowest probability that a caption is English, 0..1; short texts have none and pass."""
-    min_english_brief: Fraction | None = 0.005
-    """The same for captions of fewer than five words, whose language is less certain."""
-    max_ocr_overlap: Fraction | None = 0.7
-    """Largest share of content words that are text in the image, 0..1."""
-    max_objects: Count | None = 7
-    """Most objects that are named; crowded captions tend to name absent objects."""
-    max_refusals: Count | None = 0
-    """Most sentences that refuse to describe the image, as language models do, or tell their
-    reader what to do."""
-    min_object_complexity: Degree | None = 1.5
-    """Least mean degree of the nouns in the dependency tree; "a dog" has 1."""
-    min_action_complexity: Degree | None = 1.0
-    """Least mean degree of the verbs; a caption without a verb has 0."""
-    min_object_complexity_without_action: Degree | None = None
-    """Least mean degree of the nouns with which a caption that has too little action is kept all
-    the same, as that of a still life; `None` keeps none."""
-
-
-DEFAULT_THRESHOLDS = {
-    "caption": CaptionThresholds(min_object_complexity_without_action=2.0),
-    "detailed_caption": CaptionThresholds(
-        min_words=4,
-        max_words=120,
-        max_characters=1_000,
-        max_objects=31,
-        min_object_complexity=2.0,
-    ),
-    "more_detailed_caption": CaptionThresholds(
-        min_words=6,
-        max_words=400,
-        max_characters=3_000,
-        max_objects=65,
-        min_object_complexity=2.1,
-        min_action_complexity=2.0,
-    ),
-}
-"""Thresholds of each task that the filter judges.
-
-Those of objects and complexity come from published captions: `thresholds.md` has the quantiles, the
-rule and what each threshold drops. Only brief captions may be without an action: FLD-5B has 0.58
-actions in a brief caption (Table 3), so at least 42 % of these have none.
-"""
-
-_RULES = (
-    ("min_english", "english", WRONG_LANGUAGE),
-    ("min_english_brief", "english_brief", WRONG_LANGUAGE),
-    ("max_refusals", "refusals", REFUSAL),
-    ("min_words", "words", TOO_SHORT),
-    ("max_words", "words", TOO_LONG),
-    ("max_characters", "characters", TOO_LONG),
-    ("max_repeats", "repeated_clauses", REPEATED_CLAUSES),
-    ("max_ocr_overlap", "ocr_overlap", OCR_OVERLAP),
-    ("max_objects", "things", TOO_MANY_OBJECTS),
-    ("min_object_complexity", "object_complexity", LOW_OBJECT_COMPLEXITY),
-    ("min_action_complexity", "action_complexity", LOW_ACTION_COMPLEXITY),
-)
-"""Threshold, measurement and reason of a drop, in the order in which they are applied."""
 
 
 class TextFilterConfig(StageConfig):
@@ -135,6 +65,21 @@ class TextFilterConfig(StageConfig):
         DEFAULT_THRESHOLDS
     )
     """Thresholds per caption task; those that a config omits keep the task's default."""
+    languages: Annotated[tuple[str, ...], ADDED] = ()
+    """Languages of captions that may be kept, BCP 47, `en` among them if it is wanted; by default,
+    all captions are judged as English ones. A caption in another language is of the wrong one."""
+    language_limits: Annotated[LanguageLimits, THRESHOLD, ADDED] = LanguageLimits()
+    """Limits on captions in languages other than English; those of `tasks` on words, characters,
+    repetition and text in the image hold for them, too."""
+
+    @field_validator("languages")
+    @classmethod
+    def _are_known(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        codes = [code_of(known_language(tag)) for tag in languages]
+        for code in codes:
+            if codes.count(code) > 1:
+                raise ValueError(f"the language {code!r} occurs twice: name each language once")
+        return languages
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -152,7 +97,7 @@ class TextFilter(Filter[TextFilterConfig]):
     each = CAPTION_TASKS
     needs = ("py3langid",)
     extra = "starter"
-    measured = (
+    measured: tuple[str, ...] = (
         "objects",
         "things",
         "attributes",
@@ -178,23 +123,41 @@ class TextFilter(Filter[TextFilterConfig]):
         """The parser; `revision` names its package and version."""
         return "spacy"
 
+    def __init__(self, config: TextFilterConfig) -> None:
+        super().__init__(config)
+        if config.languages:
+            self.measured = (*self.measured, *MEASURED)
+
     def revision(self) -> str:
-        """Name spaCy's pipeline and py3langid with their versions."""
-        return f"{english_revision()}, spacy {version('spacy')}, py3langid {version('py3langid')}"
+        """Name spaCy's pipelines, py3langid and regex, as far as they are used, with versions."""
+        named = [english_revision(), *parsers_of(self.config.languages)]
+        packages = ("spacy", "py3langid", *(("regex",) if self.config.languages else ()))
+        return ", ".join([*named, *(f"{package} {version(package)}" for package in packages)])
+
+    def omissions(self) -> list[str]:
+        """Say what is not measured of captions in languages other than English."""
+        return list(omissions_of(self.config.languages))
 
     def load(self) -> None:
-        """Load the parser and the language identifier."""
+        """Load the parsers and the language identifiers."""
         self._nlp = load_english()
         self._english = EnglishWords(self._nlp)
+        languages = self.config.languages
+        self._others = LanguageCaptions(languages) if languages else None
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
         """Measure every caption of the samples; the numbers are named in `measured`."""
         captions = [list(sample.of(*CAPTION_TASKS)) for sample in samples]
         texts = [[_parsed_part(caption) for caption in of_sample] for of_sample in captions]
-        grammar = map(count_grammar, self._nlp.pipe(chain.from_iterable(texts)))
+        codes = [
+            [self._code(*pair) for pair in zip(of_sample, plain, strict=True)]
+            for of_sample, plain in zip(captions, texts, strict=True)
+        ]
+        flat = zip(chain.from_iterable(texts), chain.from_iterable(codes), strict=True)
+        grammar = map(count_grammar, self._nlp.pipe(text for text, code in flat if code == ENGLISH))
         measurements = []
-        for sample, of_sample, plain in zip(samples, captions, texts, strict=True):
-            ocr_words = {word for text in sample.of("ocr") for word in words_of(text.text)}
+        for sample, of_sample, plain, own in zip(samples, captions, texts, codes, strict=True):
+            ocr = _OcrWords([line.text for line in sample.of("ocr")])
             measurements.append(
                 [
                     Measurement(
@@ -202,13 +165,27 @@ class TextFilter(Filter[TextFilterConfig]):
                         {
                             "characters": len(caption.text),
                             **next(grammar),
-                            **self._wording(text, ocr_words),
+                            **self._wording(text, ocr.english),
+                        }
+                        if code == ENGLISH
+                        else {
+                            "characters": len(caption.text),
+                            **self._in_language(code, text, ocr),
                         },
                     )
-                    for caption, text in zip(of_sample, plain, strict=True)
+                    for caption, text, code in zip(of_sample, plain, own, strict=True)
                 ]
             )
         return measurements
+
+    def _code(self, caption: Annotation, text: str) -> str:
+        """Return the code of the language as which a caption is measured; "" if it is not judged
+        as any."""
+        return self._others.code(caption.language, text) if self._others else ENGLISH
+
+    def _in_language(self, code: str, text: str, ocr: _OcrWords) -> dict[str, float]:
+        assert self._others is not None, "without it, all captions are English"
+        return self._others.measures(code, text, ocr.any_script)
 
     def _wording(self, text: str, ocr_words: set[str]) -> dict[str, float]:
         """Measure values that need no parse."""
@@ -233,12 +210,50 @@ class TextFilter(Filter[TextFilterConfig]):
             judged = numbers | {
                 "english": np.where(is_brief, np.nan, numbers["english"]),
                 "english_brief": np.where(is_brief, numbers["english"], np.nan),
-                "action_complexity": _needed_action(numbers, thresholds),
+                "spaced_words": numbers["words"],
+                **self._judged_in_language(statements, numbers, is_brief),
             }
-            for limit, name, reason in _RULES:
-                is_beyond = _is_beyond(limit, judged[name], getattr(thresholds, limit))
-                verdicts.drop(where & is_beyond, reason)
+            judged["action_complexity"] = _needed_action(judged, thresholds)
+            limits = {**dict(self.config.language_limits), **dict(thresholds)}
+            for limit, name, reason in RULES:
+                if name in judged:
+                    verdicts.drop(where & _is_beyond(limit, judged[name], limits[limit]), reason)
         return verdicts
+
+    def _judged_in_language(
+        self, statements: Statements, numbers: Mapping[str, np.ndarray], is_brief: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return what is judged of captions in languages other than English: their language, words
+        between spaces, and their syntax where that is wanted."""
+        if not self.config.languages:
+            return {}
+        syntax = set(map(code_of, self.config.language_limits.syntax))
+        is_wanted = [code_of(tag) in syntax for tag in statements.texts("language")]
+        is_parsed = np.isnan(numbers["script"]) | np.array(is_wanted, dtype=bool)
+        return {
+            "language": np.where(is_brief, np.nan, numbers["language"]),
+            "language_brief": np.where(is_brief, numbers["language"], np.nan),
+            "spaced_words": numbers["words"] - np.nan_to_num(numbers["unspaced"]),
+            **{
+                name: np.where(is_parsed, numbers[name], np.nan)
+                for name in ("things", "object_complexity", "action_complexity")
+            },
+        }
+
+
+class _OcrWords:
+    """The words of the text in an image, split when they are first needed."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = lines
+
+    @cached_property
+    def english(self) -> set[str]:
+        return {word for line in self._lines for word in words_of(line)}
+
+    @cached_property
+    def any_script(self) -> set[str]:
+        return {word for line in self._lines for word in words_of_any_script(line)}
 
 
 def _needed_action(numbers: Mapping[str, np.ndarray], thresholds: CaptionThresholds) -> np.ndarray:

@@ -119,7 +119,8 @@ def change_of(model: type[BaseModel], name: str, *, is_asked: bool = True) -> Ch
         return None
     marks = model.model_fields[name].metadata
     others = Change.ANSWERS if is_asked else Change.VERDICTS
-    return next((_CHANGES[one] for one in marks if isinstance(one, Marker)), others)
+    known = [one for one in marks if isinstance(one, Marker) and one in _CHANGES]
+    return _CHANGES[known[0]] if known else others
 
 
 def _option(

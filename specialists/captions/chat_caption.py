@@ -1,21 +1,21 @@
 """Captions of three lengths by any image-text-to-text model of `transformers` (`image_chat`).
 
-Prompts are options; they determine length and content.
+Prompts are options; they determine length, content and language.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError, nearest
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import Specialist, StageConfig
+from florilegium.engine.core.stage import ADDED, Specialist, StageConfig
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.captions.image_chat import (
     FAMILY,
@@ -26,6 +26,7 @@ from florilegium.specialists.captions.image_chat import (
 )
 from florilegium.specialists.pretrained.checkpoint import Family
 from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.words.languages import answer_in, known_language
 
 PROMPTS: Mapping[str, str] = MappingProxyType(
     {
@@ -45,6 +46,18 @@ MAX_NEW_TOKENS: Mapping[str, int] = MappingProxyType(
     {"caption": 48, "detailed_caption": 160, "more_detailed_caption": 400}
 )
 """Several times the mean length of captions in FLD-5B: 8, 32 and 71 tokens (table 2)."""
+_TOKENS_IN_OTHERS = 3
+"""How many times as many tokens are allowed in other languages, whose words most tokenizers cut
+into more pieces."""
+T = TypeVar("T", str, int)
+
+
+class Asked(NamedTuple):
+    """A caption that the model is asked for."""
+
+    task: str
+    language: str
+    prompt: ChatPrompt
 
 
 class ChatCaptionConfig(ImageChatConfig):
@@ -62,10 +75,33 @@ class ChatCaptionConfig(ImageChatConfig):
     limit is cut after its last complete sentence."""
     language: str = "en"
     """Language of the prompts, hence of the captions, ISO 639-1; empty if unknown."""
+    other_languages: Annotated[dict[str, dict[str, str]], ADDED] = Field(
+        default_factory=dict, examples=[{"de": {}, "ja": {"caption": "この画像を一文で説明して。"}}]
+    )
+    """Further languages of captions, BCP 47, each with prompts of its own by task. A task without
+    one is asked by its prompt in `prompts` and "Answer in German." Three times as many tokens are
+    allowed by default."""
+
+    @field_validator("other_languages")
+    @classmethod
+    def _are_languages(cls, others: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        for tag, prompts in others.items():
+            known_language(tag)
+            cls._of_captions(prompts)
+        return others
+
+    @model_validator(mode="after")
+    def _have_tasks(self) -> ChatCaptionConfig:
+        for tag, prompts in self.other_languages.items():
+            if tag == self.language:
+                raise ValueError(f"{tag!r} is the language of `prompts` already")
+            for task in prompts.keys() - self.prompts.keys():
+                raise ValueError(f"other_languages asks for {task} in {tag!r}, and `prompts` not")
+        return self
 
     @field_validator("prompts", "max_new_tokens")
     @classmethod
-    def _of_captions(cls, by_task: dict[str, str | int]) -> dict[str, str | int]:
+    def _of_captions(cls, by_task: Mapping[str, T]) -> Mapping[str, T]:
         for task in by_task:
             if task not in CAPTION_TASKS:
                 raise ValueError(f"{task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")
@@ -84,13 +120,21 @@ class ChatCaptionConfig(ImageChatConfig):
         return tuple(task for task in CAPTION_TASKS if task in self.prompts)
 
     @property
-    def chat_prompts(self) -> list[ChatPrompt]:
-        """The prompts, in the order of the tasks."""
+    def asked(self) -> list[Asked]:
+        """What is asked of each image: all tasks in one language after the other."""
         limits = {**MAX_NEW_TOKENS, **self.max_new_tokens}
-        return [
-            ChatPrompt(prompt=self.prompts[task], max_new_tokens=limits[task])
+        more = {task: limits[task] * _TOKENS_IN_OTHERS for task in limits} | self.max_new_tokens
+        first = [Asked(task, self.language, self._prompt(task, "", limits)) for task in self.tasks]
+        return first + [
+            Asked(task, tag, self._prompt(task, tag, more))
+            for tag in self.other_languages
             for task in self.tasks
         ]
+
+    def _prompt(self, task: str, tag: str, limits: Mapping[str, int]) -> ChatPrompt:
+        own = self.other_languages.get(tag, {}).get(task)
+        translated = own or (answer_in(self.prompts[task], tag) if tag else self.prompts[task])
+        return ChatPrompt(prompt=translated, max_new_tokens=limits[task])
 
 
 class ChatCaption(Pretrained[ChatCaptionConfig], Specialist[ChatCaptionConfig]):
@@ -112,7 +156,8 @@ class ChatCaption(Pretrained[ChatCaptionConfig], Specialist[ChatCaptionConfig]):
     def load(self) -> None:
         """Load the weights, and try the prompts on a blank image."""
         super().load()
-        self._chat = ImageChat(self.network, self.config, self.config.chat_prompts)
+        self._asked = self.config.asked
+        self._chat = ImageChat(self.network, self.config, [one.prompt for one in self._asked])
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         """Caption each sample."""
@@ -123,15 +168,15 @@ class ChatCaption(Pretrained[ChatCaptionConfig], Specialist[ChatCaptionConfig]):
         self, replies: Sequence[ChatReply | SampleError]
     ) -> list[Annotation] | SampleError:
         captions = []
-        for task, reply in zip(self.config.tasks, replies, strict=True):
+        for one, reply in zip(self._asked, replies, strict=True):
             if isinstance(reply, SampleError):
-                return SampleError(reply.reason, f"{task}: {reply.message}")
+                return SampleError(reply.reason, f"{one.task}: {reply.message}")
             captions.append(
                 Annotation(
                     kind="text",
-                    task=task,
+                    task=one.task,
                     text=reply.text,
-                    language=self.config.language,
+                    language=one.language,
                     score=reply.score,
                 )
             )

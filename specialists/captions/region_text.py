@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import Input, Specialist, StageConfig, one_of
+from florilegium.engine.core.stage import ADDED, Input, Specialist, StageConfig, one_of
 from florilegium.specialists.captions.image_chat import (
     FAMILY,
     ChatPrompt,
@@ -32,6 +32,7 @@ from florilegium.specialists.regions.crops import BoxesConfig, crop_window
 from florilegium.specialists.regions.places import places
 from florilegium.specialists.regions.window import Window
 from florilegium.specialists.words.english import english_revision, load_english, parse
+from florilegium.specialists.words.languages import answer_in, known_language
 from florilegium.specialists.words.noun_phrases import noun_phrases
 
 CHAT_PROMPT = "What is shown here? Answer in at most eight words, without a full sentence."
@@ -57,6 +58,20 @@ class RegionTextConfig(ImageChatConfig, BoxesConfig):
     noun_phrases: bool = True
     """Whether noun phrases are predicted, too. They are candidates for `region_label`: without that
     stage, `false` leaves one text for each box."""
+    other_languages: Annotated[dict[str, str], ADDED] = Field(
+        default_factory=dict, examples=[{"de": "", "ja": "何が写っていますか。八語以内で答えて。"}]
+    )
+    """Further languages of texts, BCP 47, each with a prompt of its own; without one (""), the
+    prompt in English asks for an answer in the language. No noun phrases come of these. A
+    `region_label` would choose among the texts of all languages: leave it out."""
+
+    @field_validator("other_languages")
+    @classmethod
+    def _are_languages(cls, others: dict[str, str]) -> dict[str, str]:
+        for tag in others:
+            if known_language(tag) == "en":
+                raise ValueError("'en' is the language of `prompt` already")
+        return others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +107,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         super().__init__(config)
         self.reads: tuple[Input, ...] = (one_of(*config.tasks),)
         self.each = config.tasks
+        self._languages = ("en", *config.other_languages)
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
@@ -108,8 +124,14 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         super().load()
         default = CHAT_PROMPT if is_chat(self.network.processor) else PLAIN_PROMPT
         prompt = default if self.config.prompt is None else self.config.prompt
-        chat_prompt = ChatPrompt(prompt=prompt, max_new_tokens=self.config.max_new_tokens)
-        self._chat = ImageChat(self.network, self.config, [chat_prompt])
+        others = self.config.other_languages
+        prompts = [prompt, *(own or answer_in(prompt, tag) for tag, own in others.items())]
+        tokens = self.config.max_new_tokens
+        self._chat = ImageChat(
+            self.network,
+            self.config,
+            [ChatPrompt(prompt=one, max_new_tokens=tokens) for one in prompts],
+        )
         if self.config.noun_phrases:
             load_english()
 
@@ -120,8 +142,8 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         # Crops of similar aspect often have the same input shape, and share a batch.
         order = sorted(range(len(every)), key=lambda number: every[number].aspect)
         replies = self._chat.answer([every[number].crop for number in order])
-        by_number = {number: reply for number, (reply,) in zip(order, replies, strict=True)}
-        names = self._names(by_number.values())
+        by_number = dict(zip(order, replies, strict=True))
+        names = self._names(first for first, *_ in by_number.values())
         ordered = iter(by_number[number] for number in range(len(every)))
         return [
             self._annotations([(crop, next(ordered)) for crop in of_sample], names)
@@ -172,24 +194,28 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
 
     def _annotations(
         self,
-        answers: Sequence[tuple[BoxesOfCrop, ChatReply | SampleError]],
+        answers: Sequence[tuple[BoxesOfCrop, Sequence[ChatReply | SampleError]]],
         names: Mapping[str, list[str]],
     ) -> list[Annotation] | SampleError:
         found: list[Annotation] = []
-        for crop, reply in answers:
-            if isinstance(reply, ChatReply):
-                for box in crop.boxes:
-                    found += _texts_of(box, reply, names[reply.text])
-        errors = [reply for _, reply in answers if isinstance(reply, SampleError)]
+        for crop, replies in answers:
+            for box in crop.boxes:
+                for language, reply in zip(self._languages, replies, strict=True):
+                    if isinstance(reply, ChatReply):
+                        phrases = names[reply.text] if language == "en" else ()
+                        found += _texts_of(box, reply, phrases, language)
+        errors = [one for _, own in answers for one in own if isinstance(one, SampleError)]
         return errors[0] if errors and not found else found
 
 
-def _texts_of(box: Annotation, reply: ChatReply, names: Sequence[str]) -> Iterator[Annotation]:
+def _texts_of(
+    box: Annotation, reply: ChatReply, names: Sequence[str], language: str
+) -> Iterator[Annotation]:
     caption = Annotation(
         kind="region",
         task="region_description",
         text=reply.text,
-        language="en",
+        language=language,
         box_xyxy=box.box_xyxy,
         score=reply.score,
         parent_id=box.id,

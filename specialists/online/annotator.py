@@ -20,13 +20,29 @@ from florilegium.engine.core.stage import CONTENT
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.online.chat import ChatConfig, ChatSpecialist, Message
 from florilegium.specialists.online.context import PromptLimits
-from florilegium.specialists.online.prompts import RULES, SHIPPED, Prompt, read_prompt, revision_of
+from florilegium.specialists.online.prompts import (
+    RULES,
+    SHIPPED,
+    Prompt,
+    read_prompt,
+    revision_of,
+    rules_in,
+)
 from florilegium.specialists.online.reply import texts_in
 
 Conversation = Sequence[Message]
 
 SYSTEM = Message("system", (RULES,))
-"""The first message of every conversation."""
+"""The first message of every conversation in English."""
+
+
+def system_in(tag: str) -> Message:
+    """Return the first message of a conversation in a language, BCP 47.
+
+    Raises:
+        ConfigError: the language is not known.
+    """
+    return Message("system", (rules_in(tag),))
 
 
 class AnnotatorConfig(ChatConfig):

@@ -10,7 +10,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.core.image.reading import decode
@@ -34,6 +34,15 @@ class FewShotCaptionConfig(LmmCaptionConfig):
     other."""
     example_seed: int = 0
     """Seed of the choice of examples."""
+
+    @field_validator("other_languages")
+    @classmethod
+    def _as_the_examples(cls, others: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        if others:
+            raise ValueError(
+                "the examples are in one language: use a stage for each, or `translate`"
+            )
+        return others
 
 
 class FewShotCaption(LmmCaption[FewShotCaptionConfig]):

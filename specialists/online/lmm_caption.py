@@ -8,24 +8,27 @@ none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError
-from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import Input, StageConfig, maybe
+from florilegium.engine.core.sample import Sample, digest_of
+from florilegium.engine.core.stage import ADDED, Input, StageConfig, maybe
 from florilegium.specialists.online.annotator import (
     SYSTEM,
     Annotator,
     AnnotatorConfig,
     Conversation,
+    system_in,
 )
 from florilegium.specialists.online.chat import Image, Message
 from florilegium.specialists.online.context import context_of
 from florilegium.specialists.online.photo import jpeg
+from florilegium.specialists.online.prompts import Prompt, read_prompt
 from florilegium.specialists.words.evidence import EVIDENCE_TASKS
+from florilegium.specialists.words.languages import known_language, language_of
 
 
 class LmmCaptionConfig(AnnotatorConfig):
@@ -35,13 +38,45 @@ class LmmCaptionConfig(AnnotatorConfig):
     """Maximum pixels of the long side of an image that is sent."""
     quality: int = Field(default=90, ge=1, le=100)
     """Quality of the JPEG that is sent, 1..100."""
+    other_languages: Annotated[dict[str, dict[str, str]], ADDED] = Field(
+        default_factory=dict, examples=[{"de": {}, "ja": {"caption": "prompts/ja.txt"}}]
+    )
+    """Further languages of captions, BCP 47, each with the paths of templates of its own by task. A
+    task without one is asked by its template in `prompts` and "Write it in German."."""
+
+    @field_validator("other_languages")
+    @classmethod
+    def _are_languages(cls, others: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        for tag, templates in others.items():
+            known_language(tag)
+            cls._caption_tasks(templates)
+        return others
+
+    @model_validator(mode="after")
+    def _have_tasks(self) -> LmmCaptionConfig:
+        for tag, templates in self.other_languages.items():
+            if tag == self.language:
+                raise ValueError(f"{tag!r} is the language of `prompts` already")
+            for task in templates.keys() - self.prompts.keys():
+                raise ValueError(f"other_languages asks for {task} in {tag!r}, and `prompts` not")
+        return self
+
+
+class Asked(NamedTuple):
+    """A caption that the service is asked for: `order` is what follows the template."""
+
+    task: str
+    language: str
+    system: Message
+    prompt: Prompt
+    order: str = ""
 
 
 LmmCaptionT = TypeVar("LmmCaptionT", bound=LmmCaptionConfig)
 
 
 class LmmCaption(Annotator[LmmCaptionT]):
-    """One caption per task; reads only the tasks that its templates use."""
+    """One caption per task and language; reads only the tasks that its templates use."""
 
     Config: ClassVar[type[StageConfig]] = LmmCaptionConfig
     reads: tuple[Input, ...] = tuple(maybe(task) for task in EVIDENCE_TASKS)
@@ -49,8 +84,31 @@ class LmmCaption(Annotator[LmmCaptionT]):
 
     def __init__(self, config: LmmCaptionT) -> None:
         super().__init__(config)
-        used = dict.fromkeys(task for prompt in self.prompts.values() for task in prompt.tasks)
+        self._asked = [
+            Asked(task, config.language, SYSTEM, prompt) for task, prompt in self.prompts.items()
+        ]
+        for tag, templates in config.other_languages.items():
+            order = f"\n\nWrite it in {language_of(tag).name}."
+            for task, prompt in self.prompts.items():
+                own = read_prompt(templates[task]) if task in templates else None
+                rest = "" if own else order
+                self._asked.append(Asked(task, tag, system_in(tag), own or prompt, rest))
+        used = dict.fromkeys(task for one in self._asked for task in one.prompt.tasks)
         self.reads = tuple(maybe(task) for task in used)
+
+    def revision(self) -> str:
+        """Name the release or the host, and the digests of the templates.
+
+        Raises:
+            ConfigError: the key is not in the environment, or the options make no sense.
+        """
+        others = [
+            text
+            for one in self._asked[len(self.prompts) :]
+            for text in (one.task, one.language, *one.system.parts, one.prompt.digest, one.order)
+        ]
+        more = f", languages {digest_of(list(map(str, others)))[:16]}" if others else ""
+        return f"{super().revision()}{more}"
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         """Get the captions of all samples at once."""
@@ -60,16 +118,16 @@ class LmmCaption(Annotator[LmmCaptionT]):
         ]
 
     def conversations(self, sample: Sample) -> list[Conversation]:
-        """Return one conversation per task, with the image and the task's prompt."""
+        """Return one conversation per task and language, with the image and the prompt."""
         photo = self.photo(sample)
         context = context_of(sample, self.config.prompt_limits)
         return [
             [
-                SYSTEM,
-                *self.examples(sample, task),
-                Message("user", (photo, prompt.filled(context))),
+                one.system,
+                *self.examples(sample, one.task),
+                Message("user", (photo, one.prompt.filled(context) + one.order)),
             ]
-            for task, prompt in self.prompts.items()
+            for one in self._asked
         ]
 
     def photo(self, sample: Sample) -> Image:
@@ -82,6 +140,6 @@ class LmmCaption(Annotator[LmmCaptionT]):
 
     def _captions(self, texts: Sequence[str]) -> list[Annotation]:
         return [
-            Annotation(kind="text", task=task, text=text, language=self.config.language)
-            for task, text in zip(self.produces, texts, strict=True)
+            Annotation(kind="text", task=one.task, text=text, language=one.language)
+            for one, text in zip(self._asked, texts, strict=True)
         ]

@@ -23,16 +23,17 @@ from florilegium.specialists.pretrained.sizes import WeightsSize, size_of_weight
 _PACKAGE = "package://"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZERS = ("tokenizer_config.json",)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _DIGESTED_FILES = (
     *("*.safetensors", "*.safetensors.index.json", "*config.json"),
     *("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
-    *("vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "*.spm"),
     *("*.jinja", "chat_template.json"),
 )
 """The files in the digest of a checkpoint."""
-_BY_SENTENCEPIECE = ("SiglipTokenizer",)
-"""Tokenizers of vision models that need sentencepiece."""
+_BY_SENTENCEPIECE = ("SiglipTokenizer", "MarianTokenizer", "M2M100Tokenizer")
+"""Tokenizers that need sentencepiece."""
 _BY_NUM2WORDS = ("smolvlm",)
 """Model types whose processor needs num2words, though only for videos."""
 
@@ -57,6 +58,11 @@ class Family:
     processor_class: str = "AutoProcessor"
     needs_torchvision: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+
+    @property
+    def processor_files(self) -> tuple[str, ...]:
+        """The files of which a checkpoint has one, for its processor."""
+        return _TOKENIZERS if self.processor_class == "AutoTokenizer" else _PROCESSORS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +138,9 @@ def resolve(
     model_type = _model_type(model, folder, family)
     _check_tokenizer(model, folder)
     size = None if is_random else _weights(model, folder, family)
-    if not _files(folder, _PROCESSORS):
-        raise ConfigError(
-            f"model {model!r}: neither of {' and '.join(_PROCESSORS)} is in {folder}; "
-            f"{_cure(model, folder)}"
-        )
+    if not _files(folder, wanted := family.processor_files):
+        missing = f"neither of {' and '.join(wanted)}" if len(wanted) > 1 else f"no {wanted[0]}"
+        raise ConfigError(f"model {model!r}: {missing} is in {folder}; {_cure(model, folder)}")
     return Checkpoint(
         model=model,
         folder=folder,

@@ -43,8 +43,15 @@ class GreedySearch:
         for name in ("temperature", "top_k", "top_p", "min_p", "max_length"):
             setattr(settings, name, None)
 
-    def generate(self, inputs: Mapping[str, Tensor], max_new_tokens: int) -> list[GeneratedTokens]:
-        """Answer a batch of inputs without padding.
+    def generate(
+        self,
+        inputs: Mapping[str, Tensor],
+        max_new_tokens: int,
+        *,
+        first_token: int | None = None,
+    ) -> list[GeneratedTokens]:
+        """Answer a batch of inputs without padding; `first_token` is forced on each answer, with
+        the probability 1.
 
         Raises:
             SampleError: `not_a_number`: the weights overflow in their type.
@@ -56,6 +63,7 @@ class GreedySearch:
             num_beams=1,
             max_new_tokens=max_new_tokens,
             custom_generate=loop,
+            **({} if first_token is None else {"forced_bos_token_id": first_token}),
         )
         return [self._until_end(*row) for row in loop.answers()]
 

@@ -31,7 +31,7 @@ INDEX = "model.safetensors.index.json"
 _TEXTS = ("*.json", "*.jinja", "*.txt")
 _VOCABULARIES = (
     *("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json"),
-    *("*.model", INDEX),
+    *("*.model", "*.spm", "target_vocab.json", INDEX),
 )
 _SIZED = ("config.json", "preprocessor_config.json", "processor_config.json")
 """The files whose numbers determine the sizes of networks and images."""

@@ -3,13 +3,13 @@
 One entry per line; `#` starts a comment. An entry matches a whole phrase; with `*` before it, it
 matches anywhere in a text, as whole words. Case, punctuation and a leading article are ignored, and
 each word of an entry matches its plural, too: write entries in the singular. Verbs are not
-lemmatised.
+lemmatised. Articles and plurals are those of English; words of other languages match as they are
+written, and in scripts without spaces, such as Chinese and Thai, anywhere in a text.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -18,6 +18,7 @@ from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import digest_of
 from florilegium.specialists.words.files import read_text
 from florilegium.specialists.words.nouns import plural_form
+from florilegium.specialists.words.writing import words_of_any_script
 
 ANYWHERE = "*"
 """Starts an entry that matches anywhere in a text."""
@@ -111,6 +112,6 @@ def _entries(lines: Iterable[str]) -> Iterator[tuple[bool, tuple[str, ...]]]:
 
 
 def _split(text: str) -> list[str]:
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    return _WORD.findall(text.casefold())
+    if text.isascii():
+        return _WORD.findall(text.casefold())
+    return words_of_any_script(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))

@@ -1,7 +1,8 @@
 """Tiny checkpoints, made from the config classes of `transformers`, one module per stage.
 
 A module is called as its stage is, and its `options(folder)` returns what the stage needs to run.
-`NEEDS_TORCHVISION = True` says that it runs only where torchvision prepares its images.
+`NEEDS_TORCHVISION = True` says that it runs only where torchvision prepares its images;
+`given(samples)` adds to samples what the stage reads.
 """
 
 from __future__ import annotations

@@ -23,11 +23,10 @@ from florilegium.pipelines.export.coco import (
     INSTANCES,
     CocoConfig,
     CocoExporter,
-    LeftOut,
     Thing,
     things_of,
 )
-from florilegium.pipelines.export.exporter import export
+from florilegium.pipelines.export.exporter import LeftOut, export
 from tests.building import build
 from tests.pipelines.training.labels import BOX, OTHER, mask, region, text
 

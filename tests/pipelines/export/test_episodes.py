@@ -18,7 +18,7 @@ from florilegium.engine.core.errors import ConfigError, UsageError
 from florilegium.engine.planning.config import validated
 from florilegium.pipelines.export.episodes import EpisodesConfig, EpisodesExported, EpisodesExporter
 from florilegium.pipelines.export.exporter import export
-from florilegium.pipelines.export.florence2 import part_of
+from florilegium.pipelines.export.parts import part_of
 from florilegium.pipelines.export.shots import shots_of
 from tests.building import build
 from tests.checkpoints.image_text import write_clip

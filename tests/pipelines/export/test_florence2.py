@@ -16,13 +16,10 @@ from florilegium.engine.results.dataset import open_dataset
 from florilegium.pipelines.export.exporter import export
 from florilegium.pipelines.export.florence2 import (
     ANNOTATIONS,
-    TEST,
-    TRAIN,
-    VALID,
     Florence2Config,
     Florence2Exporter,
-    part_of,
 )
+from florilegium.pipelines.export.parts import TEST, TRAIN, VALID, part_of
 from florilegium.pipelines.training.examples import ExampleMaker
 from florilegium.pipelines.training.reader import Part, Reader
 from florilegium.specialists.florence2.format import FLORENCE2_TASKS

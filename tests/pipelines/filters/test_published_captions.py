@@ -17,14 +17,13 @@ import pytest
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.sample import Picture, Sample
 from florilegium.pipelines.filters import text_filter
-from florilegium.pipelines.filters.text_filter import (
+from florilegium.pipelines.filters.caption_limits import (
     DEFAULT_THRESHOLDS,
     LOW_OBJECT_COMPLEXITY,
     OCR_OVERLAP,
     CaptionThresholds,
-    TextFilter,
-    TextFilterConfig,
 )
+from florilegium.pipelines.filters.text_filter import TextFilter, TextFilterConfig
 from florilegium.pipelines.report.paper import LENGTHS, NOT_COMPARABLE, TABLE_3
 from tests.benchmarks import real_captions
 from tests.pipelines.filters.statements import caption, reasons, statements

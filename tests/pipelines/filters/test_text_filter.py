@@ -9,10 +9,9 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.judgement import Verdicts
 from florilegium.engine.core.sample import Picture, Sample
 from florilegium.engine.core.tasks import CAPTION_TASKS
-from florilegium.pipelines.filters.text_filter import (
+from florilegium.pipelines.filters.caption_limits import (
     LOW_ACTION_COMPLEXITY,
     LOW_OBJECT_COMPLEXITY,
-    MAX_PARSED_CHARACTERS,
     OCR_OVERLAP,
     REFUSAL,
     REPEATED_CLAUSES,
@@ -21,6 +20,9 @@ from florilegium.pipelines.filters.text_filter import (
     TOO_SHORT,
     WRONG_LANGUAGE,
     CaptionThresholds,
+)
+from florilegium.pipelines.filters.text_filter import (
+    MAX_PARSED_CHARACTERS,
     TextFilter,
     TextFilterConfig,
 )

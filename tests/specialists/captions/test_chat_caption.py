@@ -319,3 +319,55 @@ def test_pixels_stay_as_they_were(written: Written, samples: list[Sample]) -> No
     before = samples[0].image.copy()
     stage(written("blip")).predict(samples[:1])
     np.testing.assert_array_equal(samples[0].image, before)
+
+
+def test_other_languages_are_asked_for_by_name_or_by_prompts_of_their_own(
+    written: Written, samples: list[Sample]
+) -> None:
+    prompts = {"caption": "a boat", "detailed_caption": "a house"}
+    own = "人と船"
+    specialist = stage(
+        written("idefics3"), prompts=prompts, max_new_tokens=dict.fromkeys(prompts, 30),
+        other_languages={"de": {}, "ja": {"caption": own}},
+    )  # fmt: skip
+    (predicted,) = specialist.predict(samples[:1])
+    assert isinstance(predicted, list)
+    asked = {
+        ("caption", "en"): "a boat",
+        ("detailed_caption", "en"): "a house",
+        ("caption", "de"): "a boat Answer in German.",
+        ("detailed_caption", "de"): "a house Answer in German.",
+        ("caption", "ja"): own,
+        ("detailed_caption", "ja"): "a house Answer in Japanese.",
+    }
+    assert [(one.task, one.language) for one in predicted] == list(asked)
+    for one, prompt in zip(predicted, asked.values(), strict=True):
+        alone = stage(
+            written("idefics3"), prompts={one.task: prompt}, max_new_tokens={one.task: 30}
+        )
+        ((answer,),) = alone.predict(samples[:1])
+        assert (answer.text, answer.score) == (one.text, one.score)
+
+
+def test_other_languages_may_be_longer_and_are_no_part_of_a_stage_without_them() -> None:
+    more = ChatCaptionConfig(other_languages={"hi": {}}, max_new_tokens={"caption": 7})
+    limits = [(one.language, one.prompt.max_new_tokens) for one in more.asked]
+    assert limits == [("en", 7), ("en", 160), ("en", 400), ("hi", 7), ("hi", 480), ("hi", 1200)]
+    assert "other_languages" in more.stored()
+    assert "other_languages" not in ChatCaptionConfig().stored()
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"xx": {}}, "the language 'xx' is not known"),
+        ({"en": {}}, "'en' is the language of `prompts` already"),
+        ({"de": {"ocr": "Lies."}}, "'ocr' is no caption task"),
+        ({"de": {"caption": "Was?"}}, "asks for caption in 'de', and `prompts` not"),
+    ],
+)
+def test_languages_that_cannot_be_asked_for_are_refused(
+    others: dict[str, dict[str, str]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ChatCaptionConfig(prompts={"detailed_caption": "Say."}, other_languages=others)

@@ -302,3 +302,20 @@ def test_scores_are_those_of_the_description(english: RegionText, samples: list[
         assert all(0 < (score or 0) < 1 for score in scores.values())
         assert all(one.score == scores[one.parent_id] for one in predicted)
     assert np.isfinite([score or 0 for score in scores.values()]).all()
+
+
+def test_other_languages_have_texts_of_their_own_without_noun_phrases(
+    blip2: Path, samples: list[Sample]
+) -> None:
+    def texts(language: str, **options: Any) -> list[tuple[str, str]]:
+        (predicted,) = stage(blip2, max_new_tokens=30, **options).predict(samples[:1])
+        assert isinstance(predicted, list)
+        return [(one.parent_id, one.text) for one in predicted if one.language == language]
+
+    both = {"other_languages": {"de": "", "ja": "a red"}, "prompt": "a"}
+    assert texts("en", **both) == texts("en", prompt="a")
+    plain = {"noun_phrases": False}
+    assert texts("de", **both) == texts("en", prompt="a Answer in German.", **plain)
+    assert texts("ja", **both) == texts("en", prompt="a red", **plain) != []
+    with pytest.raises(ValidationError, match="'en' is the language of `prompt` already"):
+        RegionTextConfig(other_languages={"en": ""})

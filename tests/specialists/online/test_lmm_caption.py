@@ -220,3 +220,43 @@ def test_a_dataset_is_built_and_nothing_is_asked_twice(album: Path, tmp_path: Pa
     assert manifest.totals.specialists["lmm"] == {"kept": 24, "dropped": 0}
     assert len(server.requests) == 24
     assert all("A picture with a bright corner." in one.text for one in server.requests)
+
+
+def test_other_languages_are_asked_for_under_rules_of_their_own(
+    asking: Asking, photograph: SampleOf, tmp_path: Path
+) -> None:
+    own = tmp_path / "ja.txt"
+    own.write_text("この画像を説明して。", encoding="utf-8")
+    prompts = {"caption": "configs/prompts/caption.txt"}
+    others = {"de": {}, "ja": {"caption": str(own)}}
+    answers = (ok("A cat."), ok("Eine Katze."), ok("猫。"))
+    with MisbehavingServer(*answers, delay_s=0) as server:
+        stage = asking(server, prompts=prompts, other_languages=others, concurrency=1)
+        [predicted] = stage.predict([photograph("cat")])
+    assert isinstance(predicted, list)
+    assert [(one.language, one.text) for one in predicted] == [
+        ("en", "A cat."), ("de", "Eine Katze."), ("ja", "猫。"),
+    ]  # fmt: skip
+    systems = [request.json["messages"][0]["content"] for request in server.requests]
+    assert systems == [RULES, *(RULES.replace("English", one) for one in ("German", "Japanese"))]
+    english, german, japanese = (request.text for request in server.requests)
+    assert german.endswith("Write it in German.")
+    assert english not in ("", german)
+    assert "Write it" not in english + japanese
+    assert "この画像を説明して。" in japanese
+
+
+def test_a_template_of_another_language_is_part_of_the_revision(
+    asking: Asking, tmp_path: Path
+) -> None:
+    own = tmp_path / "de.txt"
+    with MisbehavingServer() as server:
+        alone = asking(server).revision()
+        assert ", languages " not in alone
+        named = set()
+        for text in ("Beschreibe das Bild.", "Was ist das?"):
+            own.write_text(text, encoding="utf-8")
+            others = {"de": {"detailed_caption": str(own)}}
+            named.add(asking(server, other_languages=others).revision())
+    assert len(named) == 2
+    assert all(one.startswith(f"{alone}, languages ") for one in named)

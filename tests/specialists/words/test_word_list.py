@@ -97,3 +97,42 @@ def test_a_line_without_a_word_is_an_error_that_names_it():
 )
 def test_an_entry_stands_for_its_plural_too(noun, plural):
     assert WordList([noun]).has_phrase(plural)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("собака", "Большая собака бежит."),
+        ("σκύλος", "Ένας ΣΚΎΛΟΣ τρέχει"),
+        ("كلب", "هذا كلب كبير"),
+        ("כלב", "זה כלב גדול"),
+        ("कुत्ता", "एक कुत्ता है।"),
+        ("কুকুর", "একটি কুকুর আছে"),
+        ("நாய்", "ஒரு நாய் ஓடுகிறது"),
+        ("สุนัข", "มีสุนัขวิ่งอยู่"),
+        ("개", "저 개 한 마리"),
+        ("狗", "一只狗在跑"),
+        ("犬", "白い犬が走る"),
+        ("サングラス", "サングラスの男"),
+        ("café", "un Cafe\u0301 noir"),
+    ],
+)
+def test_an_entry_in_any_script_matches_whole_words(entry: str, text: str) -> None:
+    assert WordList([f"*{entry}"]).has_part(text)
+    assert WordList([entry]).has_phrase(entry)
+    assert not WordList([entry]).has_phrase(text)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("कि", "की"),
+        ("কি", "কী"),
+        ("कुत्त", "एक कुत्ता है।"),
+        ("グラス", "サングラスの男"),
+        ("собак", "собака бежит"),
+    ],
+)
+def test_a_part_of_a_word_or_other_vowels_are_another_word(entry: str, text: str) -> None:
+    assert not WordList([entry]).has_phrase(text)
+    assert not WordList([f"*{entry}"]).has_part(text)

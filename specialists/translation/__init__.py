@@ -1,0 +1,1 @@
+"""Translation of annotations by models of `transformers`."""
