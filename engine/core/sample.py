@@ -71,6 +71,11 @@ class Picture:
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return Picture, (PickleBuffer(self._data) if protocol >= 5 else bytes(self._data),)
 
+    @property
+    def data(self) -> memoryview:
+        """The bytes of the image as the source has them, read-only."""
+        return memoryview(self._data).toreadonly()
+
     def pixels(self) -> np.ndarray:
         """Return RGB pixels, uint8, (height, width, 3), upright, read-only.
 
@@ -97,7 +102,7 @@ class Sample:
     `sha256` is that of the image's bytes, by which samples are split (`fold_of`). `upstream` are
     the specialists that the stage reads, whether they found something here or not, and the tasks
     that it reads of each. `labels` are all labels of the source, whether the stage reads them or
-    not.
+    not. `metadata` is that of the source, as JSON text.
     """
 
     key: str
@@ -108,6 +113,7 @@ class Sample:
     annotations: tuple[Annotation, ...] = ()
     labels: tuple[Annotation, ...] = ()
     upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    metadata: str = "{}"
 
     @property
     def image(self) -> np.ndarray:

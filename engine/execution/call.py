@@ -306,6 +306,7 @@ class WorkerCall:
             annotations=tuple(annotation for annotation in known if annotation.task in tasks),
             labels=self._shard.labels[number],
             upstream=node.upstream,
+            metadata=record.metadata,
         )
 
     def _rows(self, name: str, number: int) -> list[Any]:
