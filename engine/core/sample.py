@@ -40,10 +40,18 @@ class Record:
     digest: str
 
 
+SAMPLE_FILTERS = "sample_filters"
+"""The section of a run config with the stages that judge whole samples."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
     """An input that did not become a sample, with the reason; `traceback` is that of an unforeseen
-    error in a stage."""
+    error in a stage.
+
+    `stage` is the stage that failed on it, or `sample_filters/NAME`, the filter that dropped it:
+    then `reason` is that of the verdict, and `message` has what was measured.
+    """
 
     key: str
     source: str
@@ -52,6 +60,18 @@ class DeadLetter:
     message: str
     attempt: int = 1
     traceback: str = ""
+
+    @property
+    def dropped_by(self) -> str:
+        """The sample filter that dropped the input; empty for one that was lost."""
+        return dropped_by(self.stage)
+
+
+def dropped_by(stage: str) -> str:
+    """Return the sample filter that the `stage` of a dead letter names; empty where it names what
+    failed. No name of a stage has a slash."""
+    section, _, name = stage.partition("/")
+    return name if section == SAMPLE_FILTERS else ""
 
 
 class Picture:

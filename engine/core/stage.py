@@ -21,7 +21,7 @@ from florilegium.engine.core.api import API_VERSION
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.judgement import SampleColumns, Statements, Verdicts
 from florilegium.engine.core.rows import AnnotationRows, Measurement, MeasurementRows, Rows
-from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.sample import SAMPLE_FILTERS, Sample
 from florilegium.engine.core.sample_rows import SampleMeasurement, SampleMeasurementRows, Value
 from florilegium.engine.core.spent import Spent
 
@@ -270,7 +270,7 @@ class SampleFilter(Stage[ConfigT]):
     filter, the reason and what was measured.
     """
 
-    section = "sample_filters"
+    section = SAMPLE_FILTERS
     measured: tuple[str, ...] = ()
     """Names of the numbers that `measure` stores, such as `sharpness`. Where they depend on
     options, these are the names of the defaults, and `__init__` sets the others."""
