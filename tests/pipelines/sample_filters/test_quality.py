@@ -78,7 +78,7 @@ def as_jpeg(quality: int, pixels: np.ndarray = SCENE, **options: Any) -> Sample:
         (ImageSize, of_width(301, 904), "too_long"),
         (Sharpness, sample(SCENE), ""),
         (Sharpness, blurred(6), "blurred"),
-        (Sharpness, sample(cv2.resize(SCENE, None, fx=4, fy=4)[:, :]), ""),
+        (Sharpness, sample(photo(1600, 1200)), ""),
         (Exposure, sample(SCENE), ""),
         (Exposure, exposed(0.08, 0), "underexposed"),
         (Exposure, exposed(1.0, 180), "overexposed"),
