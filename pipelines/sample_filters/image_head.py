@@ -34,8 +34,8 @@ class ImageHeadConfig(ImageTextConfig):
     """Options of `ImageHead`."""
 
     head: Annotated[str, CONTENT] = ""
-    """The safetensors file of the head, which has to be given: `weight` and `bias` of a linear layer
-    with one output, or those of several, `layers.NUMBER.weight`, one after the other without
+    """The safetensors file of the head, which has to be given: `weight` and `bias` of a linear
+    layer with one output, or those of several, `layers.NUMBER.weight`, one after the other without
     anything between."""
     least_score: Annotated[float | None, THRESHOLD] = None
     """Least score, on the scale of the head; by default any."""

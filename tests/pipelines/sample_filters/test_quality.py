@@ -81,7 +81,7 @@ def as_jpeg(quality: int, pixels: np.ndarray = SCENE, **options: Any) -> Sample:
         (Sharpness, sample(photo(1600, 1200)), ""),
         (Exposure, sample(SCENE), ""),
         (Exposure, exposed(0.08, 0), "underexposed"),
-        (Exposure, exposed(1.0, 180), "overexposed"),
+        (Exposure, exposed(0.5, 220), "overexposed"),
         (Exposure, exposed(0.05, 120), "no_contrast"),
         (Exposure, sample(PLAIN), "no_contrast"),
         (Borders, sample(SCENE), ""),
