@@ -63,7 +63,9 @@ class TriedImage:
     """An image that a stage was asked about.
 
     `rows` are those of the finished shard, one for each annotation that the stage predicted, or
-    of a filter for each that it may judge. `failure` is the dead letter of an image that failed.
+    of a filter for each that it may judge. `failure` is the dead letter of an image that failed,
+    `dropped` that of one that a sample filter dropped; `measured` is what the one that is tried
+    measured.
     """
 
     name: str
