@@ -69,9 +69,7 @@ def names_of(kind: Kind, name: str) -> Names:
         kind=kind,
         distribution=distribution,
         module=module,
-        class_name=_class_name(
-            module, suffix="".join(word.capitalize() for word in kind.split("_"))
-        ),
+        class_name=_class_name(module, suffix=_camel(kind)),
     )
 
 
