@@ -1,4 +1,4 @@
-"""What do the quality filters cost? Milliseconds of one core for a photograph, beside decoding it."""
+"""What do the quality filters cost? Milliseconds of a core for a photograph, beside decoding."""
 
 from __future__ import annotations
 

@@ -96,7 +96,6 @@ def as_jpeg(quality: int, pixels: np.ndarray = SCENE, **options: Any) -> Sample:
         (Screenshot, screen(), "screenshot"),
         (Screenshot, screen(is_jpeg=True), "screenshot"),
         (Screenshot, sample(PLAIN), ""),
-        (Screenshot, thing_on_plain_ground(), ""),
         (JpegQuality, as_jpeg(90), ""),
         (JpegQuality, as_jpeg(39), "low_jpeg_quality"),
         (JpegQuality, as_jpeg(20, progressive=True), "low_jpeg_quality"),
