@@ -71,10 +71,11 @@ class SampleMeasurementRows(Rows[SampleMeasurement]):
         self, rows: Sequence[SampleMeasurement], sample: Sample, limits: Limits
     ) -> SampleError | None:
         for row in rows:
-            if not isinstance(row.values, Mapping):
-                kind = type(row.values).__name__
+            values: object = row.values
+            if not isinstance(values, Mapping):
+                kind = type(values).__name__
                 return SampleError(INVALID_OUTPUT, f"a measurement is a mapping, not {kind}")
-            for name, value in row.values.items():
+            for name, value in values.items():
                 if problem := self._problem_of(name, value, limits):
                     return problem
         return None
