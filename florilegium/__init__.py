@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from florilegium.engine.core.errors import SampleError as SampleError
     from florilegium.engine.core.errors import StorageError as StorageError
     from florilegium.engine.core.errors import UsageError as UsageError
+    from florilegium.engine.core.judgement import SampleColumns as SampleColumns
     from florilegium.engine.core.judgement import Statements as Statements
     from florilegium.engine.core.judgement import Verdicts as Verdicts
     from florilegium.engine.core.rows import Measurement as Measurement
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from florilegium.engine.core.stage import RUNTIME as RUNTIME
     from florilegium.engine.core.stage import THRESHOLD as THRESHOLD
     from florilegium.engine.core.stage import Filter as Filter
+    from florilegium.engine.core.stage import SampleFilter as SampleFilter
     from florilegium.engine.core.stage import Specialist as Specialist
     from florilegium.engine.core.stage import StageConfig as StageConfig
     from florilegium.engine.core.stage import maybe as maybe
@@ -66,11 +68,11 @@ _MODULES = {
     "florilegium.engine.core.errors": (
         "ConfigError MissingModel MissingPackage SampleError StorageError UsageError"
     ),
-    "florilegium.engine.core.judgement": "Statements Verdicts",
+    "florilegium.engine.core.judgement": "SampleColumns Statements Verdicts",
     "florilegium.engine.core.rows": "Measurement",
     "florilegium.engine.core.sample": "DeadLetter Sample",
     "florilegium.engine.core.stage": (
-        "ADDED CONTENT RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"
+        "ADDED CONTENT RUNTIME THRESHOLD Filter SampleFilter Specialist StageConfig maybe one_of"
     ),
     "florilegium.engine.core.task": "Florence2Prompt Task",
     "florilegium.engine.results.dataset": "Dataset open_dataset",

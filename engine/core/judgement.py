@@ -2,6 +2,7 @@
 
 `Statements` is the question, `Verdicts` the answer. Rows are in the order in which they were
 predicted: sample by sample, stage by stage. Missing numbers are NaN. No loop per box is needed.
+`SampleColumns` is the question to a sample filter, a row for each sample.
 """
 
 from __future__ import annotations
@@ -125,6 +126,29 @@ class Statements:
     def of_tasks(self, tasks: Sequence[str]) -> np.ndarray:
         """Return which live rows are of these tasks, bool, shape (n,)."""
         return self.is_live & np.isin(self.task.astype(str), tasks)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleColumns:
+    """Samples of one shard, one row each, shape (n,), with what one sample filter measured.
+
+    `key`, `sha256` (of the image's bytes), `source` (where the image came from) and `metadata`
+    (that of the source, as JSON text) are texts, dtype object; `width_px` and `height_px` those of
+    the upright image, int64. `numbers` are the filter's numbers by name, float64, NaN where it
+    measured nothing; `texts` its texts, dtype object, "" where it measured nothing.
+    """
+
+    key: np.ndarray
+    sha256: np.ndarray
+    width_px: np.ndarray
+    height_px: np.ndarray
+    source: np.ndarray
+    metadata: np.ndarray
+    numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
+    texts: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.key)
 
 
 class Verdicts:

@@ -40,10 +40,18 @@ class Record:
     digest: str
 
 
+SAMPLE_FILTERS = "sample_filters"
+"""The section of a run config with the stages that judge whole samples."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
     """An input that did not become a sample, with the reason; `traceback` is that of an unforeseen
-    error in a stage."""
+    error in a stage.
+
+    `stage` is the stage that failed on it, or `sample_filters/NAME`, the filter that dropped it:
+    then `reason` is that of the verdict, and `message` has what was measured.
+    """
 
     key: str
     source: str
@@ -52,6 +60,18 @@ class DeadLetter:
     message: str
     attempt: int = 1
     traceback: str = ""
+
+    @property
+    def dropped_by(self) -> str:
+        """The sample filter that dropped the input; empty for one that was lost."""
+        return dropped_by(self.stage)
+
+
+def dropped_by(stage: str) -> str:
+    """Return the sample filter that the `stage` of a dead letter names; empty where it names what
+    failed. No name of a stage has a slash."""
+    section, _, name = stage.partition("/")
+    return name if section == SAMPLE_FILTERS else ""
 
 
 class Picture:
@@ -70,6 +90,11 @@ class Picture:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return Picture, (PickleBuffer(self._data) if protocol >= 5 else bytes(self._data),)
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes of the image as the source has them, read-only."""
+        return memoryview(self._data).toreadonly()
 
     def pixels(self) -> np.ndarray:
         """Return RGB pixels, uint8, (height, width, 3), upright, read-only.
@@ -97,7 +122,7 @@ class Sample:
     `sha256` is that of the image's bytes, by which samples are split (`fold_of`). `upstream` are
     the specialists that the stage reads, whether they found something here or not, and the tasks
     that it reads of each. `labels` are all labels of the source, whether the stage reads them or
-    not.
+    not. `metadata` is that of the source, as JSON text.
     """
 
     key: str
@@ -108,6 +133,7 @@ class Sample:
     annotations: tuple[Annotation, ...] = ()
     labels: tuple[Annotation, ...] = ()
     upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    metadata: str = "{}"
 
     @property
     def image(self) -> np.ndarray:

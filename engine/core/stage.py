@@ -1,4 +1,5 @@
-"""What a stage is: a specialist that predicts annotations or a filter that judges them.
+"""What a stage is: a specialist that predicts annotations, a filter that judges them, or a sample
+filter that judges whole samples.
 
 A stage declares the tasks it reads and produces, so that the planner can order a graph and
 refuse a wrong one before anything starts. Weights and other heavy things come in `load`,
@@ -8,7 +9,7 @@ never at import. A new stage is one subclass with one abstract method.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -19,9 +20,10 @@ from pydantic.fields import FieldInfo
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.api import API_VERSION
 from florilegium.engine.core.errors import SampleError
-from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.judgement import SampleColumns, Statements, Verdicts
 from florilegium.engine.core.rows import AnnotationRows, Measurement, MeasurementRows, Rows
-from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.sample import SAMPLE_FILTERS, Sample
+from florilegium.engine.core.sample_rows import SampleMeasurement, SampleMeasurementRows, Value
 from florilegium.engine.core.spent import Spent
 
 
@@ -123,7 +125,7 @@ ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
 
 class Stage(ABC, Generic[ConfigT]):
-    """A step of the graph. Subclass `Specialist` or `Filter`, not this."""
+    """A step of the graph. Subclass `Specialist`, `Filter` or `SampleFilter`, not this."""
 
     section: ClassVar[str] = ""
     """The key of a run config under which stages of this kind stand."""
@@ -287,4 +289,75 @@ class Filter(Stage[ConfigT]):
         Pure and cheap; `load` has not been called where nothing is measured. The verdicts on a
         sample do not depend on the samples beside it: those of a whole shard when it is published,
         of a few when a stage is asked about what passed.
+        """
+
+
+class SampleFilter(Stage[ConfigT]):
+    """A stage that judges whole samples: an image that should not be in the dataset is dropped.
+
+    As in a `Filter`, what is expensive goes into `measure`, whose numbers and texts are stored once
+    for each sample; `judge` turns them and thresholds into verdicts. A sample filter that judges
+    by the record alone (size, source, metadata) has no `measure`.
+
+    Sample filters judge in the order of the config, those that read annotations after those that
+    read none. None is asked about a sample that one before it dropped, and neither is a specialist,
+    unless the sample filter needs its answers. A dropped sample becomes a dead letter with the
+    filter, the reason and what was measured.
+    """
+
+    section = SAMPLE_FILTERS
+    measured: tuple[str, ...] = ()
+    """Names of the numbers that `measure` stores, such as `sharpness`. Where they depend on
+    options, these are the names of the defaults, and `__init__` sets the others."""
+    measured_texts: tuple[str, ...] = ()
+    """Names of the short texts that `measure` stores, such as a hash."""
+    compares: ClassVar[bool] = False
+    """Whether the verdict on a sample depends on other samples of the run; then there is a
+    `compare`. Builds refuse such a filter: they do not compare yet."""
+    compared: tuple[str, ...] = ()
+    """Names of the numbers that `compare` adds to those of `measure`."""
+    compared_texts: tuple[str, ...] = ()
+    """Names of the texts that `compare` adds, such as the key of the sample that is repeated."""
+
+    @property
+    def rows(self) -> SampleMeasurementRows:
+        return SampleMeasurementRows(self.measured, self.measured_texts)
+
+    @property
+    def has_layer(self) -> bool:
+        return bool(self.measured or self.measured_texts)
+
+    def answer(self, samples: Sequence[Sample]) -> list[list[SampleMeasurement] | SampleError]:
+        answers = self.measure(samples)
+        return [
+            one if isinstance(one, SampleError) else [SampleMeasurement(one)] for one in answers
+        ]
+
+    def measure(self, samples: Sequence[Sample]) -> Sequence[Mapping[str, Value] | SampleError]:
+        """Measure each sample: one mapping per sample, in their order, with the names of `measured`
+        (finite numbers) and `measured_texts`; a name that is left out was not measured.
+
+        Pure, as `Specialist.predict` is: a sample that cannot be measured is a `SampleError`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares no measurements")
+
+    def compare(self, shards: Iterable[SampleColumns]) -> Iterator[Mapping[str, Sequence[Value]]]:
+        """Compare the samples of the whole run: yield for each shard the columns of `compared` and
+        `compared_texts`, one value for each of its samples, before the next shard is taken.
+
+        `shards` are in their order, each with the samples that passed the filters before. Earlier
+        shards win: what is yielded for one depends on it and on those before it only, so that
+        verdicts stay when new shards come. Called in one process; it must not hold what it was
+        given of earlier shards but in a compact form.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares no comparison")
+
+    @abstractmethod
+    def judge(self, samples: SampleColumns) -> Verdicts:
+        """Judge some samples, all columns at once: `Verdicts(len(samples))`, with
+        `drop(where, reason)`; numbers that are made here, such as an aspect ratio, are recorded by
+        `measure`.
+
+        Pure and cheap; `load` has not been called where nothing is measured. The verdict on a
+        sample does not depend on those beside it.
         """

@@ -8,7 +8,7 @@ of files, processes or shards on disk.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import MappingProxyType
@@ -40,6 +40,7 @@ from florilegium.engine.results.questions import (
     questions_of,
     shown,
 )
+from florilegium.engine.results.sample_judging import judge_samples
 from florilegium.engine.results.shard import Shard, ShardBytes
 
 StoredAnswers = Mapping[str, Mapping[int, Answer]]
@@ -81,8 +82,8 @@ class WorkerCall:
         self._stopwatches: defaultdict[str, Stopwatch] = defaultdict(Stopwatch)
 
     def ask(self, node: Node[Any], numbers: Sequence[int]) -> None:
-        """Ask a stage about some samples: not about those beyond its share, nor about those whose
-        input failed."""
+        """Ask a stage about some samples that `passed`: not about those beyond its share, nor about
+        those whose input failed."""
         ready = self._ready(node, numbers)
         if node.is_divided:
             self._ask_what_is_new(node, self._questions(node, ready))
@@ -93,9 +94,43 @@ class WorkerCall:
 
     def is_known(self, node: Node[Any], numbers: Sequence[int]) -> bool:
         """Take the answers about some samples that are known; tell whether that is all."""
-        pending = self._questions(node, self._ready(node, numbers))
+        pending = self._questions(node, self._ready(node, self.passed(node, numbers)))
         self._take_known(node, pending)
         return all(of_sample.is_known for of_sample in pending.values())
+
+    def passed(self, node: Node[Any], numbers: Sequence[int]) -> list[int]:
+        """Return the samples that the sample filters before a stage do not drop; those on which one
+        failed are among them. The answer about a dropped sample is noted: none was asked for.
+        """
+        if not node.gate.sample_filters:
+            return list(numbers)
+        dropped = self._dropped(node, numbers)
+        for number in dropped:
+            self._answers[node.name][number] = []
+            self._asked[node.name][number] = ()
+        return [number for number in numbers if number not in dropped]
+
+    def _dropped(self, node: Node[Any], numbers: Sequence[int]) -> set[int]:
+        """Return the samples that the sample filters before a stage drop."""
+        judges = [self._nodes[name] for name in node.gate.sample_filters]
+        layers = {
+            judge.name: self._layer_of(judge, numbers) for judge in judges if judge.stage.has_layer
+        }
+        with self._judging(node, node.gate.sample_filters, numbers):
+            judgements = judge_samples(self._shard, judges, layers, numbers)
+        return {number for judgement in judgements for number in judgement.dropped}
+
+    def _layer_of(self, node: Node[Any], numbers: Sequence[int]) -> Layer:
+        """Return the answers of a stage about some samples."""
+        rows: dict[int, list[Any]] = {}
+        errors = []
+        for number in numbers:
+            answer = self._answer(node.name, number)
+            if isinstance(answer, SampleError):
+                errors.append(StageError(sample=number, reason=answer.reason, message=""))
+            elif answer is not None:
+                rows[number] = answer
+        return make_layer(node, rows, errors)
 
     def _ready(self, node: Node[Any], numbers: Sequence[int]) -> list[int]:
         """Return the samples to ask about; note the error of those whose input failed, and the
@@ -134,7 +169,7 @@ class WorkerCall:
         for number, whole in self._seen(node, numbers).items():
             sample = passed(whole, kept.get(number))
             questions = questions_of(node.stage, sample)
-            own = known.get(number) or Known()
+            own = known.get(number, Known()).for_questions(questions)
             pending[number] = SampleQuestions(sample=sample, questions=questions, known=own)
         return pending
 
@@ -146,19 +181,27 @@ class WorkerCall:
         layers = {
             name: make_layer(self._nodes[name], {n: self._rows(name, n) for n in numbers}, ())
             for name in (*gate.lineage, *gate.measured)
+            if name not in gate.sample_filters
         }
-        judging = Doing(
-            what=lambda: f"judging before stage {node.name!r} (filters: {', '.join(gate.filters)})",
-            seconds=self._limits.stage_seconds,
-            limit="limits.stage_seconds",
-            reason=STAGE_TIMEOUT,
-            stage=node.name,
-            samples=tuple(numbers),
-        )
-        with self._watch.over(judging):
+        with self._judging(node, gate.filters, numbers):
             specialists = [self._nodes[name] for name in gate.lineage]
             filters = [(self._nodes[name], tasks) for name, tasks in gate.filters.items()]
             return passing(self._shard, specialists, filters, layers, numbers)
+
+    def _judging(
+        self, node: Node[Any], filters: Iterable[str], numbers: Sequence[int]
+    ) -> AbstractContextManager[None]:
+        """Limit the time in which the gate of a stage judges."""
+        return self._watch.over(
+            Doing(
+                what=lambda: f"judging before stage {node.name!r} (filters: {', '.join(filters)})",
+                seconds=self._limits.stage_seconds,
+                limit="limits.stage_seconds",
+                reason=STAGE_TIMEOUT,
+                stage=node.name,
+                samples=tuple(numbers),
+            )
+        )
 
     def _take_known(self, node: Node[Any], pending: Mapping[int, SampleQuestions]) -> None:
         for number, of_sample in pending.items():
@@ -306,6 +349,7 @@ class WorkerCall:
             annotations=tuple(annotation for annotation in known if annotation.task in tasks),
             labels=self._shard.labels[number],
             upstream=node.upstream,
+            metadata=record.metadata,
         )
 
     def _rows(self, name: str, number: int) -> list[Any]:

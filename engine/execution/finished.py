@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from florilegium.engine.core.errors import ConfigError
+from florilegium.engine.core.sample import SAMPLE_FILTERS
 from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
 from florilegium.engine.execution.nesting import refuse_links
 from florilegium.engine.execution.preparation import Run
@@ -238,15 +239,18 @@ class _Ranking:
 
 def _letters_of(shards: ShardTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return for each shard how many dead letters it has, whether one is of an image that a budget
-    did not reach, and whether one is of an image that was not taken down."""
+    did not reach, and whether one is of an image that a fault lost."""
     lists = shards.table.column("dead_letters")
     is_unpaid, has_failed = np.zeros((2, len(shards) + 1), bool)  # one more: that of no row
     start = 0
     for chunk in lists.chunks:  # their messages together may be more than an array holds
-        reasons = pc.struct_field(pc.list_flatten(chunk), ["reason"])
+        letters = pc.list_flatten(chunk)
+        reasons = pc.struct_field(letters, ["reason"])
+        is_drop = pc.starts_with(pc.struct_field(letters, ["stage"]), f"{SAMPLE_FILTERS}/")
+        is_fault = pc.and_not(pc.not_equal(reasons, TAKEN_DOWN), is_drop)
         rows = pc.list_parent_indices(chunk).to_numpy() + start
         is_unpaid[rows[_true(pc.equal(reasons, BUDGET_EXHAUSTED))]] = True
-        has_failed[rows[_true(pc.not_equal(reasons, TAKEN_DOWN))]] = True
+        has_failed[rows[_true(is_fault)]] = True
         start += len(chunk)
     return pc.list_value_length(lists).to_numpy(), is_unpaid, has_failed
 

@@ -117,10 +117,10 @@ def refuse_losses(manifest: Manifest, max_share: float) -> None:
     Raises:
         RunError: with the commonest reasons and an image of each.
     """
-    letters = Losses(without_taken_down(letter for _, letter in manifest.dead_letters))
+    letters = Losses(faults(letter for _, letter in manifest.dead_letters))
     failed = Losses(lost(letter for _, letter in manifest.dead_letters))
     samples = manifest.totals.samples
-    if letters and not samples:
+    if letters and not samples and not manifest.totals.sample_drops:
         what = f"all {len(letters)} images" if len(letters) > 1 else "the only image"
         raise _refusal(f"{what} failed", letters, max_share)
     if _is_beyond(len(failed), samples + len(failed), max_share):
@@ -130,13 +130,14 @@ def refuse_losses(manifest: Manifest, max_share: float) -> None:
 
 def lost(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
     """Leave out inputs that the budget did not reach, which the next run asks about, and those
-    that were taken down."""
-    return without_taken_down(letter for letter in letters if letter.reason != BUDGET_EXHAUSTED)
+    that no fault lost."""
+    return faults(letter for letter in letters if letter.reason != BUDGET_EXHAUSTED)
 
 
-def without_taken_down(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
-    """Leave out inputs that a takedown list names: no fault lost them."""
-    return (letter for letter in letters if letter.reason != TAKEN_DOWN)
+def faults(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
+    """Leave out inputs that no fault lost: a takedown list names them, or a sample filter dropped
+    them."""
+    return (letter for letter in letters if letter.reason != TAKEN_DOWN and not letter.dropped_by)
 
 
 def lines_of(letters: Iterable[DeadLetter]) -> list[str]:

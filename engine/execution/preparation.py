@@ -71,7 +71,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
     for source in sources:
         refuse_nesting(source.config, output, layers)
     tasks = _tasks_of(config.source, sources)
-    if not (config.specialists or tasks):
+    if config.filters and not (config.specialists or tasks):
         raise ConfigError(
             "without `specialists`, filters judge labels of the source, and the config does not "
             "say which it has: name their tasks, `source: {url: ..., provides: [caption]}`, or "

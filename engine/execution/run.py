@@ -20,7 +20,7 @@ from florilegium.engine.core.redaction import redacted
 from florilegium.engine.execution.finished import Jobs, Survey, divide, survey
 from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.log import log_dead_letters, run_log
-from florilegium.engine.execution.losses import Ledger, without_taken_down
+from florilegium.engine.execution.losses import Ledger, faults
 from florilegium.engine.execution.observer import (
     Observer,
     Observers,
@@ -171,7 +171,7 @@ def _finish(
 ) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
     readings.write(job.spec, stats.reading)
-    letters = list(without_taken_down(stats.dead_letters))
+    letters = list(faults(stats.dead_letters))
     log_dead_letters(stats.name, letters)
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
     made.add(stats)

@@ -255,7 +255,8 @@ class Worker:
         with about(shard=work.shard.name):
             for numbers in _windows(work.shard, samples, window):
                 for node in nodes:
-                    wanted = [number for number in numbers if number in todo[node.name]]
+                    own = [number for number in numbers if number in todo[node.name]]
+                    wanted = call.passed(node, own)
                     for batch in _batches(wanted, node.stage.config.batch_size):
                         call.ask(node, batch)
                 call.forget_pixels()
@@ -314,7 +315,8 @@ class Worker:
         for node, recall in zip(stored, recalls, strict=True):
             _refuse_gaps(node, recall)
             layers[node.name] = recall.layer
-        filters = ", ".join(node.name for node in self._graph.filters) or "none"
+        judges = (*self._graph.sample_filters, *self._graph.filters)
+        filters = ", ".join(node.name for node in judges) or "none"
         publishing = Doing(
             what=lambda: f"judging and writing shard {work.shard.name} (filters: {filters})",
             seconds=self._config.limits.shard_seconds,

@@ -23,7 +23,7 @@ from florilegium.engine.untrusted.safe_yaml import MAX_DEPTH, read_yaml, read_ya
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-SECTIONS = ("specialists", "filters")
+SECTIONS = ("sample_filters", "specialists", "filters")
 """The keys of a run under which its stages stand."""
 
 
@@ -129,6 +129,10 @@ class RunConfig(BaseModel):
     """Folder of the layers, the cached answers of all stages; by default `layers` in the output."""
     runner: RunnerConfig = RunnerConfig()
     """`auto`, `ray`, `local`, `in_process`, or a mapping."""
+    sample_filters: dict[str, dict[str, Any]] = {}
+    """Stages that judge whole samples, by name, in the order in which they judge, those that read
+    annotations last. What they drop is no sample of the dataset, and no other stage is asked about
+    it."""
     specialists: dict[str, dict[str, Any]] = {}
     """Stages that say something, by name. `use` names the class (by default the stage's name),
     `reads` the stages to read (by default all that produce what it reads), `sample_share` the share
@@ -183,7 +187,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _has_stages(self) -> Self:
-        if not self.specialists and not self.filters:
+        if not (self.sample_filters or self.specialists or self.filters):
             raise ValueError(
                 "there are no stages: give at least 1 under `specialists`, or under `filters` "
                 "where labels of the source are all that is to be judged"
@@ -212,7 +216,7 @@ class RunConfig(BaseModel):
     def _folders(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("specialists", "filters", mode="before")
+    @field_validator(*SECTIONS, mode="before")
     @classmethod
     def _options(cls, value: Any) -> Any:
         if value is None:  # a heading with nothing under it

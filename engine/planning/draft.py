@@ -18,7 +18,7 @@ from florilegium.engine.core.errors import (
     PlanError,
     nearest,
 )
-from florilegium.engine.core.stage import Filter, Stage
+from florilegium.engine.core.stage import Specialist, Stage
 from florilegium.engine.core.tasks import TABLE, TASKS
 from florilegium.engine.planning.config import validated
 from florilegium.engine.planning.fingerprint import SAMPLE_SHARE, unnamed_content
@@ -109,7 +109,7 @@ def _share(value: Any, *, where: str, section: str) -> float:
             f"{where}: {SAMPLE_SHARE} = {cut(value)}: give the share of the images that the stage "
             f"is asked about, above 0 and up to 1; `null` for the stage switches it off"
         )
-    if section == Filter.section and value != 1:
+    if section != Specialist.section and value != 1:
         raise ConfigError(
             f"{where}: a filter judges all samples; {SAMPLE_SHARE} belongs to specialists"
         )

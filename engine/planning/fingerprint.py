@@ -74,6 +74,11 @@ def configuration_of(
     }
 
 
+def thresholds_of(config: StageConfig) -> dict[str, Any]:
+    """Return the thresholds of a stage, as JSON values."""
+    return config.model_dump(mode="json", include=_marked(config, (THRESHOLD,)))
+
+
 def unnamed_content(stage: Stage[Any], revision: str) -> list[str]:
     """Return the options that name content which nothing in the fingerprint names: with another
     content the stage would not be asked again."""

@@ -1,20 +1,21 @@
 """Gates: the filters that judge before a stage is asked, so that nothing is made of what is dropped
 anyway.
 
-A stage that answers about annotations one by one (`Stage.each`) is asked about those that pass. The
-gate's filters and thresholds decide what that is: their digest is part of the names of the layers
-of the stage, and of those that read it.
+A stage that answers about annotations one by one (`Stage.each`) is asked about those that pass, and
+every stage about samples that pass the sample filters before it. The gate's filters and thresholds
+decide what that is: their digest is part of the names of the layers of the stage, and of those that
+read it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from florilegium.engine.core.sample import digest_of
-from florilegium.engine.core.stage import Filter, Specialist
+from florilegium.engine.core.sample import SAMPLE_FILTERS, digest_of
+from florilegium.engine.core.stage import Filter, SampleFilter, Specialist, Stage
 from florilegium.engine.core.tasks import PHRASE_TASKS
 
 Configurations = Mapping[str, Mapping[str, Any]]
@@ -32,6 +33,7 @@ class Gate:
     """
 
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sample_filters: tuple[str, ...] = ()
     measured: tuple[str, ...] = ()
     lineage: tuple[str, ...] = ()
     digest: str = ""
@@ -83,6 +85,37 @@ def plan_gates(
     return gates
 
 
+def with_sample_filters(
+    gates: Mapping[str, Gate],
+    sample_filters: Mapping[str, SampleFilter[Any]],
+    stages: Mapping[str, Stage[Any]],
+    upstream: Mapping[str, Iterable[str]],
+) -> dict[str, Gate]:
+    """Return the gates of `stages`, sample filters among them, with the sample filters that judge
+    before each.
+
+    A sample filter waits for those before it, in their order here; any other stage for all that do
+    not need its answers, directly or indirectly.
+    """
+    if not sample_filters:
+        return dict(gates)
+    found = {name: gates.get(name, Gate()) for name in stages}
+    edges = {name: {*upstream[name], *gate.lineage, *gate.measured} for name, gate in found.items()}
+    before: list[str] = []
+    for name in (*sample_filters, *(name for name in stages if name not in sample_filters)):
+        judges = [one for one in before if name not in _all_before(one, edges)]
+        measured = [one for one in judges if sample_filters[one].has_layer]
+        edges[name].update(measured)
+        if stages[name].has_layer:
+            gate = found[name]
+            found[name] = replace(
+                gate, sample_filters=tuple(judges), measured=(*measured, *gate.measured)
+            )
+        if name in sample_filters:
+            before.append(name)
+    return found
+
+
 def _relevant_tasks(
     name: str,
     specialists: Mapping[str, Specialist[Any]],
@@ -126,20 +159,26 @@ def _all_before(name: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
 
 def gate_configuration(gate: Gate) -> dict[str, Any]:
     """Return the entry of a stage's configuration about its gate; none where it has none."""
-    if not gate.filters:
+    if not (gate.filters or gate.sample_filters):
         return {}
     filters = [{"name": name, "tasks": list(tasks)} for name, tasks in gate.filters.items()]
-    return {"gate": {"filters": filters, "measured": list(gate.measured)}}
+    samples = {"sample_filters": list(gate.sample_filters)} if gate.sample_filters else {}
+    return {"gate": {"filters": filters, **samples, "measured": list(gate.measured)}}
 
 
 def divided_stages(stages: Configurations) -> frozenset[str]:
     """Return the fingerprints of the stages whose input a gate may change: specialists that answer
-    about annotations one by one, and all that read one. Their layers have what was asked."""
+    about annotations one by one, stages after sample filters, and all that read one. Their layers
+    have what was asked."""
     fingerprint = {stage["name"]: one for one, stage in stages.items()}
     reads = {
         one: [fingerprint[name] for name in stage.get("reads", ())] for one, stage in stages.items()
     }
-    own = {one for one, stage in stages.items() if stage.get("each")}
+    own = {
+        one
+        for one, stage in stages.items()
+        if stage.get("each") or stage.get("gate", {}).get("sample_filters")
+    }
     return frozenset(
         one for one in stages if one in own or not own.isdisjoint(_all_before(one, reads))
     )
@@ -170,6 +209,8 @@ def _gate_digests(stages: Configurations) -> dict[str, str]:
             for judging in gate["filters"]:
                 judge = _judgement(stages[fingerprint[judging["name"]]])
                 parts += [judge, *judging["tasks"], ""]
+            for name in gate.get("sample_filters", ()):
+                parts += [SAMPLE_FILTERS, _judgement(stages[fingerprint[name]])]
             for name in gate["measured"]:
                 parts += [fingerprint[name], digest(fingerprint[name])]
             is_gated = bool(parts) or any(read)

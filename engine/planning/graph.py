@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 from florilegium.engine.core.annotation import Provenance
 from florilegium.engine.core.errors import MissingPackage, PlanError
 from florilegium.engine.core.image_member import ImageKind
-from florilegium.engine.core.stage import Filter, Specialist, Stage
-from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.core.stage import Filter, SampleFilter, Specialist, Stage
+from florilegium.engine.planning.config import SECTIONS, RunConfig
 from florilegium.engine.planning.draft import (
     Draft,
     all_of,
@@ -32,6 +32,7 @@ from florilegium.engine.planning.gates import (
     gate_configuration,
     gate_digests,
     plan_gates,
+    with_sample_filters,
 )
 
 CPU_POOL = "cpu"
@@ -129,6 +130,8 @@ class Graph:
 
     specialists: tuple[Node[Specialist[Any]], ...]
     filters: tuple[Node[Filter[Any]], ...]
+    sample_filters: tuple[Node[SampleFilter[Any]], ...] = ()
+    """In the order in which they judge: those that read annotations last."""
     images: ImageKind = "jpg"
     missing: tuple[str, ...] = ()
     """Commands that fetch models that are not here: of a graph that is only looked at."""
@@ -139,9 +142,9 @@ class Graph:
 
     @cached_property
     def layered(self) -> tuple[Node[Any], ...]:
-        """The stages that write layers, each after its inputs; specialists first where they can
-        be."""
-        waiting = [*self.specialists, *(node for node in self.filters if node.stage.has_layer)]
+        """The stages that write layers, each after its inputs; sample filters first where they can
+        be, then specialists."""
+        waiting = [node for node in self.nodes if node.stage.has_layer]
         order: list[Node[Any]] = []
         while waiting:
             later = {node.name for node in waiting}
@@ -151,13 +154,14 @@ class Graph:
 
     @property
     def nodes(self) -> tuple[Node[Any], ...]:
-        """Every stage, specialists first."""
-        return (*self.specialists, *self.filters)
+        """Every stage: sample filters, specialists, filters."""
+        return (*self.sample_filters, *self.specialists, *self.filters)
 
     def on_cpus(self) -> Graph:
         """Return the same graph with its GPU stages among those on CPUs."""
         return replace(
             self,
+            sample_filters=tuple(replace(node, is_on_cpu=True) for node in self.sample_filters),
             specialists=tuple(replace(node, is_on_cpu=True) for node in self.specialists),
             filters=tuple(replace(node, is_on_cpu=True) for node in self.filters),
         )
@@ -194,24 +198,23 @@ def plan(
         PlanError: an unknown stage, a missing input, a cycle or a stage of the wrong type.
         ConfigError: a stage's options are wrong.
     """
-    both = set(config.specialists) & set(config.filters)
-    if both:
-        raise PlanError(f"{min(both)!r} names a specialist and a filter: rename one with `use`")
-    sections = ((Specialist.section, config.specialists), (Filter.section, config.filters))
+    _refuse_two_of_a_name(config)
 
     def is_imported(name: str) -> bool:
         if isinstance(imports_modules, bool):
             return imports_modules
         return name in imports_modules
 
-    specialists, filters = (
+    sample_filters, specialists, filters = (
         {
             name: draft_of(section, name, own, imports=is_imported(name))
-            for name, own in stages.items()
+            for name, own in getattr(config, section).items()
         }
-        for section, stages in sections
+        for section in SECTIONS
     )
-    drafts = (*specialists.values(), *filters.values())
+    by_name = {**sample_filters, **specialists, **filters}
+    drafts = by_name.values()
+    _refuse_comparing(sample_filters.values())
     revisions, missing, absent = revisions_of({draft.name: draft.stage for draft in drafts})
     awaited = [package for error in missing.values() for package in error.packages]
     if absent and not is_dry:
@@ -223,19 +226,22 @@ def plan(
     provided = frozenset(source_tasks)
     upstream = {draft.name: upstream_of(draft, specialists, provided) for draft in drafts}
     nodes: dict[str, Node[Any]] = {}
-    for name in (*_order(specialists, upstream), *filters):
-        draft = specialists[name] if name in specialists else filters[name]
-        nodes[name] = _node(draft, revisions[name], upstream[name], nodes)
+    in_order = sorted(sample_filters, key=lambda name: bool(upstream[name]))
+    for name in (*_order(specialists, upstream), *in_order, *filters):
+        nodes[name] = _node(by_name[name], revisions[name], upstream[name], nodes)
+    stages = {name: node.stage for name, node in nodes.items()}
+    gates: dict[str, Gate] = {}
     if config.enrich == "kept":
-        stages = {name: node.stage for name, node in nodes.items()}
         gates = plan_gates(
             {name: stage for name, stage in stages.items() if name in specialists},
             {name: stage for name, stage in stages.items() if name in filters},
             upstream,
         )
-        nodes |= {name: replace(nodes[name], gate=gate) for name, gate in gates.items()}
+    gates = with_sample_filters(gates, {name: stages[name] for name in in_order}, stages, upstream)
+    nodes |= {name: replace(nodes[name], gate=gate) for name, gate in gates.items()}
     nodes = _with_digests(nodes)
     return Graph(
+        sample_filters=tuple(nodes[name] for name in in_order),
         specialists=tuple(node for name, node in nodes.items() if name in specialists),
         filters=tuple(node for name, node in nodes.items() if name in filters),
         images=config.images,
@@ -243,6 +249,27 @@ def plan(
         absent=tuple(absent),
         awaited=tuple(awaited),
     )
+
+
+def _refuse_two_of_a_name(config: RunConfig) -> None:
+    sections: dict[str, list[str]] = {}
+    for section in SECTIONS:
+        for name in getattr(config, section):
+            sections.setdefault(name, []).append(section.removesuffix("s").replace("_", " "))
+    for name, kinds in sections.items():
+        if len(kinds) > 1:
+            raise PlanError(f"{name!r} names a {' and a '.join(kinds)}: rename one with `use`")
+
+
+def _refuse_comparing(drafts: Iterable[Draft]) -> None:
+    """Refuse sample filters that need the measurements of the whole run before they judge: stages
+    are asked shard by shard, and no comparison is stored yet."""
+    for draft in drafts:
+        if isinstance(draft.stage, SampleFilter) and draft.stage.compares:
+            raise PlanError(
+                f"sample_filters.{draft.name}: {draft.use!r} compares the samples of a run, which "
+                f"builds do not do yet: leave it out"
+            )
 
 
 def _with_digests(nodes: Mapping[str, Node[Any]]) -> dict[str, Node[Any]]:

@@ -17,10 +17,10 @@ from typing import Any
 from pydantic import ConfigDict
 
 from florilegium.engine.core.errors import ConfigError
-from florilegium.engine.core.judgement import Statements, Verdicts
-from florilegium.engine.core.stage import Filter, Specialist, Stage, StageConfig
+from florilegium.engine.core.judgement import SampleColumns, Statements, Verdicts
+from florilegium.engine.core.stage import Filter, SampleFilter, Specialist, Stage, StageConfig
 from florilegium.engine.core.tasks import TASKS
-from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.config import SECTIONS, RunConfig
 from florilegium.engine.planning.registry import is_module
 from florilegium.engine.untrusted.escaped import cut
 
@@ -35,8 +35,8 @@ def modules_of(
 
     `more` are sections of stages that a run has beyond its own, each with its key.
     """
-    sections = (("specialists", config.specialists), ("filters", config.filters), *more)
-    for section, stages in sections:
+    sections = ((section, getattr(config, section)) for section in SECTIONS)
+    for section, stages in (*sections, *more):
         for name, options in stages.items():
             if is_module(use := str(options.get("use", name))):
                 yield f"{section}.{name}.use", use
@@ -103,7 +103,16 @@ class _UnseenFilter(Filter[_AnyOptions]):
         raise NotImplementedError("a stage that was not imported is not asked")
 
 
+class _UnseenSampleFilter(SampleFilter[_AnyOptions]):
+    """The same for a sample filter."""
+
+    Config = _AnyOptions
+
+    def judge(self, samples: SampleColumns) -> Verdicts:
+        raise NotImplementedError("a stage that was not imported is not asked")
+
+
 UNSEEN: Mapping[str, type[Stage[Any]]] = MappingProxyType(
-    {stage.section: stage for stage in (_Unseen, _UnseenFilter)}
+    {stage.section: stage for stage in (_Unseen, _UnseenFilter, _UnseenSampleFilter)}
 )
 """What stands in for a stage whose module is not imported, by the section of the config."""

@@ -210,4 +210,4 @@ def refuse_other_api(plugin: type, what: str, wrong: type[UsageError] = ConfigEr
 
 def _bases(base: type) -> str:
     """Name what a plugin derives from: the class, or its children where it is only their root."""
-    return "Specialist or Filter" if issubclass(base, Stage) else base.__name__
+    return "Specialist, Filter or SampleFilter" if issubclass(base, Stage) else base.__name__

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from florilegium.engine.core.annotation import SOURCE
 from florilegium.engine.core.errors import DamagedFile
 from florilegium.engine.core.image_member import ImageKind
-from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.core.sample import DeadLetter, dropped_by
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.planning.graph import Graph
 from florilegium.engine.results.publication import FileStats, ShardStats, to_json
@@ -75,7 +75,9 @@ class Totals:
     extensions: dict[str, int]
     """Samples by the extension of their image."""
     failures: dict[str, int]
-    """Dead letters by reason."""
+    """Dead letters by reason, but for samples that a sample filter dropped."""
+    sample_drops: dict[str, int] = field(default_factory=dict)
+    """Samples that a sample filter dropped, by `filter/reason`."""
 
     @property
     def shown_tasks(self) -> Counts:
@@ -100,11 +102,20 @@ class Totals:
             sum(shards.column(name))
             for name in ("samples", "annotations_kept", "annotations_dropped")
         )
-        failures = Counter(shards.letters.column("reason").to_pylist())
+        letters = shards.letters
+        failures: Counter[str] = Counter()
+        drops: Counter[str] = Counter()
+        for stage, reason in zip(
+            letters.column("stage").to_pylist(), letters.column("reason").to_pylist(), strict=True
+        ):
+            if judge := dropped_by(stage):
+                drops[f"{judge}/{reason}"] += 1
+            else:
+                failures[reason] += 1
         return cls(
-            inputs=samples + failures.total(),
+            inputs=samples + len(letters),
             samples=samples,
-            dead_letters=failures.total(),
+            dead_letters=len(letters),
             annotations_kept=kept,
             annotations_dropped=dropped,
             tasks=shards.sides("tasks"),
@@ -112,7 +123,15 @@ class Totals:
             drops=shards.counts("drops"),
             extensions=shards.counts("extensions"),
             failures=dict(sorted(failures.items())),
+            sample_drops=dict(sorted(drops.items())),
         )
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the sums as JSON values; of a dataset without sample filters, nothing of them."""
+        document = asdict(self)
+        if not self.sample_drops:
+            del document["sample_drops"]
+        return document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +252,7 @@ class Manifest:
             "source": list(self.source),
             "images": self.images,
             "remarks": list(self.remarks),
-            "totals": asdict(self.totals),
+            "totals": self.totals.to_document(),
             "stages": self.stages,
             "order": list(self.order),
             "files": {name: asdict(one) for name, one in sorted(self._all_files().items())},

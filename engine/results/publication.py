@@ -28,6 +28,7 @@ from florilegium.engine.planning.partition import shard_name
 from florilegium.engine.results.contract import SAMPLE_TYPES, SHARD_SCHEMA
 from florilegium.engine.results.judging import Judged, judge
 from florilegium.engine.results.layer import Layer
+from florilegium.engine.results.sample_judging import judge_samples, letters_of
 from florilegium.engine.results.shard import Shard, ShardBytes
 from florilegium.engine.storage.folder import Entry, Folder
 from florilegium.engine.storage.parquet import write_parquet
@@ -120,7 +121,7 @@ class ShardStats:
     @property
     def has_failures(self) -> bool:
         """Whether stages failed on samples: their answers may be stored by now."""
-        return any(letter.stage != SOURCE for letter in self.dead_letters)
+        return any(letter.stage != SOURCE and not letter.dropped_by for letter in self.dead_letters)
 
     @cached_property
     def reading(self) -> str:
@@ -222,7 +223,10 @@ def publish_shard(
     shard: Shard, images: ShardBytes, graph: Graph, layers: Mapping[str, Layer], output: Folder
 ) -> ShardStats:
     """Judge the annotations of a shard and write its three files, the statistics last."""
-    failures = _failures(shard, graph, layers)
+    dropped = letters_of(
+        shard, judge_samples(shard, graph.sample_filters, layers, range(len(shard.records)))
+    )
+    failures = dict(sorted({**_failures(shard, graph, layers), **dropped}.items()))
     judged = judge(shard, graph, layers, frozenset(failures))
     alive = [number for number in range(len(shard.records)) if number not in failures]
     with (

@@ -176,17 +176,22 @@ def prepared(config: RunConfig, notes: Iterable[str] = (), *, is_dry: bool) -> R
 
 def print_summary(manifest: Manifest, url: str, part: Slice | None = None) -> None:
     """Print what a build, or a slice of it, made of the inputs, and where."""
-    from florilegium.engine.execution.losses import lines_of, without_taken_down
+    from florilegium.engine.execution.losses import faults, lines_of
+    from florilegium.engine.sources.takedown import TAKEN_DOWN
     from florilegium.pipelines.commands.tables import print_table, totals_table
 
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
-    letters = list(without_taken_down(letter for _, letter in manifest.dead_letters))
+    letters = list(faults(letter for _, letter in manifest.dead_letters))
     for line in (*lines_of(letters), *manifest.remarks):
         out.say(line)
-    if taken_down := totals.dead_letters - len(letters):
+    if totals.sample_drops:
+        reasons = ", ".join(f"{name} {count}" for name, count in totals.sample_drops.items())
+        dropped = counted(sum(totals.sample_drops.values()), "image")
+        out.say(f"dropped  {dropped} by sample filters: {reasons}")
+    if taken_down := totals.failures.get(TAKEN_DOWN, 0):
         listed = counted(taken_down, "image is", "images are")
         out.say(f"taken down: {listed} on the takedown list; {url}/takedowns has the receipts")
     if part:

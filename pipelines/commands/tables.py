@@ -62,7 +62,8 @@ def plan_table(run: Run) -> Table:
         use = node.use if len(node.use) <= LONGEST else cut(node.use)
         name = node.name if node.use == node.name else f"{node.name}\n  {use}"
         where = f"{node.pool}\n  {node.fingerprint}"
-        before = ["after", *(f"  {one}" for one in node.gate.filters)] if node.gate.filters else []
+        judges = (*node.gate.sample_filters, *node.gate.filters)
+        before = ["after", *(f"  {one}" for one in judges)] if judges else []
         labels = [] if node.tasks.isdisjoint(run.source_tasks) else [SOURCE]
         reads = [*labels, *node.upstream, *before]
         table.add_row(name, "\n".join(reads), "\n".join(output), where)
@@ -86,8 +87,10 @@ def status_table(status: Status) -> Table:
     """Return how much of a dataset is done."""
     table = Table(show_header=False)
     for name, value in status.to_json().items():
-        if name not in ("slices", "held_back"):
+        if name not in ("slices", "held_back", "sample_drops"):
             table.add_row(name.replace("_", " "), str(value))
+    for name, count in status.sample_drops.items():
+        table.add_row("dropped by a sample filter", f"{count} {name}")
     for one in status.slices:
         table.add_row(f"slice {one.slice}", f"{one.shards_done} of {counted(one.shards, 'shard')}")
     for line in status.held_back:

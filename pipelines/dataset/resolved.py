@@ -13,6 +13,7 @@ import yaml
 
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.redaction import redacted
+from florilegium.engine.core.stage import SampleFilter
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.planning.fingerprint import SAMPLE_SHARE
 from florilegium.engine.storage.documents import damaged, read_limited
@@ -30,7 +31,10 @@ def resolved_config(run: Run) -> bytes:
     document = run.config.model_dump(mode="json")
     for source in document["source"]:
         source["url"] = redacted(source["url"])
+    if not run.graph.sample_filters:
+        del document[SampleFilter.section]
     for section, nodes in (
+        *([(SampleFilter.section, run.graph.sample_filters)] if run.graph.sample_filters else []),
         ("specialists", run.graph.specialists),
         ("filters", run.graph.filters),
     ):

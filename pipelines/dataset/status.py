@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.index import INDEX_NAME, read_index
 from florilegium.engine.planning.slices import Slice, read_division
 from florilegium.engine.results.finished_shards import stats_named
-from florilegium.engine.results.manifest import RECIPE, named_shards, read_manifest
+from florilegium.engine.results.manifest import RECIPE, Totals, named_shards, read_manifest
 from florilegium.engine.results.publication import SHARDS, ShardStats, finished_names
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.dataset.files import HELD_BACK
@@ -44,14 +44,19 @@ class Status:
     dead_letters: int
     annotations_kept: int
     annotations_dropped: int
+    sample_drops: Mapping[str, int] = field(default_factory=dict)
+    """Samples that a sample filter dropped, by `filter/reason`; they are among the dead letters."""
     slices: tuple[SliceStatus, ...] = ()
     """Of a build in slices, while it is under way."""
     held_back: tuple[str, ...] = ()
     """The limits that a version exceeds which waits to be published."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as JSON values."""
-        return asdict(self)
+        """Return the counts as JSON values; without sample filters, nothing of them."""
+        document = asdict(self)
+        if not self.sample_drops:
+            del document["sample_drops"]
+        return document
 
 
 def read_status(output: Folder) -> Status:
@@ -74,14 +79,16 @@ def read_status(output: Folder) -> Status:
         held = read_refreshed(output, HELD_BACK)
     else:
         done = _made_by(output, recipe, numbers)
+    totals = Totals.of(done)
     return Status(
         is_finished=manifest is not None and recipe is None,
         shards=len(numbers),
         shards_done=len(done),
-        samples=sum(stats.samples for stats in done),
-        dead_letters=sum(len(stats.dead_letters) for stats in done),
-        annotations_kept=sum(stats.annotations_kept for stats in done),
-        annotations_dropped=sum(stats.annotations_dropped for stats in done),
+        samples=totals.samples,
+        dead_letters=totals.dead_letters,
+        annotations_kept=totals.annotations_kept,
+        annotations_dropped=totals.annotations_dropped,
+        sample_drops=totals.sample_drops,
         slices=_slices(output, numbers, {stats.number for stats in done}),
         held_back=tuple(one.line for one in held.exceeded) if held else (),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.text import Text
 
+from florilegium.engine.core.sample import dropped_by
 from florilegium.engine.results.shard_files import read_rows
 from florilegium.engine.results.takedowns import TAKEDOWNS
 from florilegium.engine.sources.takedown import TAKEN_DOWN
@@ -32,8 +33,9 @@ def explain(output: Folder, wanted: str) -> Iterator[Text]:
     if image.letter is not None:
         trace = filter(None, image.letter["traceback"].split("\n"))
         letter = escaped(dict(image.letter))
-        yield Text("  dead letter", style="bold red")
-        yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
+        judge = dropped_by(letter["stage"])
+        yield Text("  dropped by a sample filter" if judge else "  dead letter", style="bold red")
+        yield Text(f"  {judge or letter['stage']}: {letter['reason']}: {letter['message']}")
         yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
         if letter["reason"] == TAKEN_DOWN:
             yield Text(f"  {TAKEDOWNS}/ has the receipt of what was deleted", style="dim")

@@ -69,7 +69,14 @@ def _content(output: Folder, shards: ShardTable, statistics: Statistics) -> dict
         "colours": [colour(number) for number in range(len(specialist_numbers))],
         "tasks": summary.bars(totals.shown_tasks),
         "specialists": summary.bars(totals.specialists),
-        "funnel": summary.funnel(totals, _filters(output)),
+        "funnel": summary.funnel(totals, _filters(output, "filters")),
+        "sample_funnel": summary.sample_funnel(
+            totals,
+            _filters(output, "sample_filters"),
+            (one for _, one in shards.dead_letters()),
+        ),
+        "samples_dropped": sum(totals.sample_drops.values()),
+        "read": totals.inputs - sum(totals.failures.values()),
         "losses": summary.losses((one for _, one in shards.dead_letters()), totals.failures),
         "taken_down": totals.failures.get(TAKEN_DOWN, 0),
         "table_2": [(key, row, TABLE_2[key]) for key, row in statistics.types.table_2().items()],
@@ -97,9 +104,9 @@ def _content(output: Folder, shards: ShardTable, statistics: Statistics) -> dict
     }
 
 
-def _filters(output: Folder) -> list[str]:
-    """Return the filters in the order of the run's config, in which they judge."""
-    filters = read_resolved(output).get("filters")
+def _filters(output: Folder, section: str) -> list[str]:
+    """Return the filters of a section in the order of the run's config, in which they judge."""
+    filters = read_resolved(output).get(section)
     return list(filters) if isinstance(filters, dict) else []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from florilegium.engine.core.sample import DeadLetter
-from florilegium.engine.execution.losses import without_taken_down
+from florilegium.engine.execution.losses import faults
 from florilegium.engine.results.judging import LINEAGE
 from florilegium.engine.results.manifest import Counts, Totals
 from florilegium.engine.sources.takedown import TAKEN_DOWN
@@ -40,6 +40,15 @@ class Sieve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SampleSieve:
+    """One sample filter: how many samples it dropped, by reason, how many are left after it, and a
+    few that it dropped."""
+
+    sieve: Sieve
+    examples: tuple[DeadLetter, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loss:
     """Dead letters of one reason, with a few of them."""
 
@@ -70,13 +79,40 @@ def funnel(totals: Totals, order: Sequence[str]) -> list[Sieve]:
     Filters that dropped nothing have rows, too. Annotations that were dropped because of their
     parent come last: any filter may have dropped the parent.
     """
-    drops: dict[str, dict[str, int]] = {name: {} for name in order}
-    for name, count in totals.drops.items():
-        judge, _, reason = name.partition("/")
-        drops.setdefault(judge, {})[reason] = count
+    drops = _by_filter(totals.drops, order)
     if LINEAGE in drops:
         drops[LINEAGE] = drops.pop(LINEAGE)
-    left = total = totals.annotations_kept + totals.annotations_dropped
+    return _sieves(drops, totals.annotations_kept + totals.annotations_dropped)
+
+
+def sample_funnel(
+    totals: Totals, order: Sequence[str], letters: Iterable[DeadLetter]
+) -> list[SampleSieve]:
+    """Return a row for each sample filter, those that dropped nothing too, with a few of the
+    samples that it dropped; what is left after the last one may still fail."""
+    drops = _by_filter(totals.sample_drops, order)
+    examples: dict[str, list[DeadLetter]] = {name: [] for name in drops}
+    for letter in letters if drops else ():
+        if letter.dropped_by and len(examples[letter.dropped_by]) < EXAMPLES:
+            examples[letter.dropped_by].append(letter)
+    read = totals.inputs - sum(totals.failures.values())
+    return [
+        SampleSieve(sieve=sieve, examples=tuple(examples[sieve.filter]))
+        for sieve in _sieves(drops, read)
+    ]
+
+
+def _by_filter(drops: Mapping[str, int], order: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return counts by filter and reason, from those by `filter/reason`."""
+    found: dict[str, dict[str, int]] = {name: {} for name in order}
+    for name, count in drops.items():
+        judge, _, reason = name.partition("/")
+        found.setdefault(judge, {})[reason] = count
+    return found
+
+
+def _sieves(drops: Mapping[str, Mapping[str, int]], total: int) -> list[Sieve]:
+    left = total
     sieves = []
     for judge, reasons in drops.items():
         dropped = sum(reasons.values())
@@ -99,7 +135,7 @@ def losses(letters: Iterable[DeadLetter], failures: Mapping[str, int]) -> list[L
     of images that were taken down are not named."""
     failures = {reason: count for reason, count in failures.items() if reason != TAKEN_DOWN}
     examples: dict[str, list[DeadLetter]] = {reason: [] for reason in failures}
-    for letter in without_taken_down(letters):
+    for letter in faults(letters):
         if len(examples[letter.reason]) < EXAMPLES:
             examples[letter.reason].append(letter)
     found = [

@@ -18,7 +18,7 @@ from florilegium.engine.core.annotation import ANNOTATION_NAMES, SOURCE, annotat
 from florilegium.engine.core.errors import FlorilegiumError, StorageError
 from florilegium.engine.core.image.header import PIXELS_VERSION
 from florilegium.engine.core.sample import DeadLetter, digest_of
-from florilegium.engine.planning.config import LAYERS
+from florilegium.engine.planning.config import LAYERS, SECTIONS
 from florilegium.engine.planning.fingerprint import fingerprint_of, recipe_of
 from florilegium.engine.planning.gates import divided_stages, gate_digests
 from florilegium.engine.planning.index import INDEX_NAME, Index, read_index
@@ -110,7 +110,8 @@ class Origin:
             yield f"{RUN}: its source differs from the manifest"
         if config["images"] != self._document["images"]:
             yield f"{RUN}: its options of images differ from the manifest"
-        resolved = {**config["specialists"], **config["filters"]}
+        sections = (config.get(section) or {} for section in SECTIONS)
+        resolved = {name: one for section in sections for name, one in section.items()}
         stages = {self._stages[one]["name"]: self._stages[one] for one in self._document["order"]}
         if resolved.keys() != stages.keys():
             yield f"{RUN}: its stages differ from the manifest"
@@ -228,9 +229,11 @@ class Origin:
         self, table: pa.Table, path: str, stats: ShardStats, layers: Mapping[str, Layer]
     ) -> Iterator[str]:
         """Hold annotations and failures against what each stage answered."""
-        letters = [letter for letter in stats.dead_letters if letter.stage != SOURCE]
+        of_stages = [letter for letter in stats.dead_letters if letter.stage != SOURCE]
+        letters = [letter for letter in of_stages if not letter.dropped_by]
+        drops = len(of_stages) - len(letters)
         names = {self._stages[fingerprint]["name"] for fingerprint in self._document["order"]}
-        for stage in sorted({letter.stage for letter in letters} - names):
+        for stage in sorted({one.dropped_by or one.stage for one in of_stages} - names):
             yield f"{path}{STATS} has dead letters of {stage!r}, unknown to the manifest"
         if self._has_next:
             return  # failed samples may have been asked again
@@ -243,9 +246,21 @@ class Origin:
             is_known = len(failed) == len(letters)  # or a layer is no longer there
             if is_known and layer.table.schema == ANNOTATION_SCHEMA:
                 rows = table.filter(pc.equal(table["stage"], fingerprint))
-                answers = layer.without(failed).table
+                answers = _published(layer.without(failed).table, rows, drops)
                 if not rows.select(_ANSWERED).equals(answers.select(_ANSWERED)):
                     yield f"{path}.parquet differs from the layer of {name!r} in annotations"
+
+
+def _published(answers: pa.Table, rows: pa.Table, drops: int) -> pa.Table:
+    """Return the answers of a layer without those about samples that a sample filter dropped after
+    the stage was asked: at most so many samples, of which no answer is among `rows`."""
+    if not drops:
+        return answers
+    is_there = pc.is_in(answers["id"], rows["id"].combine_chunks())
+    gone = pc.unique(answers["sample"].filter(pc.invert(is_there)))
+    if len(gone) > drops:
+        return answers
+    return answers.filter(pc.invert(pc.is_in(answers["sample"], gone)))
 
 
 def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterator[str]:

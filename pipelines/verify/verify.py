@@ -183,7 +183,7 @@ def _check_content(
             if index in statistics.sampled:
                 statistics.add(shard.table)
     manifest = Manifest.from_document(document, stats)
-    for path, stated, found in differences(document["totals"], asdict(manifest.totals)):
+    for path, stated, found in differences(document["totals"], manifest.totals.to_document()):
         yield f"{MANIFEST}: {path} is {stated}, the shards add up to {found}"
     is_counted = len(stats) == tables == len(numbers)
     yield from _check_beside(output, manifest, statistics if is_counted else None)
@@ -305,6 +305,6 @@ def _check_version(
         checked.update(f"{SHARDS}/{entry['name']}{end}" for end in (".tar", ".parquet", STATS))
         stats += [shard.stats] if shard.stats else []
     if len(stats) == len(document["shards"]):
-        totals = asdict(Manifest.from_document(document, stats).totals)
+        totals = Manifest.from_document(document, stats).totals.to_document()
         for key, stated, found in differences(document["totals"], totals):
             yield f"{path}: {key} is {stated}, the shards add up to {found}"
