@@ -4,11 +4,13 @@ import pytest
 
 from florilegium.pipelines.sample_filters.personal_text import is_iban, is_luhn, personal_kinds
 
+WIDE = "".join(chr(ord(letter) + 0xFEE0) for letter in "jane@example.org")
+"""Full-width letters, as in East Asian texts."""
 PERSONAL = {
     "write to jane.doe+news@mail.example.org today": "email",
     "J.DOE@EXAMPLE.CO.UK": "email",
     "info @ example.de": "email",
-    "ｊａｎｅ＠ｅｘａｍｐｌｅ．ｏｒｇ": "email",
+    WIDE: "email",
     "почта: иван@пример.рф": "email",
     "call +1 202-555-0143": "phone",
     "+44 (0)20 7946 0958": "phone",
