@@ -18,7 +18,7 @@ from florilegium.pipelines.sample_filters.similar_images import SimilarImages, S
 from tests.checkpoints.image_text import write_clip
 from tests.pipelines.sample_filters.columns import columns_of
 
-NAMES = ("astronaut", "cat", "coffee", "rocket")
+NAMES = ("astronaut", "cat", "cup", "rocket")
 HASHES = {"a": "00000000000000ff", "close to a": "00000000000000fc", "b": "ffff000000000000"}
 
 
