@@ -68,7 +68,7 @@ annotations, `txt` with the brief caption. {{ images }}
 The Parquet file beside each tar has every annotation, dropped ones too, with the verdict of every
 filter. `dead_letters.parquet` lists the inputs that did not become samples
 ({{ totals.dead_letters }} of {{ totals.inputs }}); `run.yaml` builds the dataset again.
-{% if totals.sample_drops %}
+{%- if totals.sample_drops %}
 
 | sample filter | reason | images dropped |
 |---|---|---:|
