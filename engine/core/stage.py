@@ -285,6 +285,12 @@ class SampleFilter(Stage[ConfigT]):
     """Names of the texts that `compare` adds, such as the key of the sample that is repeated."""
 
     @property
+    def blurs(self) -> str:
+        """The text of `measured_texts` with the boxes to be blurred in the stored image, as a JSON
+        list of [x1, y1, x2, y2] in pixels of the upright image; "" where nothing is blurred."""
+        return ""
+
+    @property
     def rows(self) -> SampleMeasurementRows:
         return SampleMeasurementRows(self.measured, self.measured_texts)
 
