@@ -278,7 +278,7 @@ class SampleFilter(Stage[ConfigT]):
     """Names of the short texts that `measure` stores, such as a hash."""
     compares: ClassVar[bool] = False
     """Whether the verdict on a sample depends on other samples of the run; then there is a
-    `compare`."""
+    `compare`. Builds refuse such a filter: they do not compare yet."""
     compared: tuple[str, ...] = ()
     """Names of the numbers that `compare` adds to those of `measure`."""
     compared_texts: tuple[str, ...] = ()

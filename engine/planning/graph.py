@@ -214,6 +214,7 @@ def plan(
     )
     by_name = {**sample_filters, **specialists, **filters}
     drafts = by_name.values()
+    _refuse_comparing(sample_filters.values())
     revisions, missing, absent = revisions_of({draft.name: draft.stage for draft in drafts})
     awaited = [package for error in missing.values() for package in error.packages]
     if absent and not is_dry:
@@ -258,6 +259,17 @@ def _refuse_two_of_a_name(config: RunConfig) -> None:
     for name, kinds in sections.items():
         if len(kinds) > 1:
             raise PlanError(f"{name!r} names a {' and a '.join(kinds)}: rename one with `use`")
+
+
+def _refuse_comparing(drafts: Iterable[Draft]) -> None:
+    """Refuse sample filters that need the measurements of the whole run before they judge: stages
+    are asked shard by shard, and no comparison is stored yet."""
+    for draft in drafts:
+        if isinstance(draft.stage, SampleFilter) and draft.stage.compares:
+            raise PlanError(
+                f"sample_filters.{draft.name}: {draft.use!r} compares the samples of a run, which "
+                f"builds do not do yet: leave it out"
+            )
 
 
 def _with_digests(nodes: Mapping[str, Node[Any]]) -> dict[str, Node[Any]]:

@@ -5,9 +5,9 @@
     def test_contract() -> None:
         check_stage(MyDetector, options={"model": "tests/tiny"})
 
-`check_stage` is for specialists and filters, `check_source` and `check_exporter` for these. What is
-wrong is raised as one `ContractBroken`, an AssertionError. `photo`, `sample` and `samples` draw
-what stages are asked about, `small_dataset` builds what exporters read.
+`check_stage` is for specialists, filters and sample filters, `check_source` and `check_exporter`
+for these. What is wrong is raised as one `ContractBroken`, an AssertionError. `photo`, `sample` and
+`samples` draw what stages are asked about, `small_dataset` builds what exporters read.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from florilegium.testing.exporter import ExporterReport as ExporterReport
     from florilegium.testing.exporter import check_exporter as check_exporter
     from florilegium.testing.faults import ContractBroken as ContractBroken
+    from florilegium.testing.sample_judging import sample_reasons as sample_reasons
     from florilegium.testing.source import SourceReport as SourceReport
     from florilegium.testing.source import check_source as check_source
     from florilegium.testing.stage import StageReport as StageReport
@@ -35,6 +36,7 @@ _MODULES = {
     "florilegium.testing.drawn": "broken photo sample samples",
     "florilegium.testing.exporter": "ExporterReport check_exporter",
     "florilegium.testing.faults": "ContractBroken",
+    "florilegium.testing.sample_judging": "sample_reasons",
     "florilegium.testing.source": "SourceReport check_source",
     "florilegium.testing.stage": "StageReport check_stage",
     "florilegium.testing.verdicts": "reasons",

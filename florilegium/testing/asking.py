@@ -56,7 +56,7 @@ def _problems(sample: Sample, answer: Answer) -> Iterator[tuple[str, str]]:
     for row in answer:
         if isinstance(row, Measurement):
             yield from _problems_of_measurement(row, {one.id for one in sample.annotations})
-        else:
+        elif isinstance(row, Annotation):
             yield from _problems_of_annotation(row, sample, texts)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from florilegium.engine.core.errors import FlorilegiumError, nearest
-from florilegium.engine.core.stage import CONTENT, Filter, Specialist
+from florilegium.engine.core.stage import CONTENT, Filter, SampleFilter, Specialist
 from florilegium.engine.core.tasks import TABLE
 from florilegium.engine.planning.fingerprint import unnamed_content
 from florilegium.testing.checks import config_faults, doc_faults, naming_faults
@@ -54,6 +54,8 @@ def declares_known_tasks(subject: Subject) -> Iterator[str]:
         yield f"`each` has {unread[0]!r}, which it does not read: name it in `reads`, too"
     if issubclass(stage_class, Filter):
         yield from _problems_of_filter(stage_class, reads=bool(read))
+    if issubclass(stage_class, SampleFilter):
+        yield from _problems_of_sample_filter(stage_class, reads=bool(read))
 
 
 def _problems_of_filter(stage_class: type[Filter[Any]], *, reads: bool) -> Iterator[str]:
@@ -68,6 +70,21 @@ def _problems_of_filter(stage_class: type[Filter[Any]], *, reads: bool) -> Itera
         yield "it has a `measure` that is never called: name its numbers in `measured`"
     if stage_class.measured and not has_measure:
         yield f"it declares measured = {stage_class.measured!r}, but has no method `measure`"
+
+
+def _problems_of_sample_filter(
+    stage_class: type[SampleFilter[Any]], *, reads: bool
+) -> Iterator[str]:
+    names = (*stage_class.measured, *stage_class.measured_texts)
+    has_measure = stage_class.measure is not SampleFilter.measure
+    if has_measure and not names:
+        yield "it has a `measure` that is never called: name what it gives in `measured`"
+    if names and not has_measure:
+        yield f"it declares that it measures {names!r}, but has no method `measure`"
+    if reads and not names:
+        yield "it reads annotations, but has no `measure`: `judge` sees no annotation"
+    if stage_class.compares != (stage_class.compare is not SampleFilter.compare):
+        yield "`compares` is set where there is a method `compare`, and only there"
 
 
 def names_its_content(subject: Subject) -> Iterator[str]:

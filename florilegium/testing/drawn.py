@@ -56,6 +56,7 @@ def sample(
     labels: Sequence[Annotation] = (),
     key: str = "photo",
     upstream: Mapping[str, frozenset[str]] | None = None,
+    metadata: str = "{}",
 ) -> Sample:
     """Make a sample as a stage gets it.
 
@@ -67,6 +68,7 @@ def sample(
         key: the name of the sample; another key gives other ids.
         upstream: the specialists that the stage reads, with their tasks; by default one, with the
             tasks of `annotations`.
+        metadata: that of the source, as JSON text.
     """
     pixels = photo() if pixels is None else pixels
     data = encode_png(pixels)
@@ -82,6 +84,7 @@ def sample(
         annotations=(*of_source, *of_others),
         labels=tuple(of_source),
         upstream=({EARLIER: tasks} if tasks else {}) if upstream is None else upstream,
+        metadata=metadata,
     )
 
 

@@ -22,7 +22,7 @@ from florilegium.engine.results.layer import make_layer
 from florilegium.engine.results.shard import Shard
 from florilegium.testing.subject import Subject
 
-_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
+REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _COLUMNS = ("score", "support", "box_xyxy", "sample", "image_wh", "is_live", "parent", "task")
 Judged = Mapping[str, tuple[Any, ...]]
 """The verdict on each annotation by its id: whether it was judged, why it was dropped, numbers."""
@@ -42,7 +42,7 @@ def judges_validly(subject: Subject) -> Iterator[str]:
             f"`where = statements.of_tasks(...)`"
         )
     for reason in sorted({str(one) for one in verdicts.reason[verdicts.is_dropped]}):
-        if not _REASON.fullmatch(reason):
+        if not REASON.fullmatch(reason):
             yield f"it drops for the reason {reason!r}: give a short constant in snake_case"
     for name, values in verdicts.measurements.items():
         if np.isinf(values).any():
@@ -190,7 +190,7 @@ def _statements(subject: Subject, samples: Sequence[Sample]) -> Statements:
     """Return the annotations of samples as a filter judges them, with what it measured."""
     shard = Shard(
         number=0,
-        records=tuple(_record(one, number) for number, one in enumerate(samples)),
+        records=tuple(record_of(one, number) for number, one in enumerate(samples)),
         labels=tuple(one.annotations for one in samples),
         dead_letters=(),
     )
@@ -213,15 +213,17 @@ def _measured(subject: Subject) -> dict[str, Measurement]:
     return {row.annotation_id: row for rows in answers for row in rows}
 
 
-def _record(sample: Sample, number: int) -> Record:
+def record_of(sample: Sample, number: int | None = None) -> Record:
+    """Return the record of a sample; with a number in its key, where one is given."""
+    key = sample.key if number is None else f"{sample.key}-{number}"
     return Record(
-        key=f"{sample.key}-{number}",
+        key=key,
         sha256=sample.sha256,
         width=sample.width,
         height=sample.height,
         orientation=1,
         extension="png",
         source=sample.key,
-        metadata="{}",
-        digest=f"{sample.key}-{number}",
+        metadata=sample.metadata,
+        digest=key,
     )

@@ -12,10 +12,18 @@ from typing import Any
 
 from florilegium.engine.core.errors import SampleError, UsageError
 from florilegium.engine.core.image.header import OUT_OF_MEMORY
-from florilegium.engine.core.stage import RUNTIME, THRESHOLD, Filter, Marker, StageConfig
+from florilegium.engine.core.stage import (
+    RUNTIME,
+    THRESHOLD,
+    Filter,
+    Marker,
+    SampleFilter,
+    StageConfig,
+)
 from florilegium.engine.execution.answer import STAGE_FAILED
 from florilegium.testing.judging import first_of_verdicts, judged
 from florilegium.testing.rows import LAST_DECIMAL, first_difference
+from florilegium.testing.sample_judging import judged_samples
 from florilegium.testing.subject import Subject
 from florilegium.testing.values import other_values
 
@@ -36,7 +44,8 @@ _CURE = {
 
 def keeps_its_answers(subject: Subject) -> Iterator[str]:
     """What is stored does not depend on options that are marked THRESHOLD or RUNTIME."""
-    method = "measure" if issubclass(subject.stage_class, Filter) else "predict"
+    is_filter = issubclass(subject.stage_class, Filter | SampleFilter)
+    method = "measure" if is_filter else "predict"
     for mark, difference in ((THRESHOLD, _of_rows), (RUNTIME, _of_rows_nearly)):
         for changes, how in _Trial(subject, mark, difference).faults():
             yield f"`{method}` answers differently with {_shown(changes)} ({how}): {_CURE[mark]}"
@@ -68,7 +77,8 @@ def _of_verdicts(subject: Subject, other: Subject) -> str | None:
         return None
     if rows:
         return ""  # `keeps_its_answers` tells
-    return first_of_verdicts(judged(subject, subject.samples), judged(other, subject.samples))
+    judge = judged_samples if issubclass(subject.stage_class, SampleFilter) else judged
+    return first_of_verdicts(judge(subject, subject.samples), judge(other, subject.samples))
 
 
 class _Trial:

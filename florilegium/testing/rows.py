@@ -9,6 +9,7 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
+from florilegium.engine.core.sample_rows import SampleMeasurement
 from florilegium.engine.execution.answer import Answer
 
 TOLERANCE = 1e-3
@@ -71,6 +72,10 @@ def _fields(row: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(row, Measurement):
         yield "a measurement of", (row.annotation_id, *sorted(row.values))
         yield "the numbers", tuple(float(row.values[name]) for name in sorted(row.values))
+    elif isinstance(row, SampleMeasurement):
+        yield "measurements", tuple(sorted(row.values))
+        for name, value in sorted(row.values.items()):
+            yield name, value if isinstance(value, str) else (float(value),)
     elif isinstance(row, Annotation):
         for name in _WORDS:
             yield f"{row.task}.{name}", getattr(row, name)

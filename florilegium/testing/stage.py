@@ -1,4 +1,5 @@
-"""The contract of stages: all checks of a specialist or a filter, and what one image costs."""
+"""The contract of stages: all checks of a specialist, a filter or a sample filter, and what one
+image costs."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ from typing import Any
 
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import Filter, Specialist, Stage
-from florilegium.testing import asking, declarations, judging, marks
+from florilegium.engine.core.stage import Filter, SampleFilter, Specialist, Stage
+from florilegium.testing import asking, declarations, judging, marks, sample_judging
 from florilegium.testing.checks import Check, Checks, name_of
 from florilegium.testing.faults import ContractBroken
 from florilegium.testing.subject import Subject
@@ -48,14 +49,23 @@ JUDGING: tuple[StageCheck, ...] = (
     marks.keeps_its_verdicts,
 )
 """Checks of filters."""
+DROPPING: tuple[StageCheck, ...] = (
+    sample_judging.drops_validly,
+    sample_judging.drops_without_changes,
+    sample_judging.drops_each_sample_alone,
+    sample_judging.compares_in_order,
+    marks.keeps_its_verdicts,
+)
+"""Checks of sample filters."""
 
 REQUIRED: Mapping[StageCheck, tuple[StageCheck, ...]] = {
-    **dict.fromkeys((*ASKING, *JUDGING), (declarations.can_be_loaded,)),
+    **dict.fromkeys((*ASKING, *JUDGING, *DROPPING), (declarations.can_be_loaded,)),
     asking.does_not_depend_on_the_batch: (asking.answers_the_same_again,),
     asking.survives_a_broken_image: (asking.answers_the_same_again,),
     asking.works_in_a_worker: (declarations.found_by_its_name, asking.answers_the_same_again),
     marks.keeps_its_answers: (asking.answers_the_same_again, asking.answers_each_sample),
-    **dict.fromkeys(JUDGING[1:], JUDGING[:1]),
+    **dict.fromkeys(JUDGING[1:-1], JUDGING[:1]),
+    **dict.fromkeys(DROPPING[1:-1], DROPPING[:1]),
 }
 """For checks that make no sense unless others have found nothing: which these are."""
 
@@ -67,8 +77,9 @@ class StageReport:
     `idle` has those of the `checks` that had nothing to compare: a single sample shows no
     dependence on others. `rows` counts the annotations or measurements that the stage answered
     with: a test that wants the stage to find something asserts it; `judged` counts the annotations
-    on which a filter gave a verdict. `unchecked` has the options marked THRESHOLD or RUNTIME of
-    which no other value could be tried, as of a text that names a folder: their marks may be wrong.
+    on which a filter gave a verdict, or the samples of a sample filter. `unchecked` has the options
+    marked THRESHOLD or RUNTIME of which no other value could be tried, as of a text that names a
+    folder: their marks may be wrong.
     `load_s` are the seconds of loading, `image_s` those of one image, in a batch, when everything
     is warm; `peak_mb` is the most memory of a process with this stage alone, in MiB. They are 0 for
     a filter that measures nothing.
@@ -92,10 +103,10 @@ def check_stage(
     samples: Sequence[Sample] | None = None,
     fixed: Collection[str] = (),
 ) -> StageReport:
-    """Check that a specialist or a filter keeps its contract, and return what it costs.
+    """Check that a stage of any kind keeps its contract, and return what it costs.
 
     Args:
-        stage_class: a subclass of `Specialist` or `Filter`.
+        stage_class: a subclass of `Specialist`, `Filter` or `SampleFilter`.
         options: of its `Config`, as in a config file: a tiny checkpoint, for instance.
         samples: what it is asked about, with annotations of any task; by default `samples()`.
         fixed: options that keep their values, where the check of marks would try others: one that
@@ -104,10 +115,10 @@ def check_stage(
     Raises:
         ContractBroken: an AssertionError with one sentence for each fault, and its cure.
     """
-    if not (isinstance(stage_class, type) and issubclass(stage_class, Specialist | Filter)):
-        raise ContractBroken(
-            f"{stage_class!r}", ["it is no stage: derive a class from Specialist or Filter"]
-        )
+    kinds = Specialist | Filter | SampleFilter
+    if not (isinstance(stage_class, type) and issubclass(stage_class, kinds)):
+        cure = "derive a class from Specialist, Filter or SampleFilter"
+        raise ContractBroken(f"{stage_class!r}", [f"it is no stage: {cure}"])
     if samples is not None and not samples:
         raise ContractBroken(name_of(stage_class), ["it is asked about no sample: give `samples`"])
     checks = stage_checks(Subject(stage_class, options=options, samples=samples, fixed=fixed))
@@ -119,6 +130,8 @@ def stage_checks(subject: Subject) -> Checks[Subject]:
     """Return the checks that a stage has to pass, in their order."""
     asking_ = ASKING if subject.is_asked else ()
     judging_ = JUDGING if issubclass(subject.stage_class, Filter) else ()
+    if issubclass(subject.stage_class, SampleFilter):
+        judging_ = DROPPING
     return Checks(subject, (*DECLARING, *asking_, *judging_), REQUIRED)
 
 
@@ -126,6 +139,8 @@ def _report(subject: Subject, checks: Sequence[StageCheck]) -> StageReport:
     names = tuple(check.__name__ for check in checks)
     count = len(subject.samples)
     judged = judging.count_of(subject) if issubclass(subject.stage_class, Filter) else 0
+    if issubclass(subject.stage_class, SampleFilter):
+        judged = count
     unchecked = tuple(sorted(subject.unchecked))
     idle = _idle(subject, checks)
     if not subject.is_asked:

@@ -13,11 +13,12 @@ from florilegium.engine.core.annotation import SOURCE, Annotation, Provenance
 from florilegium.engine.core.errors import FlorilegiumError, SampleError
 from florilegium.engine.core.redaction import redacted
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import Filter, Specialist, Stage
+from florilegium.engine.core.stage import Stage
 from florilegium.engine.execution.answer import Answer, ask
 from florilegium.engine.planning.config import validated
 from florilegium.engine.planning.graph import Node
 from florilegium.engine.planning.registry import require_packages
+from florilegium.pipelines.reference.stage import is_asked
 from florilegium.testing.drawn import samples as default_samples
 from florilegium.testing.faults import raised
 from florilegium.testing.worker import Reply, ask_in_worker
@@ -55,9 +56,7 @@ class Subject:
     @property
     def is_asked(self) -> bool:
         """Whether the engine asks the stage about samples: a filter only when it measures."""
-        return issubclass(self.stage_class, Specialist) or bool(
-            issubclass(self.stage_class, Filter) and self.stage_class.measured
-        )
+        return is_asked(self.stage_class)
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -129,6 +128,7 @@ class Subject:
             annotations=tuple(one for one in sample.annotations if one.task in read),
             labels=sample.labels,
             upstream=self.upstream,
+            metadata=sample.metadata,
             noted=self.asked_tasks,
         )
 

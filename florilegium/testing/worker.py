@@ -18,7 +18,6 @@ from time import perf_counter
 from typing import Any
 
 from florilegium.engine.core.errors import SampleError
-from florilegium.engine.core.image.encoding import encode_png
 from florilegium.engine.core.sample import Picture, Sample
 from florilegium.engine.core.stage import Stage
 from florilegium.engine.execution.answer import Answer, ask
@@ -149,17 +148,17 @@ def _sendable(answer: Answer) -> Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plain:
-    """A sample that can be sent: the pixels as PNG."""
+    """A sample that can be sent, with the bytes of its image."""
 
     data: bytes
     fields: dict[str, Any]
 
     @classmethod
     def of(cls, sample: Sample) -> _Plain:
-        names = ("key", "width", "height", "sha256", "annotations", "labels")
+        names = ("key", "width", "height", "sha256", "annotations", "labels", "metadata")
         fields = {name: getattr(sample, name) for name in names}
         return cls(
-            data=encode_png(sample.image), fields={**fields, "upstream": dict(sample.upstream)}
+            data=bytes(sample.picture.data), fields={**fields, "upstream": dict(sample.upstream)}
         )
 
     def sample(self) -> Sample:

@@ -8,7 +8,7 @@ from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import FlorilegiumError, MissingPackage
 from florilegium.engine.core.tasks import TASKS
 from florilegium.engine.execution.preparation import prepare
-from florilegium.engine.planning.config import RunConfig
+from florilegium.engine.planning.config import SECTIONS, RunConfig
 from florilegium.engine.planning.graph import plan
 from florilegium.engine.planning.plugins import modules_of
 from florilegium.engine.planning.registry import source_names
@@ -34,7 +34,7 @@ def readiness(name: str, config: RunConfig, *, is_online: bool = False) -> Itera
         yield Finding(topic=TOPIC, name=name, level=PROBLEM, text=text, cure=cure)
     if not problems:
         unseen = sum(key != _SOURCE for key, _ in modules_of(config))
-        stages = counted(len(config.specialists) + len(config.filters) - unseen, "stage")
+        stages = counted(sum(len(getattr(config, one)) for one in SECTIONS) - unseen, "stage")
         text = f"{stages}, whose packages and options are right"
         yield Finding(topic=TOPIC, name=name, level=OK, text=text)
 

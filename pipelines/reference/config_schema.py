@@ -96,17 +96,22 @@ def _run() -> Schema:
 
 
 def _some_stages() -> Schema:
-    """Return the rule that a run has specialists or filters, and a refinement specialists."""
-    specialists, filters = (
-        {"required": [section], "properties": {section: {"type": "object", "minProperties": 1}}}
+    """Return the rule that a run has stages of any kind, and a refinement specialists."""
+    some = {
+        section: {
+            "required": [section],
+            "properties": {section: {"type": "object", "minProperties": 1}},
+        }
         for section in SECTIONS
-    )
+    }
+    specialists = some.pop(Specialist.section)
     is_refined = {"required": ["refine"]}
-    return {"if": {"anyOf": [is_refined, {"not": filters}]}, "then": specialists}
+    judges = {"anyOf": list(some.values())}
+    return {"if": {"anyOf": [is_refined, {"not": judges}]}, "then": specialists}
 
 
 def _stages(stages: Mapping[str, type[Stage[Any]]], options: Mapping[str, Schema]) -> Schema:
-    """Return the definitions of all stages, of the two sections, and of a stage in either; options
+    """Return the definitions of all stages, of the sections, and of a stage in each; options
     that several stages have are definitions of their own."""
     found: Schema = {}
     for name, stage in stages.items():

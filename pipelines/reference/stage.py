@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from florilegium.engine.core.errors import MissingPackage
-from florilegium.engine.core.stage import Filter, Input, Stage
+from florilegium.engine.core.stage import Filter, Input, SampleFilter, Stage
 from florilegium.engine.planning.registry import absent_packages, find_stage, require_packages
 from florilegium.pipelines.reference.options import options_of
 from florilegium.pipelines.reference.plugin import (
@@ -48,7 +48,7 @@ def stage(use: str) -> Plugin:
 def _stage_facts(name: str, stage_class: type[Stage[Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
     result = made(stage_class)
     found = None if isinstance(result, str) else result
-    yield "kind", (stage_class.section.removesuffix("s"),)
+    yield "kind", (kind_of(stage_class),)
     yield "version", (str(stage_class.version),)
     reads = stage_class.reads or (found.reads if found else ())
     yield "reads", tuple(_inputs(reads)) or ("the image alone",)
@@ -57,6 +57,10 @@ def _stage_facts(name: str, stage_class: type[Stage[Any]]) -> Iterator[tuple[str
     if issubclass(stage_class, Filter):
         yield "measures", stage_class.measured
         yield "a verdict depends on", (_JUDGES_BY[stage_class.judges_by],)
+    if issubclass(stage_class, SampleFilter):
+        yield "measures", (*stage_class.measured, *stage_class.measured_texts)
+        compared = (*stage_class.compared, *stage_class.compared_texts)
+        yield "compares the samples of a run, to find", compared
     if family := getattr(stage_class, "family", None):
         yield "model", (f"{family.title}, such as {family.example}",)
         yield "model types", family.model_types
@@ -72,8 +76,15 @@ _JUDGES_BY = {
 }
 
 
+def kind_of(stage_class: type[Stage[Any]]) -> str:
+    """Return what a stage is: `specialist`, `filter` or `sample filter`."""
+    return stage_class.section.removesuffix("s").replace("_", " ")
+
+
 def is_asked(stage_class: type[Stage[Any]]) -> bool:
     """Whether stages of a class are asked about samples: all but filters that measure nothing."""
+    if issubclass(stage_class, SampleFilter):
+        return bool(stage_class.measured or stage_class.measured_texts)
     return not issubclass(stage_class, Filter) or bool(stage_class.measured)
 
 

@@ -15,7 +15,7 @@ from florilegium.engine.planning.registry import (
     stage_names,
 )
 from florilegium.pipelines.reference.plugin import doc_of, title_of
-from florilegium.pipelines.reference.stage import made
+from florilegium.pipelines.reference.stage import kind_of, made
 from florilegium.pipelines.reference.text import WIDTH
 
 _INDENT = "    "
@@ -34,9 +34,7 @@ def stage_lines() -> Iterator[str]:
             continue
         result = made(stage_class)
         stage = None if isinstance(result, str) else result
-        yield "; ".join(
-            (f"{name}  {stage_class.section.removesuffix('s')}", *_missing(name, stage))
-        )
+        yield "; ".join((f"{name}  {kind_of(stage_class)}", *_missing(name, stage)))
         yield _short(title_of(doc_of(stage_class)))
         reads = stage_class.reads or (stage.reads if stage else ())
         produces = stage_class.produces or (stage.produces if stage else ()) or ("verdicts",)

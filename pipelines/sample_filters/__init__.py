@@ -1,1 +1,1 @@
-"""The sample filters, which judge whole images: a file for each, and what they compare by."""
+"""Sample filters: what images should not be in a dataset, a file for each."""

@@ -159,7 +159,7 @@ def test_a_value_with_which_a_stage_cannot_be_loaded_is_no_fault() -> None:
 
 
 def test_what_is_no_stage_is_refused() -> None:
-    with pytest.raises(ContractBroken, match="derive a class from Specialist or Filter"):
+    with pytest.raises(ContractBroken, match="derive a class from Specialist, Filter or"):
         check_stage(dict)  # type: ignore[arg-type]
 
 

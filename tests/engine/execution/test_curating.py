@@ -119,7 +119,9 @@ def test_a_dropped_sample_is_explained_and_is_no_failure(curated: Curated) -> No
     assert status.sample_drops == {"bright/too_dark": 1, "wordy/few_words": 1}
     card = (curated.out / "README.md").read_text()
     assert "| bright | too_dark | 1 |" in card.replace("\\_", "_")
-    assert {row["stage"] for row in pq.read_table(curated.out / "dead_letters.parquet").to_pylist()} == {
+    assert {
+        row["stage"] for row in pq.read_table(curated.out / "dead_letters.parquet").to_pylist()
+    } == {
         "sample_filters/bright",
         "sample_filters/wordy",
     }

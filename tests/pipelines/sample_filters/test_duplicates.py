@@ -65,9 +65,7 @@ def verdicts_of(stage: Duplicates, *shards: dict[str, str], **more) -> list[tupl
     """What is judged of the samples of some shards, given by content and hash."""
     keys = [[f"{number}/{row}" for row in range(len(own))] for number, own in enumerate(shards)]
     given = [
-        columns_of(
-            names, contents=list(own), texts={"perceptual_hash": list(own.values())}, **more
-        )
+        columns_of(names, contents=list(own), texts={"perceptual_hash": list(own.values())}, **more)
         for names, own in zip(keys, shards, strict=True)
     ]
     answers = []

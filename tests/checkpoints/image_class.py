@@ -1,4 +1,4 @@
-"""Options of the sample filter `unsafe_class` with a tiny image classifier, untrained."""
+"""Options of the sample filter `image_class` with a tiny image classifier, untrained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LABELS = ("drawings", "neutral", "nsfw", "violence")
 
 
 def options(folder: Path) -> dict[str, Any]:
-    """Options of the sample filter `unsafe_class`."""
+    """Options of the sample filter `image_class`."""
     return {"model": str(write_classifier(folder)), "labels": ["nsfw", "violence"]}
 
 
