@@ -7,6 +7,7 @@ nine colours nothing can be read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,8 +29,8 @@ def blurred(pixels: np.ndarray, boxes_xyxy: Sequence[Sequence[float]]) -> np.nda
         across, down = MARGIN * (x2 - x1), MARGIN * (y2 - y1)
         columns = _edges(x1 - across, x2 + across, width)
         rows = _edges(y1 - down, y2 + down, height)
-        for top, bottom in zip(rows, rows[1:], strict=False):
-            for left, right in zip(columns, columns[1:], strict=False):
+        for top, bottom in pairwise(rows):
+            for left, right in pairwise(columns):
                 cell = pixels[top:bottom, left:right].reshape(-1, 3)
                 made[top:bottom, left:right] = cell.sum(axis=0, dtype=np.int64) // len(cell)
     return made

@@ -137,7 +137,7 @@ def test_a_line_that_is_no_digest_is_refused_before_anything_starts(
 ) -> None:
     (tmp_path / "list.txt").write_text(f"{HASHES['a']}\n{line}\n")
     config = DuplicatesConfig(benchmarks=(str(tmp_path / "list.txt"),))
-    with pytest.raises(ConfigError, match="line 2: .* is neither"):
+    with pytest.raises(ConfigError, match=r"line 2: .* is neither"):
         Duplicates(config).revision()
 
 

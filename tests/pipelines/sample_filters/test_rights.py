@@ -168,5 +168,5 @@ def test_a_policy_judges_licences_and_opt_outs() -> None:
 
 
 def test_a_policy_with_an_unknown_licence_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'CC-BE-4.0' is no known licence"):
+    with pytest.raises(ConfigError, match=r"'CC-BE-4\.0' is no known licence"):
         validated(RightsConfig, {"allowed": ["CC-BE-4.0"]}, where="sample_filters.rights")
