@@ -169,7 +169,7 @@ class WorkerCall:
         for number, whole in self._seen(node, numbers).items():
             sample = passed(whole, kept.get(number))
             questions = questions_of(node.stage, sample)
-            own = known.get(number) or Known()
+            own = known.get(number, Known()).for_questions(questions)
             pending[number] = SampleQuestions(sample=sample, questions=questions, known=own)
         return pending
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -189,7 +189,8 @@ class LayerStore:
         self, node: Node[Any], samples: Mapping[str, int], digests: Iterable[str]
     ) -> dict[int, Known]:
         """Return what the layers of a stage under other gates know of the samples with these
-        digests, by number; `digests` are those of the shard, now and before."""
+        digests, by number; `digests` are those of the shard, now and before. A layer that was made
+        without any gate has no questions: what it answers is about whole samples."""
         found: dict[int, Known] = {}
         for folder in self._folders_under_other_gates(node):
             for digest in digests:
@@ -197,6 +198,12 @@ class LayerStore:
                 if layer is None:
                     continue
                 number_of = {old: samples[one] for old, one in enumerate(stored) if one in samples}
+                if folder == layer_folder(node.name, node.fingerprint, "") and not layer.asked:
+                    answered = sorted(number_of.keys() - layer.failed)
+                    for old, rows in layer.rows(node, answered).items():
+                        known = found.get(number_of[old], Known())
+                        found[number_of[old]] = replace(known, whole=rows)
+                    continue
                 wanted = sorted(layer.asked.keys() & number_of.keys())
                 for old, rows in layer.rows(node, wanted).items():
                     asked = layer.asked[old]

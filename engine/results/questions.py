@@ -36,10 +36,12 @@ class Question:
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """What is stored about a sample: answers by the digest of their question, and which questions
-    were once asked together."""
+    were once asked together. `whole` is an answer to all of the sample, from a time when no gate
+    stood before the stage, so that its question was not stored."""
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
     asked: set[tuple[str, ...]] = field(default_factory=set)
+    whole: list[Any] | None = None
 
     def add(self, asked: Asked, rows: Sequence[Any]) -> None:
         """Take the rows of a layer about the sample, in their order."""
@@ -48,6 +50,12 @@ class Known:
             self.answers.setdefault(digest, list(rows[start : start + count]))
             start += count
         self.asked.add(tuple(digest for digest, _ in asked))
+
+    def for_questions(self, questions: Sequence[Question]) -> Known:
+        """Return the same, with an answer to all of the sample as one to its only question."""
+        if self.whole is not None and len(questions) == 1:
+            self.add(((questions[0].digest, len(self.whole)),), self.whole)
+        return self
 
     def answers_all(self, questions: Sequence[Question]) -> bool:
         """Whether nothing has to be asked.

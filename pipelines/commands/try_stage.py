@@ -10,6 +10,7 @@ import typer
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.stage import SampleFilter
 from florilegium.engine.untrusted.escaped import json_text
 from florilegium.pipelines.commands.options import PluginPath, local_folder, out, warn
 from florilegium.pipelines.commands.shipped import config_file
@@ -113,7 +114,8 @@ def _drawn(trial: Trial, folder: Path) -> dict[str, Path]:
 
     pictures = {}
     for image in trial.images:
-        if image.data is not None and not image.failure:
+        is_judged = image.dropped or isinstance(trial.node.stage, SampleFilter)
+        if image.data is not None and not image.failure and not is_judged:
             pictures[image.key] = path = folder / f"{image.key}.{trial.node.name}.png"
             draw(image.data, image.rows).save(path)
     return pictures
@@ -126,6 +128,7 @@ def _print(trial: Trial, pictures: dict[str, Path]) -> None:
         costs_table,
         failure_lines,
         image_table,
+        sample_line,
     )
 
     for image in trial.images:
@@ -133,6 +136,8 @@ def _print(trial: Trial, pictures: dict[str, Path]) -> None:
             out.say(image.name, style="bold")
             for line in failure_lines(image.failure):
                 out.say(line)
+        elif image.dropped or isinstance(trial.node.stage, SampleFilter):
+            out.say(sample_line(image))
         elif image.rows:
             print_table(out, image_table(image, trial.node))
         else:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from florilegium.engine.core.annotation import SCORE_DECIMALS
 from florilegium.engine.core.errors import ConfigError
@@ -34,9 +33,10 @@ _LAYER = re.compile(r"(?:(?:\w+\.)*?(?:layers?\.)?(\d+)\.|(?:\w+\.)*)(weight|bia
 class ImageHeadConfig(ImageTextConfig):
     """Options of `ImageHead`."""
 
-    head: Annotated[str, CONTENT] = Field(min_length=1)
-    """The safetensors file of the head: `weight` and `bias` of a linear layer with one output, or
-    those of several, `layers.NUMBER.weight`, one after the other without anything between."""
+    head: Annotated[str, CONTENT] = ""
+    """The safetensors file of the head, which has to be given: `weight` and `bias` of a linear
+    layer with one output, or those of several, `layers.NUMBER.weight`, one after the other without
+    anything between."""
     least_score: Annotated[float | None, THRESHOLD] = None
     """Least score, on the scale of the head; by default any."""
     most_score: Annotated[float | None, THRESHOLD] = None
@@ -134,6 +134,8 @@ def read_head(path: str) -> tuple[np.ndarray, float]:
 
 
 def _read(path: str) -> bytes:
+    if not path:
+        raise ConfigError("image_head needs a `head`: name the safetensors file with its weights")
     try:
         file = Path(path)
         if file.stat().st_size > _MOST_BYTES:

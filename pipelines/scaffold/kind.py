@@ -10,5 +10,6 @@ class Kind(StrEnum):
 
     SPECIALIST = "specialist"
     FILTER = "filter"
+    SAMPLE_FILTER = "sample_filter"
     SOURCE = "source"
     EXPORTER = "exporter"

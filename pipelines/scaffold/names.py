@@ -23,6 +23,7 @@ from florilegium.pipelines.scaffold.kind import Kind
 GROUPS = {
     Kind.SPECIALIST: STAGES,
     Kind.FILTER: STAGES,
+    Kind.SAMPLE_FILTER: STAGES,
     Kind.SOURCE: SOURCES,
     Kind.EXPORTER: EXPORTERS,
 }
@@ -58,7 +59,7 @@ def names_of(kind: Kind, name: str) -> Names:
     if not _DISTRIBUTION.fullmatch(name) or len(name) > LONGEST:
         raise UsageError(
             f"{cut(name)} is no name of a package: take up to {LONGEST} letters, digits and `-`, "
-            f"as in `my-{kind}`"
+            f"as in `my-{kind.replace('_', '-')}`"
         )
     distribution = re.sub(r"[-_.]+", "-", name).lower()  # as PEP 503 compares names
     module = distribution.replace("-", "_")
@@ -68,7 +69,7 @@ def names_of(kind: Kind, name: str) -> Names:
         kind=kind,
         distribution=distribution,
         module=module,
-        class_name=_class_name(module, suffix=kind.capitalize()),
+        class_name=_class_name(module, suffix=_camel(kind)),
     )
 
 
@@ -105,6 +106,10 @@ def _conflict_of(kind: Kind, module: str) -> str:
 
 def _class_name(module: str, *, suffix: str) -> str:
     """Return the name of the class: it ends with its kind, and so differs from its base class."""
-    words = "".join(word.capitalize() for word in module.split("_"))
+    words = _camel(module)
     has_it = words.endswith(suffix) and words != suffix
     return words if has_it else words + suffix
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))

@@ -31,6 +31,9 @@ _DOT = "dot_"
 _COMMANDS = {
     Kind.SPECIALIST: "florilegium build quickstart --set 'specialists.NAME={}' --output out/NAME",
     Kind.FILTER: "florilegium build quickstart --set 'filters.NAME={}' --output out/NAME",
+    Kind.SAMPLE_FILTER: (
+        "florilegium build quickstart --set 'sample_filters.NAME={}' --output out/NAME"
+    ),
     Kind.SOURCE: (
         "florilegium build quickstart --set 'source={kind: NAME, url: photos/photos.csv}' "
         "--output out/NAME"
@@ -101,7 +104,7 @@ def files_of(names: Names) -> Iterator[tuple[str, bytes]]:
 
 def a_kind(kind: Kind) -> str:
     """Return the name of a kind with its article."""
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind.replace('_', ' ')}"
 
 
 def requirement(installed: str) -> str:

@@ -53,7 +53,7 @@ def select(
     section, name, options = _found(config, use)
     stages: dict[str, dict[str, Options]] = {one: dict(getattr(config, one)) for one in SECTIONS}
     if given is not None:
-        stages = {"specialists": {GIVEN: dict(given)}, "filters": {}}
+        stages = {"sample_filters": {}, "specialists": {GIVEN: dict(given)}, "filters": {}}
         options = {key: value for key, value in options.items() if key != "reads"}
     stages[section][name] = _with_overrides(options, overrides)
     _refuse_without_inputs(section, name, stages, {*config.source[0].provides})
@@ -61,6 +61,7 @@ def select(
     graph, wanted = _planned(whole, name)
     graph = replace(
         graph,
+        sample_filters=tuple(node for node in graph.sample_filters if node.name in wanted),
         specialists=tuple(node for node in graph.specialists if node.name in wanted),
         filters=tuple(node for node in graph.filters if node.name in wanted),
     )
@@ -89,7 +90,7 @@ def _perhaps_upstream(config: RunConfig, graph: Graph, wanted: set[str]) -> set[
     """Return the stages that these may read or be gated by, which their classes tell: all, where
     `reads` names none."""
     found: set[str] = set()
-    stages = {**config.specialists, **config.filters}
+    stages = {**config.sample_filters, **config.specialists, **config.filters}
     for node in graph.nodes:
         if node.name in wanted and node.tasks:
             found |= {*config.specialists} if stages[node.name].get("reads") is None else set()
@@ -118,7 +119,7 @@ def _found(config: RunConfig, use: str) -> tuple[str, str, Options]:
         if same:
             raise UsageError(f"{', '.join(same)} of the config are {use!r}: name one of them")
     section, name = find_stage(use).section, use.rpartition(":")[2]
-    while name in config.specialists or name in config.filters:
+    while any(name in getattr(config, one) for one in SECTIONS):
         name += "_"
     return section, name, {"use": use}
 
@@ -147,7 +148,7 @@ def _upstream(graph: Graph, name: str) -> set[str]:
     waiting = [name]
     while waiting:
         node = nodes[waiting.pop()]
-        wanted |= {node.name, *node.gate.filters}
+        wanted |= {node.name, *node.gate.filters, *node.gate.sample_filters}
         waiting += {*node.inputs} - wanted | {*node.gate.measured}
     return wanted
 

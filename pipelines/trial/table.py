@@ -11,7 +11,7 @@ from rich.table import Table
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.sample import DeadLetter
-from florilegium.engine.core.stage import Filter
+from florilegium.engine.core.stage import Filter, SampleFilter
 from florilegium.engine.planning.graph import Node
 from florilegium.engine.results.contract import SHARD_SCHEMA
 from florilegium.pipelines.trial.trial import StageCost, Trial, TriedImage
@@ -67,6 +67,17 @@ def _judgement(row: Mapping[str, Any], node: Node[Any]) -> str:
     return next((f"{one['filter']}: {one['reason']}" for one in drops), "kept")
 
 
+def sample_line(image: TriedImage) -> str:
+    """Return how sample filters judged an image, with what the one that is tried measured."""
+    if letter := image.dropped:
+        return f"{image.name}: dropped by {letter.dropped_by}: {letter.reason}: {letter.message}"
+    shown = (
+        f"{name} {value!r}" if isinstance(value, str) else f"{name} {value:.6g}"
+        for name, value in image.measured.items()
+    )
+    return f"{image.name}: kept{': ' * bool(image.measured)}{', '.join(shown)}"
+
+
 def failure_lines(letter: DeadLetter) -> Iterator[str]:
     """Yield why an image failed, with the traceback of the stage."""
     yield f"{letter.stage}: {letter.reason}: {letter.message}"
@@ -94,7 +105,7 @@ def _seconds(seconds: float | None) -> str:
 
 def cost_lines(trial: Trial) -> Iterator[str]:
     """Yield what judging took, the memory of the trial, and what services were asked and paid."""
-    if isinstance(trial.node.stage, Filter):
+    if isinstance(trial.node.stage, Filter | SampleFilter):
         judging = _seconds(trial.judging_s / max(len(trial.images), 1))
         yield f"judging  {judging} for each image, with writing it"
     gpu = f", {trial.gpu_mib:.0f} MiB of the GPU" if trial.gpu_mib else ""
@@ -118,7 +129,7 @@ def to_json(trial: Trial, pictures: Mapping[str, Path]) -> dict[str, Any]:
     return {
         "stage": node.name,
         "use": node.use,
-        "kind": "filter" if isinstance(node.stage, Filter) else "specialist",
+        "kind": node.stage.section.removesuffix("s"),
         "images": [_image_json(image, pictures) for image in trial.images],
         "costs": [asdict(cost) for cost in trial.costs],
         "judging_s": trial.judging_s,
@@ -136,4 +147,6 @@ def _image_json(image: TriedImage, pictures: Mapping[str, Path]) -> dict[str, An
         "picture": str(pictures[image.key]) if image.key in pictures else None,
         "annotations": [{name: row[name] for name in names} for row in image.rows],
         "failure": asdict(image.failure) if image.failure else None,
+        **({"dropped": asdict(image.dropped)} if image.dropped else {}),
+        **({"measured": dict(image.measured)} if image.measured else {}),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,8 +14,9 @@ import pyarrow as pa
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import FlorilegiumError, RunError
 from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.core.sample_rows import Value
 from florilegium.engine.core.spent import Spent
-from florilegium.engine.core.stage import Filter
+from florilegium.engine.core.stage import Filter, SampleFilter
 from florilegium.engine.execution.worker import Ran, Worker
 from florilegium.engine.planning.config import RunConfig, RunnerConfig
 from florilegium.engine.planning.graph import Node
@@ -62,7 +63,9 @@ class TriedImage:
     """An image that a stage was asked about.
 
     `rows` are those of the finished shard, one for each annotation that the stage predicted, or
-    of a filter for each that it may judge. `failure` is the dead letter of an image that failed.
+    of a filter for each that it may judge. `failure` is the dead letter of an image that failed,
+    `dropped` that of one that a sample filter dropped; `measured` is what the one that is tried
+    measured.
     """
 
     name: str
@@ -71,6 +74,8 @@ class TriedImage:
     data: bytes | None
     """The bytes of the image, if it can be read."""
     failure: DeadLetter | None = None
+    dropped: DeadLetter | None = None
+    measured: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,10 +176,10 @@ def run_trial(prepared: Prepared, *, on_step: Callable[[str], None]) -> Trial:
             worker.load([name])
             load_s[name] = perf_counter() - began
         for spec in prepared.images.specs:
-            answered = _ask(worker, spec, calls, on_step)
+            answered = _ask(worker, spec, selection.name, calls, on_step)
             judging_s += answered.judging_s
             rows = _rows(read_rows(output, answered.stats.name), selection.node)
-            images += _tried(spec, prepared.images, answered, rows)
+            images += _tried(spec, prepared.images, answered, rows, selection.node)
     return Trial(
         node=selection.node,
         images=tuple(images),
@@ -196,22 +201,29 @@ class _Answered:
     images: ShardBytes
     stats: ShardStats
     judging_s: float
+    ran: Sequence[Ran]
+    """The calls of the stage that is tried."""
 
 
 def _ask(
-    worker: Worker, spec: ShardSpec, calls: Calls, on_step: Callable[[str], None]
+    worker: Worker, spec: ShardSpec, tried: str, calls: Calls, on_step: Callable[[str], None]
 ) -> _Answered:
     """Ask the stages about the images of a shard, one image a call, and publish it."""
     work, images = worker.open(spec, previous_digest="", retry=False)
+    of_tried: Sequence[Ran] = ()
     for name, samples in work.todo.items():
         on_step(f"asking {name}")
         ran = [worker.run(work, images, [name], [sample]) for sample in samples]
         worker.store(work, [name], *(one.part for one in ran))
         calls[name] += ran
+        of_tried = ran if name == tried else of_tried
     on_step("judging")
     began = perf_counter()
     stats = worker.publish(work, images, [])
-    return _Answered(shard=work.shard, images=images, stats=stats, judging_s=perf_counter() - began)
+    judging_s = perf_counter() - began
+    return _Answered(
+        shard=work.shard, images=images, stats=stats, judging_s=judging_s, ran=of_tried
+    )
 
 
 def _tried(
@@ -219,17 +231,35 @@ def _tried(
     given: Images,
     answered: _Answered,
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    node: Node[Any],
 ) -> Iterator[TriedImage]:
     data = {one.key: answered.images[n] for n, one in enumerate(answered.shard.records)}
     letters = {letter.key: letter for letter in answered.stats.dead_letters}
+    measured = _measured(answered, node)
     for key in (entry.key for entry in spec.entries):
+        letter = letters.get(key)
+        is_drop = letter is not None and bool(letter.dropped_by)
         yield TriedImage(
             name=given.names[key],
             key=key,
             rows=tuple(rows.get(key, ())),
             data=bytes(data[key]) if key in data else None,
-            failure=letters.get(key),
+            failure=None if is_drop else letter,
+            dropped=letter if is_drop else None,
+            measured=measured.get(key, {}),
         )
+
+
+def _measured(answered: _Answered, node: Node[Any]) -> dict[str, Mapping[str, Value]]:
+    """Return what a sample filter measured on each image, by key; nothing of another stage."""
+    if not isinstance(node.stage, SampleFilter):
+        return {}
+    layers = [one.part[node.name] for one in answered.ran if node.name in one.part]
+    return {
+        answered.shard.records[number].key: row.values
+        for layer in layers
+        for number, (row,) in layer.rows(node, layer.table["sample"].to_pylist()).items()
+    }
 
 
 def _rows(table: pa.Table, node: Node[Any]) -> dict[str, list[Mapping[str, Any]]]:

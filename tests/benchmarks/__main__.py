@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     captions,
+    curation,
     device,
     lengths,
     lists,
@@ -31,6 +32,7 @@ from tests.benchmarks.table import Row, print_table
 
 QUESTIONS = {
     "captions": captions.measure,
+    "curation": curation.measure,
     "lengths": lengths.measure,
     "noop": noop.measure,
     "rate": rate.measure,

@@ -110,6 +110,16 @@ def test_a_threshold_asks_about_what_was_not_asked_and_gives_the_bytes_of_a_new_
     assert not list(verify_dataset(Folder(str(curated.out))))
 
 
+def test_a_first_sample_filter_asks_no_specialist_again(curated: Curated) -> None:
+    curated.build(sample_filters={})
+    curated.build(100)
+    assert curated.asked("bright") == ["a", "bb", "ccc", "dddd"]
+    assert curated.asked("captions") == curated.asked("tags") == []
+    totals = curated.build(50, words=3).totals
+    assert totals.sample_drops == {"bright/too_dark": 1, "wordy/few_words": 1}
+    assert curated.asked("captions") == curated.asked("tags") == []
+
+
 def test_a_dropped_sample_is_explained_and_is_no_failure(curated: Curated) -> None:
     manifest = curated.build(50, words=3)
     told = lines(curated, "a")
@@ -145,11 +155,6 @@ def test_a_sample_that_cannot_be_measured_is_a_failure_which_is_tried_again(
     assert totals.failures == {"too_odd": 1}
     assert totals.sample_drops == {"bright/too_dark": 1}
     assert curated.asked("tags") == ["bb", "ccc"]
-
-
-def test_a_failure_before_a_drop_is_no_failure(curated: Curated) -> None:
-    totals = curated.build(words=2, refused={"tags": ""}).totals
-    assert totals.sample_drops == {"wordy/few_words": 1}
 
 
 def test_a_dataset_may_be_curated_only(curated: Curated) -> None:

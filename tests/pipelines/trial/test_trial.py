@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError, RunError
 from florilegium.engine.core.sample import Sample
+from florilegium.pipelines.trial.table import sample_line
 from tests.building import BRIGHT_ENOUGH as ENOUGH
 from tests.building import build
 from tests.pipelines.trial.conftest import BRIGHT_ENOUGH, BRIGHTEST, TROUBLE, Try, config_of
@@ -201,3 +203,26 @@ def test_filters_of_the_config_that_do_not_judge_before_are_left_out(
     [row] = tried("bright", images[:1], config=config).images[0].rows
     assert row["kept"]
     assert row["verdicts"] == []
+
+
+def test_a_sample_filter_tells_what_it_measured_and_what_it_drops(
+    tried: Try, greys: list[str]
+) -> None:
+    options = [f"log={os.devnull}", "minimum=100"]
+    trial = tried("tests.curating:Brightness", greys, overrides=options)
+    dark, bright = trial.images
+    assert dark.dropped is not None
+    assert (dark.dropped.dropped_by, dark.dropped.reason) == ("Brightness", "too_dark")
+    assert bright.measured == {"mean": 200.0, "name": "name of bright"}
+    assert sample_line(bright).endswith("bright.png: kept: mean 200, name 'name of bright'")
+    assert "dropped by Brightness: too_dark: mean 20, " in sample_line(dark)
+    assert trial.failures == []
+
+
+@pytest.fixture
+def greys(tmp_path: Path) -> list[str]:
+    paths = []
+    for name, grey in (("dark", 20), ("bright", 200)):
+        paths.append(str(tmp_path / f"{name}.png"))
+        Image.new("L", (16, 16), grey).save(paths[-1])
+    return paths
