@@ -276,7 +276,7 @@ class SampleFilter(Stage[ConfigT]):
     options, these are the names of the defaults, and `__init__` sets the others."""
     measured_texts: tuple[str, ...] = ()
     """Names of the short texts that `measure` stores, such as a hash."""
-    compares: ClassVar[bool] = False
+    compares: bool = False
     """Whether the verdict on a sample depends on other samples of the run; then there is a
     `compare`. Builds refuse such a filter: they do not compare yet."""
     compared: tuple[str, ...] = ()

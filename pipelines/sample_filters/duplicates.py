@@ -39,6 +39,8 @@ class DuplicatesConfig(StageConfig):
     """Bits of 64 in which the perceptual hashes of copies may differ; `null` compares bytes only.
     Among a million different images, about 0.02 pairs are within 4 by chance, 2 within 6, and 150
     within 8."""
+    across_run: bool = True
+    """Whether the images of the run are compared with each other, and not only with the lists."""
     benchmarks: Annotated[tuple[str, ...], CONTENT] = ()
     """Lists of images that must not be in the dataset: text files, Parquet files, or folders of
     these, with SHA-256 digests and perceptual hashes. The content counts, not the path."""
@@ -52,12 +54,14 @@ class Duplicates(SampleFilter[DuplicatesConfig]):
 
     Config: ClassVar[type[StageConfig]] = DuplicatesConfig
     measured_texts: tuple[str, ...] = (HASH,)
-    compares: ClassVar[bool] = True
-    compared_texts = ("copy_of", "copy")
+    compares = True
+    compared_texts: tuple[str, ...] = ("copy_of", "copy")
 
     def __init__(self, config: DuplicatesConfig) -> None:
         super().__init__(config)
         self.measured_texts = () if config.radius is None else (HASH,)
+        self.compares = config.across_run
+        self.compared_texts = self.compared_texts if config.across_run else ()
 
     def revision(self) -> str:
         """Name the lists of benchmarks.
@@ -72,21 +76,31 @@ class Duplicates(SampleFilter[DuplicatesConfig]):
         return [_hashed(sample) for sample in samples]
 
     def compare(self, shards: Iterable[SampleColumns]) -> Iterator[dict[str, list[str]]]:
+        copies = self._first_copies()
+        for samples in shards:
+            found = copies.add(samples, *_hashes(samples))
+            yield {"copy_of": found.copy_of.tolist(), "copy": found.kind.tolist()}
+
+    def judge(self, samples: SampleColumns) -> Verdicts:
+        """Drop copies, and images on the lists."""
+        if self.config.across_run:
+            return judged_copies(samples, REASONS)
+        verdicts = Verdicts(len(samples))
+        is_listed = self._lists.listed(samples, *_hashes(samples))
+        verdicts.drop(is_listed, REASONS[LISTED])
+        return verdicts
+
+    def _first_copies(self) -> FirstCopies:
         radius = self.config.radius
-        copies = FirstCopies(
+        return FirstCopies(
             None if radius is None else partial(HashIndex, radius=radius),
             listed_digests=self._benchmarks.digests,
             listed=self._benchmarks.hashes,
         )
-        for samples in shards:
-            hashes = samples.texts.get(HASH, np.full(len(samples), "", object))
-            has_hash = np.array([bool(one) for one in hashes], bool)
-            items = np.array([int(one, 16) for one in hashes[has_hash]], np.uint64)
-            found = copies.add(samples, items, has_hash)
-            yield {"copy_of": found.copy_of.tolist(), "copy": found.kind.tolist()}
 
-    def judge(self, samples: SampleColumns) -> Verdicts:
-        return judged_copies(samples, REASONS)
+    @cached_property
+    def _lists(self) -> FirstCopies:
+        return self._first_copies()
 
     @cached_property
     def _benchmarks(self) -> BenchmarkList:
@@ -99,6 +113,13 @@ def judged_copies(samples: SampleColumns, reasons: dict[str, str]) -> Verdicts:
     for kind, reason in reasons.items():
         verdicts.drop(np.equal(samples.texts["copy"], kind).astype(bool), reason)
     return verdicts
+
+
+def _hashes(samples: SampleColumns) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes of the samples that have one, uint64, and which these are."""
+    texts = samples.texts.get(HASH, np.full(len(samples), "", object))
+    has_hash = np.array([bool(one) for one in texts], bool)
+    return np.array([int(one, 16) for one in texts[has_hash]], np.uint64), has_hash
 
 
 def _hashed(sample: Sample) -> dict[str, str] | SampleError:

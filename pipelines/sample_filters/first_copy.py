@@ -59,12 +59,13 @@ class FirstCopies:
         """
         count = len(samples)
         copies = Copies(np.full(count, "", object), np.full(count, "", object))
-        is_left = self._without_listed(samples, items, has_item, copies)
+        is_listed = self.listed(samples, items, has_item)
+        copies.kind[is_listed] = LISTED
         pixels = samples.width_px * samples.height_px
         order = sorted(range(count), key=lambda row: (-pixels[row], samples.key[row]))
         digests = [bytes.fromhex(one) for one in samples.sha256]
         exact, compared = [], []
-        for row in (row for row in order if is_left[row]):
+        for row in (row for row in order if not is_listed[row]):
             first = self._by_digest.setdefault(digests[row], samples.key[row])
             if first != samples.key[row]:
                 exact.append(row)
@@ -82,10 +83,8 @@ class FirstCopies:
             copies.copy_of[row], copies.kind[row] = self._by_digest[digests[row]], EXACT
         return copies
 
-    def _without_listed(
-        self, samples: SampleColumns, items: np.ndarray, has_item: np.ndarray, copies: Copies
-    ) -> np.ndarray:
-        """Mark images of benchmarks; return which samples are none, bool, shape (n,)."""
+    def listed(self, samples: SampleColumns, items: np.ndarray, has_item: np.ndarray) -> np.ndarray:
+        """Return which samples are on the lists, whatever else is in the run, bool, shape (n,)."""
         is_listed = np.array(
             [bytes.fromhex(one) in self._listed_digests for one in samples.sha256], bool
         )
@@ -93,5 +92,4 @@ class FirstCopies:
             rows_of_items = np.flatnonzero(has_item)
             for rows, _ in self._listed.near(items):
                 is_listed[rows_of_items[rows]] = True
-        copies.kind[is_listed] = LISTED
-        return ~is_listed
+        return is_listed

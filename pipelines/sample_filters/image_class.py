@@ -28,10 +28,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class ImageClassConfig(PretrainedConfig):
     """Options of `ImageClass`."""
 
-    model: Annotated[str, CONTENT] = FAMILY.example
+    model: Annotated[str, CONTENT] = "Falconsai/nsfw_image_detection"
     """A folder, `package://NAME/FOLDER` or a hub id of an image classifier whose classes name what
     must not be shown."""
-    labels: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = Field(default=("nsfw",), min_length=1)
     """Classes of the model for which images are dropped, as the checkpoint writes them."""
     most: Annotated[dict[str, Fraction], THRESHOLD] = Field(default={})
     """Probability of each class, 0..1, above which an image is dropped; 0.5 for classes that a
@@ -53,6 +53,7 @@ class ImageClass(Pretrained[ImageClassConfig], SampleFilter[ImageClassConfig]):
 
     Config: ClassVar[type[StageConfig]] = ImageClassConfig
     family: ClassVar[Family] = FAMILY
+    measured: tuple[str, ...] = ("nsfw",)
 
     def __init__(self, config: ImageClassConfig) -> None:
         super().__init__(config)

@@ -47,7 +47,7 @@ class SimilarImages(Pretrained[SimilarImagesConfig], SampleFilter[SimilarImagesC
     Config: ClassVar[type[StageConfig]] = SimilarImagesConfig
     family: ClassVar[Family] = FAMILY
     measured_texts = (_VECTOR,)
-    compares: ClassVar[bool] = True
+    compares = True
     compared_texts = ("copy_of", "copy")
 
     def load(self) -> None:

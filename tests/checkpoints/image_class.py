@@ -10,7 +10,7 @@ LABELS = ("drawings", "neutral", "nsfw", "violence")
 
 def options(folder: Path) -> dict[str, Any]:
     """Options of the sample filter `image_class`."""
-    return {"model": str(write_classifier(folder)), "labels": ["nsfw", "violence"]}
+    return {"model": str(write_classifier(folder))}
 
 
 def write_classifier(folder: Path, problem_type: str = "single_label_classification") -> Path:

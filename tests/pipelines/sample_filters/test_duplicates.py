@@ -118,6 +118,10 @@ def test_images_of_a_benchmark_are_dropped_by_digest_and_by_hash(tmp_path: Path)
     shard = {"one": HASHES["close to a"], "two": HASHES["b"], "three": HASHES["b"]}
     reasons = [reason for reason, _ in verdicts_of(stage, shard)]
     assert reasons == ["in_benchmark", "in_benchmark", ""]
+    alone = Duplicates(DuplicatesConfig(benchmarks=stage.config.benchmarks, across_run=False))
+    assert not alone.compares
+    given = {"contents": list(shard), "texts": {"perceptual_hash": list(shard.values())}}
+    assert alone.judge(columns_of(["a", "b", "c"], **given)).reason.tolist() == reasons
 
 
 def test_the_content_of_a_list_counts_not_its_path(tmp_path: Path) -> None:
