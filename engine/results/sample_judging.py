@@ -21,7 +21,9 @@ from florilegium.engine.planning.fingerprint import thresholds_of
 from florilegium.engine.planning.graph import Node
 from florilegium.engine.results.layer import Layer
 from florilegium.engine.results.shard import Shard
-from florilegium.engine.untrusted.escaped import cut
+
+_LONGEST = 200
+"""Characters of a measured text that a dead letter shows, at most."""
 
 SampleFilterNode = Node[SampleFilter[Any]]
 
@@ -167,4 +169,4 @@ def _is_known(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return cut(value) if isinstance(value, str) else f"{value:.6g}"
+    return f"{value!r:.{_LONGEST}}" if isinstance(value, str) else f"{value:.6g}"

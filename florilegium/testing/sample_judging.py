@@ -61,7 +61,7 @@ def drops_each_sample_alone(subject: Subject) -> Iterator[str]:
         yield f"its verdicts depend on the order of the samples, or change ({difference})"
         return
     alone: dict[str, tuple[Any, ...]] = {}
-    for one in subject.samples if not subject.stage_class.compares else ():
+    for one in subject.samples if not _filter(subject).compares else ():
         alone |= judged_samples(subject, [one])
     if alone and (difference := first_of_verdicts(together, alone)):
         yield f"its verdict on a sample depends on the samples beside it ({difference})"

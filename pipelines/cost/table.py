@@ -98,8 +98,7 @@ def plan_file(measured: Measured, allocation: Allocation, *, students: Collectio
     """Return the YAML that `build --plan` and `refine --plan` merge into a config."""
     document: dict[str, Any] = {}
     sections: dict[str, tuple[str, ...]]
-    sections = {node.name: ("specialists",) for node in measured.graph.specialists}
-    sections |= {node.name: ("filters",) for node in measured.graph.filters}
+    sections = {node.name: (node.stage.section,) for node in measured.graph.nodes}
     sections |= dict.fromkeys(students, ("refine", "students"))
     for pool in allocation.pools:
         if pool.name == CPU_POOL:

@@ -1,9 +1,10 @@
-"""What do the quality filters cost? Milliseconds of a core for a photograph, beside decoding."""
+"""What do sample filters cost? Milliseconds of a core for a photograph, beside decoding."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from florilegium.engine.core.sample import Picture, Sample
@@ -12,7 +13,7 @@ from tests.benchmarks.photographs import take_photographs
 from tests.benchmarks.table import Row
 
 IMAGES = 64
-FILTERS = ("sharpness", "exposure", "borders", "screenshot", "jpeg_quality")
+FILTERS = ("sharpness", "exposure", "borders", "screenshot", "jpeg_quality", "duplicates", "rights")
 """Those that measure without a model."""
 LIMIT_MS = 20.0
 """For a photograph of 640 pixels."""
@@ -32,10 +33,9 @@ def measure(folder: Path, images: int | None) -> Iterator[Row]:
         stage = stage_class(stage_class.Config())
         stage.load()
         stage.answer(samples[:1])  # imports
-        cost_ms = _each_ms(lambda stage=stage: stage.answer(samples), len(samples))  # type: ignore[misc]
-        rate = (
-            f"{1000 / cost_ms:,.0f} images/s, {1000 / (cost_ms + decoding_ms):,.0f} with decoding"
-        )
+        cost_ms = _each_ms(partial(stage.answer, samples), len(samples))
+        whole_ms = cost_ms + decoding_ms
+        rate = f"{1000 / cost_ms:,.0f} images/s, {1000 / whole_ms:,.0f} with decoding"
         yield Row(what=name, value=cost_ms, unit="ms", limit=LIMIT_MS, how=rate)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from florilegium.engine.core.errors import PlanError
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
@@ -201,3 +202,35 @@ def test_a_manifest_has_all_that_names_the_layers() -> None:
 def test_stages_without_gates_are_configured_as_before() -> None:
     corners = node(graph(scoring(0.5)), "corners")
     assert {"each", "gate"}.isdisjoint(corners.configuration())
+
+
+def test_sample_filters_judge_before_all_stages_whose_answers_they_do_not_need() -> None:
+    log = {"log": "log"}
+    graph = planned(
+        sample_filters={
+            "wordy": {"use": "tests.curating:OfCaptions", **log},
+            "bright": {"use": "tests.curating:Brightness", **log},
+            "large": {"use": "tests.curating:Large"},
+        },
+        specialists={
+            "tags": {"use": "tests.curating:Tags", **log},
+            "captions": {"use": "tests.curating:Captions", **log},
+        },
+    )
+    gates = {node.name: node.gate for node in graph.nodes}
+    assert [node.name for node in graph.sample_filters] == ["bright", "large", "wordy"]
+    assert {name: gate.sample_filters for name, gate in gates.items()} == {
+        "bright": (),
+        "large": (),
+        "wordy": ("bright", "large"),
+        "tags": ("bright", "large", "wordy"),
+        "captions": ("bright", "large"),
+    }
+    assert gates["tags"].measured == ("bright", "wordy")
+    assert [node.name for node in graph.layered] == ["bright", "captions", "wordy", "tags"]
+
+
+def test_a_filter_that_compares_the_samples_of_a_run_is_refused() -> None:
+    repeats = {"repeats": {"use": "tests.testing.test_sample_filters:Repeats"}}
+    with pytest.raises(PlanError, match="builds do not do yet"):
+        planned(sample_filters=repeats)
