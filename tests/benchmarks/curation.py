@@ -1,4 +1,4 @@
-"""What do sample filters cost? Milliseconds of a core for a photograph, beside decoding."""
+"""What do the quality filters cost? Milliseconds of a core for a photograph, beside decoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from tests.benchmarks.photographs import take_photographs
 from tests.benchmarks.table import Row
 
 IMAGES = 64
-FILTERS = ("sharpness", "exposure", "borders", "screenshot", "jpeg_quality", "duplicates", "rights")
+FILTERS = (
+    "sharpness",
+    "image_exposure",
+    "borders",
+    "screenshot",
+    "jpeg_quality",
+    "duplicates",
+    "rights",
+)
 """Those that measure without a model."""
 LIMIT_MS = 20.0
 """For a photograph of 640 pixels."""
