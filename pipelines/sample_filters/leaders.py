@@ -64,7 +64,9 @@ class Leaders:
         last = np.iinfo(np.int64).max
         found = np.full(len(items), last)
         for part in (self._old, self._recent):
-            for rows, own in part.index.near(items) if part else ():
+            if part is None:
+                continue
+            for rows, own in part.index.near(items):
                 np.minimum.at(found, rows, part.numbers[own])
         found[found == last] = NONE
         return found

@@ -138,21 +138,21 @@ def _pairs(value: Any, depth: int) -> Iterator[tuple[str, str]]:
     """Yield normalised names and values, the outer ones first; a text that is JSON is read, too."""
     if not isinstance(value, dict) or not depth:
         return
-    inner = []
+    inner: list[Iterator[tuple[str, str]]] = []  # read after the outer ones
     for key, own in value.items():
         name = _plain_name(str(key))
         if isinstance(own, str | int | float):
             yield name, str(own)
         if isinstance(own, str) and own.lstrip().startswith("{"):
-            inner.append(lambda own=own: _pairs_of_text(own, depth - 1))
+            inner.append(_pairs_of_text(own, depth - 1))
         elif isinstance(own, dict):
-            inner.append(lambda own=own: _pairs(own, depth - 1))
+            inner.append(_pairs(own, depth - 1))
         elif isinstance(own, list):
             texts = [one for one in own if isinstance(one, str | int | float)]
             yield from ((name, str(one)) for one in texts)
-            inner += [lambda one=one: _pairs(one, depth - 1) for one in own if one not in texts]
-    for one in inner:
-        yield from one()
+            inner += [_pairs(one, depth - 1) for one in own if isinstance(one, dict)]
+    for pairs in inner:
+        yield from pairs
 
 
 def _plain_name(key: str) -> str:
