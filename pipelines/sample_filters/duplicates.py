@@ -37,7 +37,7 @@ class DuplicatesConfig(StageConfig):
 
     radius: int | None = Field(default=4, ge=0, le=MAX_RADIUS)
     """Bits of 64 in which the perceptual hashes of copies may differ; `null` compares bytes only.
-    Among a million different images, about 0.02 pairs are within 4 by chance, 2 within 6, and 150
+    Among a million random hashes, about 0.02 pairs are within 4 by chance, 2 within 6, and 140
     within 8."""
     across_run: bool = True
     """Whether the images of the run are compared with each other, and not only with the lists."""

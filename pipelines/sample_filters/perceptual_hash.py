@@ -22,7 +22,7 @@ from florilegium.pipelines.sample_filters.bands import (
 BITS = 64
 MAX_RADIUS = 10
 """Bits in which hashes of copies may differ, at most: a search for more would not be fast, and a
-million different images would have a thousand pairs that close by chance."""
+million random hashes have five thousand pairs that close by chance."""
 _SIDE = 32
 _LOW = 8
 _LEAST_CONTRAST = 2.0
