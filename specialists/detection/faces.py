@@ -60,7 +60,8 @@ class Faces(Specialist[FacesConfig]):
         from skimage.data import lbp_frontal_face_cascade_filename
         from skimage.feature import Cascade
 
-        self._cascade: Any = Cascade(lbp_frontal_face_cascade_filename())
+        path = lbp_frontal_face_cascade_filename()  # type: ignore[no-untyped-call]
+        self._cascade: Any = Cascade(path)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Search each image."""
