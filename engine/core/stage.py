@@ -311,13 +311,19 @@ class SampleFilter(Stage[ConfigT]):
     options, these are the names of the defaults, and `__init__` sets the others."""
     measured_texts: tuple[str, ...] = ()
     """Names of the short texts that `measure` stores, such as a hash."""
-    compares: ClassVar[bool] = False
+    compares: bool = False
     """Whether the verdict on a sample depends on other samples of the run; then there is a
     `compare`. Builds refuse such a filter: they do not compare yet."""
     compared: tuple[str, ...] = ()
     """Names of the numbers that `compare` adds to those of `measure`."""
     compared_texts: tuple[str, ...] = ()
     """Names of the texts that `compare` adds, such as the key of the sample that is repeated."""
+
+    @property
+    def blurs(self) -> str:
+        """The text of `measured_texts` with the boxes to be blurred in the stored image, as a JSON
+        list of [x1, y1, x2, y2] in pixels of the upright image; "" where nothing is blurred."""
+        return ""
 
     @property
     def rows(self) -> SampleMeasurementRows:

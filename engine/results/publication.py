@@ -11,7 +11,7 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -28,7 +28,7 @@ from florilegium.engine.planning.partition import shard_name
 from florilegium.engine.results.contract import SAMPLE_TYPES, SHARD_SCHEMA
 from florilegium.engine.results.judging import Judged, judge
 from florilegium.engine.results.layer import Layer
-from florilegium.engine.results.sample_judging import judge_samples, letters_of
+from florilegium.engine.results.sample_judging import blurred_boxes, judge_samples, letters_of
 from florilegium.engine.results.shard import Shard, ShardBytes
 from florilegium.engine.storage.folder import Entry, Folder
 from florilegium.engine.storage.parquet import write_parquet
@@ -223,9 +223,8 @@ def publish_shard(
     shard: Shard, images: ShardBytes, graph: Graph, layers: Mapping[str, Layer], output: Folder
 ) -> ShardStats:
     """Judge the annotations of a shard and write its three files, the statistics last."""
-    dropped = letters_of(
-        shard, judge_samples(shard, graph.sample_filters, layers, range(len(shard.records)))
-    )
+    judgements = judge_samples(shard, graph.sample_filters, layers, range(len(shard.records)))
+    dropped = letters_of(shard, judgements)
     failures = dict(sorted({**_failures(shard, graph, layers), **dropped}.items()))
     judged = judge(shard, graph, layers, frozenset(failures))
     alive = [number for number in range(len(shard.records)) if number not in failures]
@@ -234,7 +233,9 @@ def publish_shard(
         output.draft(f"{SHARDS}/{shard.name}") as parquet,
     ):
         tar_file, parquet_file = Hashing(tar.file), Hashing(parquet.file)
-        extensions = _write_tar(tar_file, shard, images, judged, alive, graph.images)
+        extensions = _write_tar(
+            tar_file, shard, images, judged, alive, graph.images, blurred_boxes(judgements)
+        )
         _write_parquet(parquet_file, shard, judged)
         stats = ShardStats(
             number=shard.number,
@@ -326,6 +327,7 @@ def _write_tar(
     judged: Judged,
     alive: list[int],
     kind: ImageKind,
+    blurred_xyxy: Mapping[int, Sequence[Sequence[float]]],
 ) -> Counter[str]:
     """Write the samples of a shard; return how many images have which extension."""
     annotations = _kept_annotations(judged)
@@ -335,7 +337,12 @@ def _write_tar(
         for number in alive:
             record = shard.records[number]
             kept = annotations.get(number, [])
-            image = image_member(images[number], kind=kind, extension=record.extension)
+            image = image_member(
+                images[number],
+                kind=kind,
+                extension=record.extension,
+                blurred_xyxy=blurred_xyxy.get(number, ()),
+            )
             extensions[image.extension] += 1
             members: dict[str, bytes | memoryview] = {
                 image.extension: image.data,

@@ -6,6 +6,7 @@ The same rules tell which samples a stage is asked about, and which a shard is p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +106,29 @@ def _texts(values: Sequence[str]) -> np.ndarray:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
+
+
+def blurred_boxes(judgements: Sequence[Judgement]) -> dict[int, list[list[float]]]:
+    """Return the boxes that are to be blurred, by the number of their sample.
+
+    Raises:
+        RunError: what a filter measured is no list of boxes.
+    """
+    boxes: dict[int, list[list[float]]] = {}
+    for judgement in judgements:
+        name = judgement.node.stage.blurs
+        if not name:
+            continue
+        for number, text in zip(judgement.numbers, judgement.samples.texts[name], strict=True):
+            boxes.setdefault(number, []).extend(_boxes(judgement.node.name, text) if text else [])
+    return boxes
+
+
+def _boxes(name: str, text: str) -> list[list[float]]:
+    try:
+        return [[x1, y1, x2, y2] for x1, y1, x2, y2 in json.loads(text)]
+    except (TypeError, ValueError) as error:
+        raise RunError(f"sample filter {name!r} has no list of boxes to blur: {error}") from error
 
 
 def letters_of(shard: Shard, judgements: Sequence[Judgement]) -> dict[int, DeadLetter]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     captions,
+    copies,
     curation,
     device,
     lengths,
@@ -32,6 +33,7 @@ from tests.benchmarks.table import Row, print_table
 
 QUESTIONS = {
     "captions": captions.measure,
+    "copies": copies.measure,
     "curation": curation.measure,
     "lengths": lengths.measure,
     "noop": noop.measure,

@@ -13,7 +13,15 @@ from tests.benchmarks.photographs import take_photographs
 from tests.benchmarks.table import Row
 
 IMAGES = 64
-FILTERS = ("sharpness", "image_exposure", "borders", "screenshot", "jpeg_quality")
+FILTERS = (
+    "sharpness",
+    "image_exposure",
+    "borders",
+    "screenshot",
+    "jpeg_quality",
+    "duplicates",
+    "rights",
+)
 """Those that measure without a model."""
 LIMIT_MS = 20.0
 """For a photograph of 640 pixels."""
