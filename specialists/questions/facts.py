@@ -1,7 +1,7 @@
 """What is known of an image, to ask about: things, lines of text, and what may be there.
 
-A fact is an annotation that is sure enough. Any other annotation casts doubt on what it names: it is
-neither asked about as if it were there, nor as if it were not.
+A fact is an annotation that is sure enough. Any other annotation casts doubt on what it names: it
+is neither asked about as if it were there, nor as if it were not.
 """
 
 from __future__ import annotations
@@ -133,18 +133,10 @@ def _doubts(boxes: Sequence[Annotation], facts: Sequence[Annotation]) -> Iterabl
 def _lines(sample: Sample, sureness: Sureness) -> list[Line] | None:
     lines = [line for line in sample.of("ocr") if line.box_xyxy and is_readable(line.text)]
     facts = [line for line in lines if sureness.is_fact(line, sureness.least_text)]
-    places = [line.box_xyxy for line in facts]
-    inside = (
-        box_overlap(places, [line.box_xyxy for line in lines])[0] if lines else np.zeros((0, 0))
-    )
-    is_known = (inside >= _SAME_IOU).any(axis=0) if facts else np.zeros(len(lines), dtype=bool)
-    if not is_known.all():
+    iou, _ = box_overlap([line.box_xyxy for line in facts], [line.box_xyxy for line in lines])
+    if not (iou >= _SAME_IOU).any(axis=0).all():
         return None
     return [
-        Line(
-            text=" ".join(line.text.split()),
-            box_xyxy=relative(line, sample),
-            source=line,
-        )
+        Line(text=" ".join(line.text.split()), box_xyxy=relative(line, sample), source=line)
         for line in facts
     ]

@@ -1,4 +1,4 @@
-"""Names of objects that are absent from an image: for prompts and questions about what is not there.
+"""Names of objects that are absent from an image, for prompts and questions about them.
 
 A name counts as absent only if no annotation of the image is the same noun in singular or plural, a
 synonym, a hyponym or a part of it, and none shares a content word with it.

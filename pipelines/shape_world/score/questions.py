@@ -2,13 +2,15 @@
 
 The true answer is computed from the scene. A question that the patterns here do not know, or that
 has no single true answer in the scene ("What colour is the star?" without a star), is not scored.
+A specialist that answers the questions of another one gives an empty answer to those that it leaves
+out.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,12 +41,13 @@ ALL = "all"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerScore:
-    """The answers of one specialist to questions of one kind; `asked` have a true answer of `said`.
+    """The answers of one specialist to questions of one kind: `said` answers, and `asked` questions
+    that have a true answer.
 
     `anls` is the mean normalised Levenshtein similarity to the true answer, 0 below one half;
     `accuracy` the share of answers that are equal to it, normalised: the VQA accuracy for a single
-    reference. `blind` is the accuracy of always giving the most frequent true answer to this kind of
-    question, `blind_by_question` of that to each question. All 0..1.
+    reference. `blind` is the accuracy of always giving the most frequent true answer to this kind
+    of question, `blind_by_question` of that to each question. All 0..1.
     """
 
     said: int
@@ -55,59 +58,82 @@ class AnswerScore:
     blind_by_question: float | None
 
 
+Name = tuple[int, str]
+"""The number of a scene and the id of a question about it."""
+
+
 @dataclass(kw_only=True, slots=True)
 class _Answers:
-    """Questions with their answers and true answers."""
+    """What one specialist said: `said` counts it by kind; `found` has the question, the answer and
+    the true answer by the name of the question; `of` are the questions of others, by their asker.
+    """
 
-    said: int = 0
-    triples: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def score(self, guesses: tuple[float, float] | None) -> AnswerScore:
-        similarities = [anls(answer, true) for _, answer, true in self.triples]
-        is_right = [
-            normalised_answer(answer) == normalised_answer(true) for _, answer, true in self.triples
-        ]
-        return AnswerScore(
-            said=self.said,
-            asked=len(self.triples),
-            anls=float(np.mean(similarities)) if similarities else None,
-            accuracy=float(np.mean(is_right)) if is_right else None,
-            blind=guesses[0] if guesses else None,
-            blind_by_question=guesses[1] if guesses else None,
-        )
+    said: Counter[str] = field(default_factory=Counter)
+    found: dict[Name, tuple[str, str, str]] = field(default_factory=dict)
+    of: dict[str, set[Name]] = field(default_factory=lambda: defaultdict(set))
 
 
 @dataclass(kw_only=True, slots=True)
 class QuestionTally:
-    """Answers over samples, by specialist and kind."""
+    """Answers over samples, by specialist."""
 
-    _answers: dict[str, dict[str, _Answers]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(_Answers))
-    )
+    _answers: dict[str, _Answers] = field(default_factory=lambda: defaultdict(_Answers))
 
     def add(self, comparison: SceneComparison) -> None:
         """Add the questions about a sample."""
-        for one in comparison.of(*ANSWER_TASKS):
-            own = self._answers[one.specialist][kind_of(one.text)]
-            own.said += 1
+        number = comparison.scene.number
+        questions = {one.id: one for one in comparison.of(*ANSWER_TASKS)}
+        for one in questions.values():
+            own = self._answers[one.specialist]
+            own.said[kind_of(one.text)] += 1
             true = true_answer(one.text, comparison.scene)
             if true is not None:
-                own.triples.append((one.text, one.label, true))
+                own.found[number, one.id] = (one.text, one.label, true)
+            if asked := questions.get(one.parent_id):
+                own.of[asked.specialist].add((number, asked.id))
 
     def score(self) -> dict[str, dict[str, AnswerScore]]:
         """Return the scores by specialist and kind, `all` kinds last."""
-        return {name: _scores(by_kind) for name, by_kind in sorted(self._answers.items())}
+        return {
+            name: _scores(own.said, [*own.found.values(), *self._left_out(own)])
+            for name, own in sorted(self._answers.items())
+        }
+
+    def _left_out(self, own: _Answers) -> Iterator[tuple[str, str, str]]:
+        """Yield the questions that a specialist was asked and gave no answer to."""
+        for asker, answered in own.of.items():
+            for name, (question, _, true) in self._answers[asker].found.items():
+                if name not in answered:
+                    yield question, "", true
 
 
-def _scores(by_kind: Mapping[str, _Answers]) -> dict[str, AnswerScore]:
-    triples = [triple for own in by_kind.values() for triple in own.triples]
+def _scores(
+    said: Mapping[str, int], triples: Sequence[tuple[str, str, str]]
+) -> dict[str, AnswerScore]:
     guesses = blind_guess((question, true) for question, _, true in triples)
-    scores = {
-        kind: own.score((guesses[kind].by_kind, guesses[kind].by_question) if own.triples else None)
-        for kind, own in sorted(by_kind.items())
-    }
-    whole = _Answers(said=sum(own.said for own in by_kind.values()), triples=triples)
-    return {**scores, ALL: whole.score(_mean_guess(scores.values()))}
+    scores = {}
+    for kind in sorted({*said, *guesses}):
+        own = [triple for triple in triples if kind_of(triple[0]) == kind]
+        guess = guesses.get(kind)
+        blind = (guess.by_kind, guess.by_question) if guess else None
+        scores[kind] = _score(said.get(kind, 0), own, blind)
+    whole = _score(sum(said.values()), triples, _mean_guess(list(scores.values())))
+    return {**scores, ALL: whole}
+
+
+def _score(
+    said: int, triples: Sequence[tuple[str, str, str]], blind: tuple[float, float] | None
+) -> AnswerScore:
+    similarities = [anls(answer, true) for _, answer, true in triples]
+    is_right = [normalised_answer(one) == normalised_answer(true) for _, one, true in triples]
+    return AnswerScore(
+        said=said,
+        asked=len(triples),
+        anls=float(np.mean(similarities)) if triples else None,
+        accuracy=float(np.mean(is_right)) if triples else None,
+        blind=blind[0] if blind else None,
+        blind_by_question=blind[1] if blind else None,
+    )
 
 
 def _mean_guess(scores: Sequence[AnswerScore]) -> tuple[float, float] | None:
