@@ -83,13 +83,19 @@ class Statements:
     @cached_property
     def parent(self) -> np.ndarray:
         """The row of each row's parent, int64, shape (n,), -1 where there is none."""
-        samples = self.sample.tolist()
-        rows = {
-            (sample, name): row
-            for row, (sample, name) in enumerate(zip(samples, self.texts("id"), strict=True))
-        }
-        parents = zip(samples, self.texts("parent_id"), strict=True)
-        return np.fromiter((rows.get(parent, -1) for parent in parents), np.int64, len(self))
+        return self.rows_of(self.sample.tolist(), self.texts("parent_id"))
+
+    def rows_of(self, samples: Sequence[int], names: Sequence[str]) -> np.ndarray:
+        """Return the rows of annotations by their samples and ids, int64, shape (names,), -1 where
+        there is none."""
+        wanted = zip(samples, names, strict=True)
+        return np.fromiter((self._row.get(one, -1) for one in wanted), np.int64, len(names))
+
+    @cached_property
+    def _row(self) -> dict[tuple[int, str], int]:
+        """The row of each annotation, by sample and id."""
+        names = zip(self.sample.tolist(), self.texts("id"), strict=True)
+        return {one: row for row, one in enumerate(names)}
 
     @cached_property
     def is_of_source(self) -> np.ndarray:

@@ -13,8 +13,9 @@ from typing import Literal
 Kind = Literal["text", "region", "phrase"]
 """The three kinds of FLD-5B (Florence-2 paper, section 4): `text` about the whole image, `region`
 (a box, a quad, a mask), `phrase` (a span of a caption with its region)."""
-Words = Literal["name", "sentence", "reading", ""]
-"""What the words of an annotation are: a name, free text, text that stands in the image, none."""
+Words = Literal["name", "sentence", "reading", "answer", ""]
+"""What the words of an annotation are: a name, free text, text that stands in the image, the answer
+to a question (the question is its `text`, the answer its `label`), none."""
 
 GREY = "#8c8c8c"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
@@ -38,8 +39,9 @@ class Task:
 
     An annotation of it is of `kind` and must have all fields in `needs` and one of those in
     `either`. `words` is what its words are; `is_of_region` tells that it adds to a region which
-    another annotation has found: a mask, a description. `colour` stands beside its name in the
-    report. `coco` is what it becomes there: an `instance`, a `caption` or nothing.
+    another annotation has found: a mask, a description. `is_of_all` tells that it is true because
+    all those are that it was merged from: it goes with any of them. `colour` stands beside its name
+    in the report. `coco` is what it becomes there: an `instance`, a `caption` or nothing.
 
     Raises:
         ValueError: the name or the colour is malformed.
@@ -51,6 +53,7 @@ class Task:
     either: tuple[str, ...] = ()
     words: Words = ""
     is_of_region: bool = False
+    is_of_all: bool = False
     colour: str = GREY
     florence2: Florence2Prompt | None = None
     coco: Literal["instance", "caption", ""] = ""

@@ -196,6 +196,17 @@ _BUILT_IN = (
             marker="<REGION_TO_OCR>", prompt="What text is in the region {input}?", takes="region"
         ),
     ),
+    Task(
+        name="question_answer",
+        kind="text",
+        needs=("text", "label"),
+        words="answer",
+        is_of_all=True,
+        colour="#000000",
+        # The released weights do not know it: it is the prompt that the published fine-tuning for
+        # DocVQA teaches them.
+        florence2=Florence2Prompt(marker="<DocVQA>", prompt="<DocVQA>{input}", takes="text"),
+    ),
 )
 
 
@@ -205,6 +216,7 @@ _FORMS = (
     ("nothing", "quads"),
     ("region", "text"),
     ("region", "polygons"),
+    ("text", "text"),
 )
 """What a prompt takes and answers, if it is to be made from annotations of its own task alone."""
 
@@ -262,6 +274,10 @@ TASKS = tuple(TABLE)
 CAPTION_TASKS = names_of(lambda task: task.kind == "text" and task.words == "sentence")
 REGION_TASKS = names_of(lambda task: task.kind == "region")
 PHRASE_TASKS = names_of(lambda task: task.kind == "phrase")
+ANSWER_TASKS = names_of(lambda task: task.words == "answer")
+"""Questions about an image with their answers."""
+RESTING_TASKS = names_of(lambda task: task.is_of_all)
+"""Annotations that go with any of those that they were merged from."""
 MASK_TASKS = names_of(lambda task: "mask_rle" in task.needs)
 DETECTION_TASKS = names_of(
     lambda task: task.kind == "region" and task.words == "name" and not task.is_of_region

@@ -1,7 +1,8 @@
 """From layers to judged annotations: the rows of one shard, filter after filter.
 
 Each filter sees only rows that no filter before it dropped. An annotation whose parent is dropped
-is dropped, too, and a phrase with its region. No row is deleted: dropped rows keep their verdicts.
+is dropped, too, and a phrase with its region, and what rests on several annotations with any of
+them (`Task.is_of_all`). No row is deleted: dropped rows keep their verdicts.
 The same rules tell what a stage is asked about: what passed the filters before it.
 """
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from florilegium.engine.core.annotation import to_columns
 from florilegium.engine.core.judgement import Statements, Verdicts
+from florilegium.engine.core.tasks import RESTING_TASKS
 from florilegium.engine.planning.graph import Graph, Node
 from florilegium.engine.results.contract import MEASUREMENT_TYPE, VERDICT_TYPE
 from florilegium.engine.results.layer import ANNOTATION_SCHEMA, Layer
@@ -177,9 +179,12 @@ def _orphans(statements: Statements, region_id: np.ndarray) -> np.ndarray:
     A phrase has two ancestors: a caption, its parent, and a region with the same box and label.
     It is an orphan when all regions with this box and label are dropped, also when they were
     merged into a region with another box: the phrase keeps the box that its specialist predicted.
+    An annotation of a task that is true because all are that it was merged from has those as
+    ancestors, too.
     """
     children = np.flatnonzero(statements.parent >= 0)
     parents = statements.parent[children]
+    resting, supports = _supports(statements)
     kind = statements.texts("kind")
     is_region = (kind == "region") & (region_id >= 0)
     grounded = np.flatnonzero((kind == "phrase") & np.isin(region_id, region_id[is_region]))
@@ -188,11 +193,24 @@ def _orphans(statements: Statements, region_id: np.ndarray) -> np.ndarray:
     while True:
         is_orphan = np.zeros(len(statements), dtype=bool)
         is_orphan[children] = ~is_kept[parents]
+        is_orphan[resting[~is_kept[supports]]] = True
         kept_ids = region_id[is_region & is_kept]
         is_orphan[grounded] |= ~np.isin(region_id[grounded], kept_ids)
         if not (is_kept & is_orphan).any():
             return statements.is_live & ~is_kept
         is_kept &= ~is_orphan
+
+
+def _supports(statements: Statements) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that rest on others, and those others, int64, (pairs,) each."""
+    rows = np.flatnonzero(np.isin(statements.task.astype(str), RESTING_TASKS))
+    if not len(rows):
+        return rows, rows
+    lists = statements.table.column("merged_from").combine_chunks().take(pa.array(rows))
+    resting = np.repeat(rows, lists.value_lengths().to_numpy(zero_copy_only=False))
+    supports = statements.rows_of(statements.sample[resting].tolist(), lists.flatten().to_pylist())
+    is_here = supports >= 0
+    return resting[is_here], supports[is_here]
 
 
 def _region_ids(statements: Statements) -> np.ndarray:

@@ -15,7 +15,6 @@ from types import MappingProxyType
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.pipelines.training.absent import Absence
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.expressions import unique_texts
 from florilegium.specialists.florence2.format import (
@@ -30,6 +29,7 @@ from florilegium.specialists.florence2.format import (
 )
 from florilegium.specialists.florence2.mirror import mirrored
 from florilegium.specialists.regions.outline import outline
+from florilegium.specialists.words.absent import Absence
 from florilegium.specialists.words.relations import read_relations
 
 SOURCE_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -85,6 +85,11 @@ class SampleLabels:
         sample = replace(self.sample, annotations=flipped)
         return SampleLabels(sample, self._ambiguous, is_mirrored=True)
 
+    @property
+    def annotations(self) -> Sequence[Annotation]:
+        """All annotations, ambiguous ones too."""
+        return self.sample.annotations
+
     def of(self, task: str) -> Sequence[Annotation]:
         """Return the annotations of a task."""
         return self._by_task.get(task, ())
@@ -135,6 +140,7 @@ def makers_of(
         ("nothing", "quads"): _all_lines,
         ("region", "text"): _one_region,
         ("region", "polygons"): partial(_one_mask, outlined=outlined),
+        ("text", "text"): _one_answer,
     }
     return {
         name: special.get(name) or partial(by_form[task.takes, task.answers], name)
@@ -145,6 +151,12 @@ def makers_of(
 def _one_text(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     texts = [text for one in labels.of(task) if (text := clean(one.text))]
     return ("", random.choice(texts)) if texts else None
+
+
+def _one_answer(task: str, labels: SampleLabels, random: Random) -> Pair | None:
+    pairs = [(clean(one.text), clean(one.label)) for one in labels.of(task)]
+    answered = [(question, answer) for question, answer in pairs if question and answer]
+    return random.choice(answered) if answered else None
 
 
 def _transcript(labels: SampleLabels, random: Random) -> Pair | None:
@@ -213,7 +225,9 @@ def _queries(
     box_of = _expressions(labels)
     if not boxes_of and not box_of:
         return None
-    if random.random() < absent_share and (absent := absence.draw(labels.sample, classes, random)):
+    if random.random() < absent_share and (
+        absent := absence.draw(labels.annotations, classes, random)
+    ):
         return joined([absent]), ""
     write = TARGETS["open_vocabulary_detection"]
     if box_of and (not boxes_of or random.random() < 0.5):
@@ -257,7 +271,9 @@ def _grounded(
             phrases_of.setdefault(phrase.parent_id, []).append(phrase)
     if not phrases_of:
         return None
-    if random.random() < absent_share and (absent := absence.draw(labels.sample, phrases, random)):
+    if random.random() < absent_share and (
+        absent := absence.draw(labels.annotations, phrases, random)
+    ):
         return clean(absent), ""
     caption = random.choice(sorted(phrases_of))
     mentioned = sorted(phrases_of[caption], key=_mention)

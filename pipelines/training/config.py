@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from florilegium.engine.core.errors import nearest
 from florilegium.engine.untrusted.names import check_name
-from florilegium.specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.specialists.florence2.format import DEFAULT_TASKS, FLORENCE2_TASKS
 
 SPEED_OPTIONS = {
     *("num_gpus", "threads", "checkpoint_every", "log_every", "keep_checkpoints"),
@@ -68,9 +68,10 @@ class TrainConfig(BaseModel):
     revision: str = ""
     """Commit or branch of a model on the hub; leave it out for a folder."""
 
-    tasks: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(FLORENCE2_TASKS, 1.0))
+    tasks: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(DEFAULT_TASKS, 1.0))
     """Weights of the tasks; each time a sample is read, one of the tasks that its labels can feed
-    is drawn by weight. Names from `custom` may be added."""
+    is drawn by weight. Names from `custom` may be added, and `question_answer`, which the released
+    weights do not know: it is trained only where it is named."""
     custom: dict[str, CustomTask] = Field(default_factory=dict)
     """Custom tasks by name; weight 1 unless `tasks` has another."""
     absent_share: float = Field(default=0.1, ge=0, le=1)
@@ -151,7 +152,7 @@ class TrainConfig(BaseModel):
     @classmethod
     def _weigh_custom_tasks(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and isinstance(values.get("custom"), Mapping):
-            weights = values.get("tasks", dict.fromkeys(FLORENCE2_TASKS, 1.0))
+            weights = values.get("tasks", dict.fromkeys(DEFAULT_TASKS, 1.0))
             return {**values, "tasks": {**dict.fromkeys(values["custom"], 1.0), **weights}}
         return values
 

@@ -23,8 +23,9 @@ from florilegium.specialists.captions.templates import (
     detailed,
     more_detailed,
 )
-from florilegium.specialists.regions.overlap import box_overlap
+from florilegium.specialists.regions.places import relative, separate
 from florilegium.specialists.words.colours import background, own_colours, thumbnail
+from florilegium.specialists.words.nouns import is_readable
 
 
 class TemplateCaptionConfig(StageConfig):
@@ -101,11 +102,11 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
         for box in separate(in_rank, self.config.most_overlap):
             grouped.setdefault(box.label, []).append(box)
         groups = list(grouped.items())[: self.config.most_things]
-        colours = own_colours(small, [_relative(own[0], sample) for _, own in groups])
+        colours = own_colours(small, [relative(own[0], sample) for _, own in groups])
         things = [
             ObjectGroup(
                 name=label,
-                boxes=tuple(_relative(box, sample) for box in own),
+                boxes=tuple(relative(box, sample) for box in own),
                 colour=colour,
                 score=own[0].score,
             )
@@ -121,31 +122,12 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
 
     def _lines(self, sample: Sample) -> list[Line]:
         return [
-            Line(text=line.text, box_xyxy=_relative(line, sample), score=line.score)
+            Line(text=line.text, box_xyxy=relative(line, sample), score=line.score)
             for line in sample.of("ocr")
-            if line.box_xyxy
-            and _reaches(line, self.config.least_text)
-            and sum(letter.isalnum() for letter in line.text) > 1
+            if line.box_xyxy and _reaches(line, self.config.least_text) and is_readable(line.text)
         ]
 
 
 def _reaches(annotation: Annotation, least: float) -> bool:
     """Return whether a score reaches a threshold; an annotation without a score does."""
     return annotation.score is None or annotation.score >= least
-
-
-def _relative(region: Annotation, sample: Sample) -> tuple[float, ...]:
-    size = np.tile((sample.width, sample.height), 2)
-    return tuple(np.clip(np.array(region.box_xyxy) / size, 0, 1).tolist())
-
-
-def separate(boxes: Sequence[Annotation], most_overlap: float) -> list[Annotation]:
-    """Keep each box that no earlier one covers; overlap is a share of the smaller box."""
-    boxes_xyxy = [box.box_xyxy for box in boxes]
-    _, inside = box_overlap(boxes_xyxy, boxes_xyxy)
-    is_covered = np.maximum(inside, inside.T) > most_overlap
-    kept: list[int] = []
-    for row in range(len(boxes)):
-        if not is_covered[row, kept].any():
-            kept.append(row)
-    return [boxes[row] for row in kept]

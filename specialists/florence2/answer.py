@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 
 from florilegium.engine.core.annotation import Annotation, MaskRLE
-from florilegium.specialists.florence2.format import Florence2Task, SizeWH, clean, dequantise
+from florilegium.specialists.florence2.format import (
+    QUESTION_TASKS,
+    Florence2Task,
+    SizeWH,
+    clean,
+    dequantise,
+)
 from florilegium.specialists.florence2.prompts import FilledPrompt
 from florilegium.specialists.florence2.scores import (
     GeneratedAnswer,
@@ -99,7 +105,7 @@ class AnswerParser:
 
     def _text(self, prompt: FilledPrompt, answer: GeneratedAnswer) -> list[Annotation]:
         task, subject = prompt.task, prompt.subject
-        words = self._tokens.words(answer.ids, about_region=subject is not None)
+        words = self._tokens.words(answer.ids, about_region=task.takes == "region")
         text = self._parsed(task, self._tokens.text(answer.ids[words]))
         if not clean(text):
             return []
@@ -108,6 +114,18 @@ class AnswerParser:
             language = "" if task.name == "transcript" else self._language
             return [
                 Annotation(kind="text", task=task.name, text=text, language=language, score=score)
+            ]
+        if task.name in QUESTION_TASKS:
+            return [
+                Annotation(
+                    kind="text",
+                    task=task.name,
+                    text=subject.text,
+                    label=clean(text),
+                    language=subject.language,
+                    score=score,
+                    parent_id=subject.id,
+                )
             ]
         label, sentence = _named(task, clean(text))
         return [

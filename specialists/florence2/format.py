@@ -44,7 +44,14 @@ FLORENCE2_TASKS: Mapping[str, Florence2Task] = MappingProxyType(
         if task.florence2
     }
 )
-"""The 15 tasks, by our names, and those of plugins."""
+"""The 15 tasks of the released weights, by our names, questions, and the tasks of plugins."""
+QUESTION_TASKS = tuple(
+    name for name, task in FLORENCE2_TASKS.items() if (task.takes, task.answers) == ("text", "text")
+)
+"""Tasks whose annotations are a question, their `text`, and its answer, their `label`. The released
+weights know none of them, so they are trained only where a config names them."""
+DEFAULT_TASKS = tuple(name for name in FLORENCE2_TASKS if name not in QUESTION_TASKS)
+"""The tasks that are trained unless a config names others."""
 
 
 def prompt_of(task: str, task_input: str = "") -> str:

@@ -17,6 +17,7 @@ from florilegium.engine.core.stage import Input, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.florence2.format import (
     FLORENCE2_TASKS,
+    QUESTION_TASKS,
     Florence2Task,
     SizeWH,
     clean,
@@ -29,6 +30,7 @@ _OF_BOXES = ("object_detection",)
 SUBJECTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **{name: _OF_BOXES for name, task in FLORENCE2_TASKS.items() if task.takes == "region"},
+        **{name: (name,) for name in QUESTION_TASKS},
         "phrase_grounding": CAPTION_TASKS,
         "referring_segmentation": ("phrase_grounding", *_OF_BOXES),
     }
@@ -56,7 +58,13 @@ def in_order(tasks: Sequence[str]) -> list[str]:
 def inputs(tasks: Sequence[str]) -> tuple[Input, ...]:
     """Return the inputs from other stages for some tasks."""
     wanted = [SUBJECTS[task] for task in in_order(tasks) if task in SUBJECTS]
-    return tuple(one_of(*each) for each in dict.fromkeys(wanted) if not set(each) & set(tasks))
+    found_here = _found_here(tasks)
+    return tuple(one_of(*each) for each in dict.fromkeys(wanted) if not set(each) & found_here)
+
+
+def _found_here(tasks: Sequence[str]) -> set[str]:
+    """Return the tasks that can be subjects of others; questions always come from other stages."""
+    return set(tasks) - set(QUESTION_TASKS)
 
 
 def subjects_of_all(tasks: Sequence[str]) -> tuple[str, ...]:
@@ -64,7 +72,7 @@ def subjects_of_all(tasks: Sequence[str]) -> tuple[str, ...]:
     stages; none when one of them looks at the image as a whole, or asks an expression only once."""
     is_of_each = all(task in SUBJECTS and task != "referring_segmentation" for task in tasks)
     subjects = dict.fromkeys(subject for task in tasks for subject in SUBJECTS.get(task, ()))
-    return tuple(subjects) if is_of_each and subjects.keys().isdisjoint(tasks) else ()
+    return tuple(subjects) if is_of_each and subjects.keys().isdisjoint(_found_here(tasks)) else ()
 
 
 def prompts_of(

@@ -1,4 +1,5 @@
-"""Florence-2 as a specialist: any of its 15 tasks, with scores.
+"""Florence-2 as a specialist: any of its 15 tasks, and answers to questions, with
+scores.
 
 Works for released weights and for students of the refinement loop. `prompts` makes the prompts,
 `generation` answers them, `answer` parses the answers.
@@ -34,7 +35,8 @@ class Florence2(Specialist[Florence2Config]):
     within 15 bins of each, times the probability of its name (for a description the geometric mean
     of its tokens). Score of a text: the geometric mean of its tokens and the end token, of a
     region's name their product; that the answer repeats the region does not count. The parent of a
-    phrase is its caption, that of a mask or category the box or phrase of its prompt. The quad of a
+    phrase is its caption, that of a mask or category the box or phrase of its prompt, that of an
+    answer the question, which another stage asked. The quad of a
     line starts at the corner that the model gives first, by training the top left of the text.
     """
 

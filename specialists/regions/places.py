@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.rank import ranked
+from florilegium.engine.core.sample import Sample
 from florilegium.specialists.regions.overlap import box_overlap
 
 SAME_IOU = 0.7
@@ -81,6 +82,24 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
         else:
             stands[row] = True
     return first
+
+
+def separate(boxes: Sequence[Annotation], most_overlap: float) -> list[Annotation]:
+    """Keep each box that no earlier one covers; overlap is a share of the smaller box, 0..1."""
+    boxes_xyxy = [box.box_xyxy for box in boxes]
+    _, inside = box_overlap(boxes_xyxy, boxes_xyxy)
+    is_covered = np.maximum(inside, inside.T) > most_overlap
+    kept: list[int] = []
+    for row in range(len(boxes)):
+        if not is_covered[row, kept].any():
+            kept.append(row)
+    return [boxes[row] for row in kept]
+
+
+def relative(region: Annotation, sample: Sample) -> tuple[float, ...]:
+    """Return the box of a region relative to its image, 0..1."""
+    size = np.tile((sample.width, sample.height), 2)
+    return tuple(np.clip(np.array(region.box_xyxy) / size, 0, 1).tolist())
 
 
 def _differ(values: Sequence[str]) -> np.ndarray:

@@ -147,3 +147,8 @@ def quoted(text: str) -> str:
     """Return a text as one line in double quotes; inner ones become single quotes."""
     inside = " ".join(text.split()).replace('"', "'")
     return f'"{inside}"'
+
+
+def is_readable(text: str) -> bool:
+    """Return whether a line of OCR has two letters or digits: a single one is often no text."""
+    return sum(letter.isalnum() for letter in text) > 1

@@ -26,7 +26,7 @@ from florilegium.pipelines.filters.region_score import LOW_SCORE, RegionScore, R
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.examples import ExampleMaker
 from florilegium.pipelines.verify.verify import verify_dataset
-from florilegium.specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.specialists.florence2.format import DEFAULT_TASKS
 from tests.pipelines.filters.statements import box, reasons, statements
 from tests.recipes import CONFIGS, PERMISSIVE, annotation_types, tiny_recipe
 
@@ -83,7 +83,7 @@ def test_every_task_of_florence2_gets_training_examples(built: Built) -> None:
     output, _ = built
     maker = ExampleMaker(TrainConfig(model="here"))
     made = {one.task for sample in open_dataset(str(output)) for one in maker.every(sample)}
-    assert made == set(FLORENCE2_TASKS)
+    assert made == set(DEFAULT_TASKS)
 
 
 def test_without_a_gpu_its_stages_run_on_cpus_and_a_note_names_them(

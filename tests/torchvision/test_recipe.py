@@ -19,7 +19,7 @@ from florilegium.pipelines.refine.loop import refine
 from florilegium.pipelines.training.examples import ExampleMaker
 from florilegium.pipelines.training.survey import survey
 from florilegium.pipelines.verify.verify import verify_dataset
-from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
+from florilegium.specialists.florence2.format import DEFAULT_TASKS, clean
 from tests.recipes import annotation_types, tiny_refinement
 
 pytestmark = pytest.mark.timeout(600)  # all of it runs for the first test
@@ -115,7 +115,7 @@ def long_captions(dataset: Path) -> dict[str, int]:
 
 def test_every_task_of_the_paper_gets_training_examples(refined: Refined) -> None:
     train = refined.config.refine.train
-    assert set(TABLE_13.values()) == set(FLORENCE2_TASKS) == set(train.chosen)
+    assert set(TABLE_13.values()) == set(DEFAULT_TASKS) == set(train.chosen)
     for number in (0, 1):
         dataset = refined.round(number)
         assert survey(Folder(str(dataset)), train).without_data == ()

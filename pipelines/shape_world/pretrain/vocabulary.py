@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from florilegium.specialists.florence2.format import (
+    DEFAULT_TASKS,
     FLORENCE2_TASKS,
     LOCATION_TOKENS,
     STRUCTURE_TOKENS,
@@ -81,6 +82,9 @@ def make_processor(tokenizer: Any, *, px: int, image_tokens: int) -> Any:
 
 
 def _words(texts: Iterable[str]) -> list[str]:
-    prompts = (task.prompt.replace("{input}", "") for task in FLORENCE2_TASKS.values())
+    prompts = (
+        task.prompt.replace("{input}", "")
+        for task in map(FLORENCE2_TASKS.__getitem__, DEFAULT_TASKS)
+    )
     words = {word for text in (*prompts, *texts) for word in text.split()}
     return [space + word for word in sorted(words) for space in ("", " ")]

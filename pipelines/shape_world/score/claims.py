@@ -22,7 +22,7 @@ _SIZES = ("large", "small")
 _NOUNS: Mapping[str, str] = {form: name for name in NAMES for form in (name, plural(name))}
 _MANY = 2
 """The number of objects that a plural without a number claims."""
-_SIDES: Mapping[str, Predicate] = {
+SIDES: Mapping[str, Predicate] = {
     "left of": "left of",
     "right of": "right of",
     "above": "above",
@@ -40,7 +40,7 @@ _MENTION = re.compile(
 )
 _SIDE = re.compile(
     r'(?:\s+that (?:says|reads) "_*")?\s+(?:(?:is|are)\s+)?(?:(?:to|on)\s+the\s+)?'
-    rf"(?P<side>{'|'.join(_SIDES)})\s+",
+    rf"(?P<side>{'|'.join(SIDES)})\s+",
     re.IGNORECASE,
 )
 
@@ -164,4 +164,4 @@ def _relations(unquoted: str, mentions: list[Mention]) -> Iterator[tuple[int, Pr
         side = _SIDE.fullmatch(unquoted, first.stop, second.start)
         if side:
             for subject, other in product(first.things, second.things):
-                yield subject, _SIDES[side["side"].lower()], other
+                yield subject, SIDES[side["side"].lower()], other

@@ -17,6 +17,7 @@ from florilegium.pipelines.shape_world.score.captions import CaptionTally
 from florilegium.pipelines.shape_world.score.comparison import SceneComparison
 from florilegium.pipelines.shape_world.score.masks import MaskTally
 from florilegium.pipelines.shape_world.score.phrases import PhraseTally
+from florilegium.pipelines.shape_world.score.questions import QuestionTally
 from florilegium.pipelines.shape_world.score.reading import ReadingTally
 from florilegium.pipelines.shape_world.score.reliability import ReliabilityTally
 from florilegium.pipelines.shape_world.score.score import Score
@@ -48,7 +49,7 @@ class ScoreTally:
         self._samples = 0
         self._boxes, self._masks, self._reading = BoxTally(), MaskTally(), ReadingTally()
         self._phrases, self._captions = PhraseTally(), CaptionTally()
-        self._reliability = ReliabilityTally()
+        self._reliability, self._questions = ReliabilityTally(), QuestionTally()
 
     def add(self, annotations: Sequence[Annotation], scene: Scene) -> None:
         """Add the annotations of a sample and its scene."""
@@ -56,6 +57,7 @@ class ScoreTally:
         for tally in (self._boxes, self._masks, self._reading, self._phrases, self._captions):
             tally.add(comparison)
         self._reliability.add(comparison)
+        self._questions.add(comparison)
         self._samples += 1
 
     def score(self) -> Score:
@@ -68,6 +70,7 @@ class ScoreTally:
             phrases=self._phrases.score(),
             captions=self._captions.score(),
             reliability=self._reliability.score(),
+            questions=self._questions.score(),
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from florilegium.pipelines.shape_world.score.boxes import BoxScore
 from florilegium.pipelines.shape_world.score.captions import CaptionScore
 from florilegium.pipelines.shape_world.score.masks import MaskScore
 from florilegium.pipelines.shape_world.score.phrases import PhraseScore
+from florilegium.pipelines.shape_world.score.questions import AnswerScore
 from florilegium.pipelines.shape_world.score.reading import ReadingScore
 from florilegium.pipelines.shape_world.score.reliability import ReliabilityScore
 
@@ -22,7 +23,7 @@ Number = float | int | None
 class Score:
     """The scores of the labels of some samples; `None` if a score has nothing to measure.
 
-    `captions` and `reliability` are by task.
+    `captions` and `reliability` are by task, `questions` by specialist and kind of question.
     """
 
     samples: int
@@ -32,10 +33,12 @@ class Score:
     phrases: PhraseScore
     captions: Mapping[str, CaptionScore]
     reliability: Mapping[str, ReliabilityScore]
+    questions: Mapping[str, Mapping[str, AnswerScore]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return nested JSON values with sorted keys, rounded to `DECIMALS`."""
-        return _plain(asdict(self))
+        found = _plain(asdict(self))
+        return found if self.questions else {k: v for k, v in found.items() if k != "questions"}
 
     def numbers(self) -> dict[str, Number]:
         """Return all numbers by dotted name: `boxes.f1`, `captions.caption.objects.f1`."""

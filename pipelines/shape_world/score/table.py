@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from rich.table import Table
 from rich.text import Text
@@ -42,6 +44,7 @@ _ROWS: Mapping[str, Mapping[str, str]] = {
         for task in CAPTION_TASKS
     },
 }
+_ANSWERS = {"anls": "ANLS", "accuracy": "accuracy", "blind": "blind guesser"}
 _LOWER_IS_BETTER = ("cer", "ece")
 
 
@@ -59,8 +62,24 @@ def score_table(scores: Mapping[str, Score]) -> Table:
         for row, (measure, title) in enumerate(measures.items()):
             values = [numbers.get(f"{kind}.{measure}") for numbers in columns]
             table.add_row(_spaced(kind) if row == 0 else "", title, *_cells(measure, values))
+    _add_questions(table, scores)
     _add_reliability(table, scores)
     return table
+
+
+def _add_questions(table: Table, scores: Mapping[str, Score]) -> None:
+    """Add the answers of each specialist, by kind of question."""
+    columns = [score.numbers() for score in scores.values()]
+    who = sorted({(name, kind) for one in scores.values() for name in one.questions
+                  for kind in one.questions[name]})  # fmt: skip
+    for name, kinds in groupby(who, key=itemgetter(0)):
+        table.add_section()
+        for row, (_, kind) in enumerate(kinds):
+            for measure, title in _ANSWERS.items():
+                found = [numbers.get(f"questions.{name}.{kind}.{measure}") for numbers in columns]
+                is_first = not row and measure == next(iter(_ANSWERS))
+                cells = _cells(measure, found)
+                table.add_row(f"answers, {name}" if is_first else "", f"{kind}, {title}", *cells)
 
 
 def _add_reliability(table: Table, scores: Mapping[str, Score]) -> None:

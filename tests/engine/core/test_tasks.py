@@ -16,13 +16,16 @@ PLAIN = Task(name="logo", kind="region")
 REFERRED = Task(
     name="find_logo",
     kind="region",
-    florence2=Florence2Prompt(marker="<LOGO>", prompt="Find {input}", takes="text"),
+    florence2=Florence2Prompt(
+        marker="<LOGO>", prompt="Find {input}", takes="text", answers="boxes"
+    ),
 )
 
 
 def test_groups_are_what_their_names_say() -> None:
     assert tasks.CAPTION_TASKS == ("caption", "detailed_caption", "more_detailed_caption")
     assert tasks.PHRASE_TASKS == ("phrase_grounding",)
+    assert tasks.ANSWER_TASKS == tasks.RESTING_TASKS == ("question_answer",)
     assert set(tasks.MASK_TASKS) == {"segmentation", "referring_segmentation"}
     assert set(tasks.DETECTION_TASKS) == {"object_detection", "open_vocabulary_detection"}
     assert set(tasks.NAMELESS_TASKS) == {"region_proposal", *tasks.MASK_TASKS}
@@ -67,7 +70,10 @@ def test_two_tasks_of_one_name_are_refused() -> None:
         (f"{__name__}:PLAIN", ""),
         (f"{__name__}:GROUP", "is no task: name a `Task`"),
         (f"{__name__}:ABSENT", "cannot be loaded.*imports nothing but engine.core.task"),
-        (f"{__name__}:REFERRED", "has the form text -> text; a new task can have nothing -> text"),
+        (
+            f"{__name__}:REFERRED",
+            "has the form text -> boxes; a new task can have .*, text -> text",
+        ),
     ],
 )
 def test_a_task_of_a_plugin_is_loaded_or_refused_with_a_cure(

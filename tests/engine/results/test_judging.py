@@ -375,3 +375,23 @@ def test_a_shard_about_which_nothing_was_said_is_judged(filters: dict[str, Any])
             layers[node.name] = make_layer(node, {}, ())
     found = judge(shard, graph, layers, frozenset())
     assert (found.table.num_rows, len(found.kept), len(found.verdicts)) == (0, 0, 0)
+
+
+def test_an_answer_goes_with_any_of_the_annotations_that_it_needs() -> None:
+    def answer(text: str, *names: str, **rest: Any) -> Annotation:
+        fields = {"kind": "text", "task": "question_answer", "label": "yes", "text": text}
+        return Annotation(
+            **{**fields, "merged_from": names, "parent_id": "".join(names[:1]), **rest}
+        )
+
+    labels = {0: [region(text="cat", id="cat"), region(text="dog", id="dog")]}
+    rows = [
+        answer("both", "cat", "dog", id="both"),
+        answer("again", parent_id="both"),
+        answer("cat alone", "cat"),
+        caption("merged", merged_from=("cat", "dog")),
+    ]
+    found = judged(graph_of(drop("dog")), {0: rows}, labels=labels)
+    assert kept(found) == ["cat", "cat alone", "merged"]
+    assert found.drops[("lineage", "parent_dropped")] == 2
+    assert kept(judged(graph_of(drop("cat")), {0: rows}, labels=labels)) == ["dog", "merged"]

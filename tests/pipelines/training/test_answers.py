@@ -517,3 +517,13 @@ def test_of_several_examples_of_a_custom_task_each_is_drawn() -> None:
     drawn = {(one.prompt, one.target) for epoch in range(12) if (one := maker.draw(of, epoch))}
     assert drawn == {("1", "one"), ("2", "two")}
     assert maker.draw(wide(), 0) is None
+
+
+def test_a_question_is_paired_with_its_answer_after_the_marker() -> None:
+    asked = text("question_answer", "Where is the cat?", label="top left")
+    found = made(asked, text("question_answer", "Unanswered?"), task="question_answer")
+    assert found is not None
+    assert (found.prompt, found.target) == ("<DocVQA>Where is the cat?", "top left")
+    custom = {"asked": {"each": "question_answer", "prompt": "<DocVQA>{text}", "target": "{label}"}}
+    own = examples(wide(asked), "asked", custom=custom)["asked"]
+    assert (own.prompt, own.target) == (found.prompt, found.target)

@@ -6,15 +6,20 @@ import pytest
 from pydantic import ValidationError
 
 from florilegium.pipelines.training.config import TrainConfig
-from florilegium.specialists.florence2.format import FLORENCE2_TASKS
+from florilegium.specialists.florence2.format import DEFAULT_TASKS
 
 QUESTIONS = {"docvqa": {"prompt": "<DocVQA>{metadata.question}", "target": "{metadata.answer}"}}
 
 
 def test_all_tasks_are_trained_at_the_published_safe_rate_by_default():
     config = TrainConfig(model="here")
-    assert set(config.tasks) == set(FLORENCE2_TASKS)
+    assert set(config.tasks) == set(DEFAULT_TASKS)
     assert config.learning_rate == 1e-6
+
+
+def test_questions_are_trained_only_where_they_are_named():
+    assert TrainConfig(model="here", tasks={"question_answer": 1}).chosen == ("question_answer",)
+    assert "question_answer" not in TrainConfig(model="here", custom=QUESTIONS).chosen
 
 
 def test_an_unknown_task_names_the_nearest():

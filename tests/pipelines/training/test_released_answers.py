@@ -20,7 +20,12 @@ from pycocotools import mask as coco_mask
 from florilegium.engine.core.annotation import Annotation, MaskRLE, Provenance, stamp
 from florilegium.engine.core.validity import problem_of
 from florilegium.specialists.florence2.answer import AnswerParser
-from florilegium.specialists.florence2.format import FLORENCE2_TASKS, SizeWH, dequantise
+from florilegium.specialists.florence2.format import (
+    DEFAULT_TASKS,
+    FLORENCE2_TASKS,
+    SizeWH,
+    dequantise,
+)
 from florilegium.specialists.florence2.prompts import FilledPrompt
 from florilegium.specialists.florence2.scores import GeneratedAnswer
 from florilegium.specialists.florence2.tokens import Tokens
@@ -169,7 +174,7 @@ def stock(one: Published, answer: str, processor: Any) -> Any:
 
 
 def test_all_tasks_but_reading_in_a_region_have_a_published_answer() -> None:
-    assert {one.task for one in PUBLISHED} == set(FLORENCE2_TASKS) - {"region_ocr"}
+    assert {one.task for one in PUBLISHED} == set(DEFAULT_TASKS) - {"region_ocr"}
     assert {one.key for one in REORDERED} == set(OTHER_ORDER)
 
 

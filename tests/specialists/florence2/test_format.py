@@ -9,6 +9,7 @@ from florilegium.engine.core.annotation import MaskRLE
 from florilegium.pipelines.shape_world.pretrain.vocabulary import make_processor, train_tokenizer
 from florilegium.specialists.florence2.format import (
     BINS,
+    DEFAULT_TASKS,
     FLORENCE2_TASKS,
     TARGETS,
     clean,
@@ -44,7 +45,8 @@ def test_the_prompts_are_those_of_the_stock_processor(processor):
     for task in FLORENCE2_TASKS.values():
         asked = task.marker + given[task.takes]
         assert processor._construct_prompts(asked) == [prompt_of(task.name, given[task.takes])]
-    assert len(FLORENCE2_TASKS) == 15
+    assert len(DEFAULT_TASKS) == 15
+    assert prompt_of("question_answer", "Where is the <loc_1> dog?") == "<DocVQA>Where is the dog?"
 
 
 def test_a_text_in_a_prompt_cannot_pass_as_a_token_but_queries_stay_apart():

@@ -36,6 +36,9 @@ PHRASE = Annotation(
     kind="phrase", task="phrase_grounding", text="a dog", box_xyxy=(1.0, 1.0, 9.0, 9.0),
     span=(13, 18), parent_id="caption",
 )  # fmt: skip
+QUESTION = Annotation(
+    kind="text", task="question_answer", text="What is on the sign?", label="sale", id="question"
+)
 PLACE = "<loc_100><loc_200><loc_600><loc_700>"
 QUAD = "<loc_100><loc_200><loc_600><loc_200><loc_600><loc_700><loc_100><loc_700>"
 SPOKEN = {
@@ -55,6 +58,7 @@ SPOKEN = {
     "What is the region": f"cat{PLACE}",
     "What does the region": f"a black cat{PLACE}",
     "What text is in the region": f"SALE{PLACE}",
+    "<DocVQA>What is on the sign?": "SALE",
 }
 
 
@@ -107,7 +111,7 @@ def test_every_task_gives_annotations_that_the_engine_believes(
 ) -> None:
     specialist = stage(tiny_florence2(0), tasks=[task], queries=["cat", "dog"])
     assert specialist.produces == (task,)
-    [predicted] = specialist.predict(pictures(drawing, 1, BOX, CAPTION, PHRASE))
+    [predicted] = specialist.predict(pictures(drawing, 1, BOX, CAPTION, PHRASE, QUESTION))
     [one] = stamp(predicted, Provenance(stage="student"), "sample")
     assert len(spoken) == 1
     assert one.task == task
@@ -132,6 +136,7 @@ def test_what_a_stage_reads_follows_from_its_tasks() -> None:
     assert reads("segmentation", "region_category") == (one_of("object_detection"),)
     assert reads("referring_segmentation") == (one_of("phrase_grounding", "object_detection"),)
     assert reads("phrase_grounding", "segmentation", "object_detection") == (captions,)
+    assert reads("question_answer") == (one_of("question_answer"),), "another stage asks"
 
 
 def test_a_stage_answers_one_by_one_only_where_all_its_tasks_do() -> None:
@@ -144,6 +149,7 @@ def test_a_stage_answers_one_by_one_only_where_all_its_tasks_do() -> None:
     assert each("phrase_grounding", "region_ocr") == (*captions, "object_detection")
     assert each("region_category", "caption") == (), "a caption is of the image"
     assert each("object_detection", "segmentation") == (), "it finds its boxes itself"
+    assert each("question_answer") == ("question_answer",)
     assert each("referring_segmentation") == (), "an expression is asked once for all its boxes"
 
 
@@ -393,3 +399,14 @@ def test_a_model_that_is_not_here_is_known_before_loading() -> None:
     assert specialist.model == "nobody/has-this"
     with pytest.raises(MissingModel, match="hf download nobody/has-this"):
         specialist.revision()
+
+
+def test_an_answer_is_of_the_question_that_another_stage_asked(
+    tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
+) -> None:
+    specialist = stage(tiny_florence2(0), tasks=["question_answer"])
+    [sample] = pictures(drawing, 1, BOX, QUESTION)
+    [[answer]] = specialist.predict([sample])
+    [asked] = sample.of("question_answer")
+    assert spoken == ["<DocVQA>What is on the sign?"]
+    assert (answer.text, answer.label, answer.parent_id) == (asked.text, "SALE", asked.id)

@@ -17,6 +17,7 @@ from florilegium.pipelines.shape_world.pretrain.architecture import (
     save_tiny,
 )
 from florilegium.specialists.florence2.format import (
+    DEFAULT_TASKS,
     FLORENCE2_TASKS,
     LOCATION_TOKENS,
     STRUCTURE_TOKENS,
@@ -61,7 +62,7 @@ def test_save_and_load_give_the_same_answer_to_the_last_bit(
     assert model.generation_config.to_dict() == tiniest[0].generation_config.to_dict()
 
 
-@pytest.mark.parametrize("task", FLORENCE2_TASKS)
+@pytest.mark.parametrize("task", DEFAULT_TASKS)
 def test_every_task_is_prompted_and_parsed(tiniest: Tiny, image: Image.Image, task: str) -> None:
     model, processor = tiniest
     marker = FLORENCE2_TASKS[task].marker

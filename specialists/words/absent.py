@@ -1,4 +1,4 @@
-"""Negative prompts: names of objects that are absent from an image, with an empty target.
+"""Names of objects that are absent from an image, for prompts and questions about them.
 
 A name counts as absent only if no annotation of the image is the same noun in singular or plural, a
 synonym, a hyponym or a part of it, and none shares a content word with it.
@@ -6,11 +6,11 @@ synonym, a hyponym or a part of it, and none shares a content word with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from random import Random
 
-from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.engine.core.annotation import Annotation
 from florilegium.specialists.words.colours import COLOURS
 from florilegium.specialists.words.nouns import NUMBERS, stem
 from florilegium.specialists.words.relations import Name, Relations, name_of, names_in
@@ -35,29 +35,35 @@ _MIN_AFFIX = 4
 
 
 class Absence:
-    """Draws names that are absent from a sample, by its annotations and the relations of words."""
+    """Finds names that are absent from an image, by its annotations and the relations of words."""
 
     def __init__(self, relations: Relations) -> None:
         self._relations = relations
 
-    def draw(self, sample: DatasetSample, vocabulary: Sequence[str], random: Random) -> str:
-        """Return a random name of the vocabulary that is absent from a sample.
+    def absent(self, annotations: Iterable[Annotation], names: Iterable[str]) -> Iterator[str]:
+        """Yield those of some names that are absent from an image, by its annotations."""
+        present = _Present(annotations, self._relations)
+        return (name for name in names if not present.may_have(name))
+
+    def draw(
+        self, annotations: Iterable[Annotation], vocabulary: Sequence[str], random: Random
+    ) -> str:
+        """Return a random name of the vocabulary that is absent from an image.
 
         "" if `_DRAWS` draws find none.
         """
         if not vocabulary:
             return ""
-        present = _Present(sample, self._relations)
         drawn = (random.choice(vocabulary) for _ in range(_DRAWS))
-        return next((words for words in drawn if not present.may_have(words)), "")
+        return next(self.absent(annotations, drawn), "")
 
 
 class _Present:
     """What may be in an image, by all its annotations."""
 
-    def __init__(self, sample: DatasetSample, relations: Relations) -> None:
+    def __init__(self, annotations: Iterable[Annotation], relations: Relations) -> None:
         self._longest = relations.longest
-        texts = {text for one in sample.annotations for text in (one.label, one.text) if text}
+        texts = {text for one in annotations for text in (one.label, one.text) if text}
         mentioned = [name_of(text) for text in texts]
         joined = {word for words in mentioned for word in _joined(words)}
         self._words = {word for words in mentioned for word in words}

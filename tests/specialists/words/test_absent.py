@@ -5,15 +5,14 @@ from random import Random
 import pytest
 
 from florilegium.engine.core.annotation import Annotation
-from florilegium.pipelines.training.absent import Absence
 from florilegium.pipelines.training.config import TrainConfig
+from florilegium.specialists.words.absent import Absence
 from florilegium.specialists.words.relations import read_relations
-from tests.pipelines.training.labels import sample
 
 
 def is_asked(wanted: str, *annotations: Annotation) -> bool:
     path = TrainConfig(model="here").kinds_and_parts
-    drawn = Absence(read_relations(path)).draw(sample(*annotations), (wanted,), Random(0))
+    drawn = Absence(read_relations(path)).draw(annotations, (wanted,), Random(0))
     assert drawn in ("", wanted)
     return bool(drawn)
 

@@ -1,0 +1,1 @@
+"""Questions about images with their answers: from annotations by templates, or by a chat model."""

@@ -1,0 +1,142 @@
+"""What is known of an image, to ask about: things, lines of text, and what may be there.
+
+A fact is an annotation that is sure enough. Any other annotation casts doubt on what it names: it
+is neither asked about as if it were there, nor as if it were not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.rank import ranked
+from florilegium.engine.core.sample import Sample
+from florilegium.specialists.regions.overlap import box_overlap
+from florilegium.specialists.regions.places import relative, separate
+from florilegium.specialists.words.colours import own_colours, thumbnail
+from florilegium.specialists.words.nouns import is_readable
+
+_SAME_IOU = 0.5
+"""Intersection over union from which on two boxes of one name are the same thing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sureness:
+    """From which score on an annotation is a fact, 0..1; one without a score always is.
+
+    `specialists` are those whose annotations can be facts, all if it is empty. Of two boxes that
+    share more than `most_overlap` of the smaller one, only the first in rank is a fact.
+    """
+
+    least_object: float
+    least_tag: float
+    least_text: float
+    most_overlap: float
+    specialists: tuple[str, ...] = ()
+
+    def is_fact(self, annotation: Annotation, least: float) -> bool:
+        """Return whether an annotation is sure enough."""
+        is_chosen = not self.specialists or annotation.specialist in self.specialists
+        return is_chosen and (annotation.score is None or annotation.score >= least)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thing:
+    """A fact about one object; `box_xyxy` is relative to the image, 0..1, `colour` may be empty."""
+
+    name: str
+    box_xyxy: tuple[float, ...]
+    colour: str
+    source: Annotation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A line of text; `box_xyxy` is relative to the image, 0..1."""
+
+    text: str
+    box_xyxy: tuple[float, ...]
+    source: Annotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of one image.
+
+    `doubtful` are the names that further annotations have for what may be there; `lines` is `None`
+    where a line is too unsure, so that not all text is known. `names` has a source for each name
+    that is there.
+    """
+
+    things: Sequence[Thing]
+    doubtful: frozenset[str]
+    lines: Sequence[Line] | None
+    names: dict[str, Annotation]
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """The number of things of each name that no annotation casts doubt on."""
+        counts = Counter(thing.name for thing in self.things)
+        return {name: count for name, count in counts.items() if name not in self.doubtful}
+
+    @cached_property
+    def single(self) -> list[Thing]:
+        """The things whose names refer to one thing only."""
+        return [thing for thing in self.things if self.counts.get(thing.name) == 1]
+
+
+def facts_of(sample: Sample, sureness: Sureness) -> Facts:
+    """Return what the annotations of a sample say is there."""
+    boxes = [box for box in sample.of("object_detection") if box.label and box.box_xyxy]
+    sure = [box for box in boxes if sureness.is_fact(box, sureness.least_object)]
+    facts = separate(ranked(sure, sample.known), sureness.most_overlap)
+    tags = [tag for tag in sample.of("tag") if sureness.is_fact(tag, sureness.least_tag)]
+    return Facts(
+        things=_things(sample, facts),
+        doubtful=frozenset(_doubts(boxes, facts)),
+        lines=_lines(sample, sureness),
+        names={one.label: one for one in (*reversed(tags), *reversed(facts))},
+    )
+
+
+def _things(sample: Sample, boxes: Sequence[Annotation]) -> list[Thing]:
+    places = [relative(box, sample) for box in boxes]
+    colours = own_colours(thumbnail(sample.image), places) if places else []
+    return [
+        Thing(name=box.label, box_xyxy=place, colour=_hue(colour), source=box)
+        for box, place, colour in zip(boxes, places, colours, strict=True)
+    ]
+
+
+def _hue(colour: str) -> str:
+    """Return a colour without its shade, which is vague: "green" of "dark green"."""
+    return colour.rpartition(" ")[2]
+
+
+def _doubts(boxes: Sequence[Annotation], facts: Sequence[Annotation]) -> Iterable[str]:
+    """Yield the names of boxes that are no facts, nor the same things as a fact of their name."""
+    iou, _ = box_overlap([box.box_xyxy for box in boxes], [fact.box_xyxy for fact in facts])
+    is_same = (iou >= _SAME_IOU) & np.array(
+        [[box.label == fact.label for fact in facts] for box in boxes], dtype=bool
+    ).reshape(iou.shape)
+    known = {fact.id for fact in facts}
+    for box, is_of_fact in zip(boxes, is_same.any(axis=1), strict=True):
+        if box.id not in known and not is_of_fact:
+            yield box.label
+
+
+def _lines(sample: Sample, sureness: Sureness) -> list[Line] | None:
+    lines = [line for line in sample.of("ocr") if line.box_xyxy and is_readable(line.text)]
+    facts = [line for line in lines if sureness.is_fact(line, sureness.least_text)]
+    iou, _ = box_overlap([line.box_xyxy for line in facts], [line.box_xyxy for line in lines])
+    if not (iou >= _SAME_IOU).any(axis=0).all():
+        return None
+    return [
+        Line(text=" ".join(line.text.split()), box_xyxy=relative(line, sample), source=line)
+        for line in facts
+    ]
