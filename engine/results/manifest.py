@@ -31,7 +31,7 @@ from florilegium.engine.results.publication import FileStats, ShardStats, to_jso
 from florilegium.engine.results.shard import SOURCE_FINGERPRINT
 from florilegium.engine.results.shard_table import LETTER, ShardTable
 from florilegium.engine.results.state import NOTHING_KNOWN, State, Version
-from florilegium.engine.storage.documents import damaged, parse_json, read_limited
+from florilegium.engine.storage.documents import damaged, parse_json, read_limited, refuse_large
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.parquet import from_parquet, to_parquet
 
@@ -299,9 +299,17 @@ def read_manifest(output: Folder, name: str = MANIFEST) -> dict[str, Any] | None
         StorageError: the file is damaged.
     """
     data = read_limited(output, name, cure=_CURE)
-    if data is None:
-        return None
+    return None if data is None else parsed_manifest(data, output, name)
+
+
+def parsed_manifest(data: bytes, output: Folder, name: str) -> dict[str, Any]:
+    """Return the content of a manifest.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
     try:
+        refuse_large(data)
         manifest: dict[str, Any] = parse_json(data)
         _Document.model_validate_json(data)
     except ValueError as error:
