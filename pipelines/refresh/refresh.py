@@ -144,7 +144,7 @@ def _refresh(
             keep_places(run.output, before.index)  # what is gone for the moment may come back
             raise
         spent = spending.spent
-        if current := current_of(run.output, manifest):
+        if current := current_of(manifest):
             record = _nothing(run, current, lease, spent)
             observer.observe(RunFinished(manifest=manifest))
             return Finished(record=record, manifest=manifest)
@@ -174,7 +174,7 @@ def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: VersionCost) -> 
     """Leave a dataset that is up to date as it is, but for files that were damaged."""
     put_in_place(run, manifest, before_switch=lease.check)
     images = ImageCounts(before=manifest.totals.samples, after=manifest.totals.samples)
-    version = manifest.digest(has_files=False)
+    version = manifest.content_digest
     return Refreshed(
         outcome="nothing",
         version=version,
@@ -230,7 +230,7 @@ def _compared(
     old_counts, new_counts, of_new = _distributions(old, after, found)
     return Refreshed(
         outcome="published",
-        version=manifest.digest(has_files=False),
+        version=manifest.content_digest,
         before=version_of(before) if before else "",
         images=found.images(totals["samples"], manifest.totals.samples, letters),
         annotations=found.tasks(totals["tasks"], manifest.totals.tasks),
