@@ -106,7 +106,8 @@ async def _page(fs: Any, wanted: Mapping[str, Any]) -> Page:
     """Ask for a page, in the thread that sends the requests of this client."""
     await fs.set_session()
     events = (await fs.get_s3(wanted["Bucket"])).meta.events
-    events.register_first("before-parse.s3.ListObjectsV2", _on_page, unique_id=__name__)
+    # Before the client looks for an error by parsing the whole page.
+    events.register_first("before-parse.s3.*", _on_page, unique_id=__name__)
     _is_ours.set(True)  # in this task only
     answer = await fs._call_s3("list_objects_v2", **wanted)
     files = answer.get(_COLUMNS)
