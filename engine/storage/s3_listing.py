@@ -29,6 +29,10 @@ _FIRST, _LAST = b"<Contents>", b"</Contents>"
 _VALUES = {name: re.compile(rf"<{name}>([^<]*)</{name}>".encode()) for name in _SCHEMA.names}
 _COLUMNS = f"{__name__} columns"
 """The name of the files of a page in the answer of the client."""
+_EVENTS = "*.s3.ListObjectsV2"
+"""With a star in front, ours are called before those of the client, of which one parses the whole
+page to look for an error."""
+_EVENT = "before-parse.s3.ListObjectsV2"
 _is_ours: ContextVar[bool] = ContextVar("_is_ours", default=False)
 """Whether the request that is being answered was sent here: others want the client's objects."""
 
@@ -106,8 +110,7 @@ async def _page(fs: Any, wanted: Mapping[str, Any]) -> Page:
     """Ask for a page, in the thread that sends the requests of this client."""
     await fs.set_session()
     events = (await fs.get_s3(wanted["Bucket"])).meta.events
-    # Before the client looks for an error by parsing the whole page.
-    events.register_first("before-parse.s3.*", _on_page, unique_id=__name__)
+    events.register_first(_EVENTS, _on_page, unique_id=__name__)
     _is_ours.set(True)  # in this task only
     answer = await fs._call_s3("list_objects_v2", **wanted)
     files = answer.get(_COLUMNS)
@@ -129,8 +132,8 @@ def _unquoted(keys: pa.ChunkedArray) -> pa.Array:
     return pc.replace_with_mask(keys.combine_chunks(), is_quoted, pa.array(plain, pa.string()))
 
 
-def _on_page(**event: Any) -> None:
-    if _is_ours.get():
+def _on_page(event_name: str, **event: Any) -> None:
+    if event_name == _EVENT and _is_ours.get():
         _take_files(event["response_dict"], event["customized_response_dict"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -145,12 +146,32 @@ def test_names_of_all_kinds_are_listed_as_the_client_lists_them(
     assert files == {f"{bucket}/many/{name}" for name in names if "/" not in name}
 
 
+def test_a_page_of_the_form_of_s3_is_not_left_to_the_client() -> None:
+    entry = (
+        "<Contents><Key>{}</Key><LastModified>2027-01-01T00:00:00.250Z</LastModified>"
+        "<ETag>&quot;0&quot;</ETag><Size>{}</Size></Contents>"
+    )
+    body = f"<A><B>1</B>{entry.format('a', 1)}{entry.format('b', 20)}<C/></A>".encode()
+    response, found = {"status_code": 200, "body": body}, dict[str, Any]()
+    s3_listing._take_files(response, found)
+    assert response["body"] == b"<A><B>1</B><C/></A>"
+    (files,) = found.values()
+    assert files.drop_columns(["LastModified"]).to_pylist() == [
+        {"Key": "a", "Size": 1, "ETag": '"0"'},
+        {"Key": "b", "Size": 20, "ETag": '"0"'},
+    ]
+    assert files["LastModified"][0].as_py() == datetime(2027, 1, 1, 0, 0, 0, 250_000, UTC)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
         "<Key>a</Key><Size>1</Size>",
-        "<Key>a</Key><LastModified>Fri, 01 Jan 2027 00:00:00 GMT</LastModified><Size>1</Size>",
-        "<Key>a</Key><LastModified>2027-01-01T00:00:00.000Z</LastModified><Size/>",
+        "<Key>a&lt;</Key><LastModified>2027-01-01T00:00:00.000Z</LastModified>"
+        "<ETag>0</ETag><Size>1</Size>",
+        "<Key>a</Key><LastModified>Fri, 01 Jan 2027 00:00:00 GMT</LastModified>"
+        "<ETag>0</ETag><Size>1</Size>",
+        "<Key>a</Key><LastModified>2027-01-01T00:00:00.000Z</LastModified><ETag>0</ETag><Size/>",
     ],
 )
 def test_a_page_of_another_form_is_left_to_the_client(entry: str) -> None:
