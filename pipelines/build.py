@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
+from hashlib import sha256
 
 from florilegium.engine.core.errors import StorageError
 from florilegium.engine.execution.observer import RunFinished
@@ -28,6 +29,7 @@ from florilegium.engine.results.versions import (
 )
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import DIVISION, PARTS, writing, writing_part
+from florilegium.engine.storage.side_by_side import side_by_side
 from florilegium.pipelines.dataset.card import write_card
 from florilegium.pipelines.dataset.files import (
     CARD,
@@ -154,36 +156,38 @@ def put_in_place(
 def _drawn_if_new(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> Manifest:
     """Write what stands beside the shards; return the manifest that names it, not yet written."""
     output, config = run.output, resolved_config(run)
-    before_switch()  # nothing is written over what another command wrote meanwhile
     is_same_run = output.read(RUN) == config
-    current = current_of(output, manifest)
+    current = current_of(manifest)
     if is_same_run and current and _is_whole(current, output):
         return current
+    before_switch()  # nothing is written over what another command wrote meanwhile
     if not is_same_run:
         output.publish(RUN, config)
     return _drawn(output, manifest, before_card=before_switch)
 
 
-def current_of(output: Folder, manifest: Manifest) -> Manifest | None:
+def current_of(manifest: Manifest) -> Manifest | None:
     """Return a manifest with the files that the one in place names, if a dataset has that already;
     the files that it will name do not count."""
-    files = manifest.beside.version.files
-    current = manifest if manifest.files == files else replace(manifest, files=files)
-    return current if output.read(MANIFEST) == current.to_json() else None
+    version = manifest.beside.version
+    current = manifest if manifest.files == version.files else manifest.with_files(version.files)
+    return current if current.file_sha256 == version.manifest else None
 
 
 def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
     """Switch to a manifest, by which a dataset is known to be finished; then no version is held
     back any more."""
     output, beside = run.output, manifest.beside
+    before_switch()
     if output.read(DEAD_LETTERS) != manifest.dead_letters_file:
         output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     is_as_left = _is_as_left(output, manifest)
     listed = None if is_as_left else refuse_vanished(output, manifest.shards, beside.shards)
-    before_switch()
-    if begin(run, manifest) and listed is None:
-        listed = refuse_vanished(output, manifest.shards, beside.shards)
-    before_switch()
+    if listed is not None:  # that took its time
+        before_switch()
+    if begin(run, manifest):
+        listed = listed or refuse_vanished(output, manifest.shards, beside.shards)
+        before_switch()
     kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
     switch(output, manifest, kept, is_in_place=listed is None)
     complete(output, manifest, kept)
@@ -202,7 +206,8 @@ def _is_as_left(output: Folder, manifest: Manifest) -> bool:
         return False
     if beside.shards and not live_beside(output, manifest).issuperset(beside.shards.names):
         return False
-    return output.read(MANIFEST) == manifest.to_json()
+    data = output.read(MANIFEST)
+    return data is not None and sha256(data).hexdigest() == manifest.file_sha256
 
 
 def draw_again(output: Folder) -> None:
@@ -235,19 +240,21 @@ def _drawn(output: Folder, manifest: Manifest, *, before_card: Callable[[], None
     files[CARD] = write_card(output, manifest)
     if output.exists(LINEAGE):
         files[LINEAGE] = FileStats.read(output, LINEAGE)
-    return replace(manifest, files=files)
+    return manifest.with_files(files)
 
 
 def _is_whole(manifest: Manifest, output: Folder) -> bool:
     """Whether the files beside the shards are there, all of them, as a manifest names them."""
+    look = partial(_is_as_named, output)
     return manifest.files.keys() == named_by_manifest(output) and all(
-        _is_as_named(output, name, file) for name, file in manifest.files.items()
+        side_by_side(look, manifest.files.items())
     )
 
 
-def _is_as_named(output: Folder, name: str, file: FileStats) -> bool:
+def _is_as_named(output: Folder, named: tuple[str, FileStats]) -> bool:
     """Whether a file is there as a manifest names it; what cannot be read is written again."""
+    name, file = named
     try:
-        return output.exists(name) and FileStats.read(output, name) == file
+        return FileStats.read(output, name) == file
     except StorageError:
         return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -17,20 +18,33 @@ from florilegium.engine.execution.preparation import Run
 from florilegium.engine.execution.readings import Readings
 from florilegium.engine.execution.scheduler import Job
 from florilegium.engine.planning.index import Index, read_index
-from florilegium.engine.planning.partition import (
-    Partition,
-    ShardSummary,
-    partition,
-    places,
-)
-from florilegium.engine.results.finished_shards import FinishedShards
+from florilegium.engine.planning.partition import Partition, partition, places
+from florilegium.engine.results.finished_shards import FinishedShards, InPlace, in_place
 from florilegium.engine.results.manifest import RECIPE
 from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.results.state import State
 from florilegium.engine.results.takedowns import refuse_to_bring_back, tidy_complete
 from florilegium.engine.sources.takedown import TAKEN_DOWN
+from florilegium.engine.storage.folder import Folder
 
 _NONE = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What an output has before a run: its index, and what is in place."""
+
+    index: Index | None
+    found: InPlace
+
+    @classmethod
+    def of(cls, output: Folder) -> Before:
+        """Read it; the caller has the lease.
+
+        Raises:
+            StorageError: the index is damaged, or the manifest cannot be read.
+        """
+        return cls(index=read_index(output), found=in_place(output))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,61 +62,57 @@ class Survey:
 
 
 class Jobs:
-    """The shards that may need work, made into jobs when they are taken."""
+    """The shards that may need work, made into jobs when they are taken.
+
+    `best` and `done` are rows of finished shards, for each number: the best version that exists,
+    and the best one that was made by the same recipe; -1 is none.
+    """
 
     def __init__(
         self,
         shards: Partition,
         numbers: Sequence[int],
         finished: ShardTable,
-        rows: Mapping[int, _Rows],
+        best: np.ndarray,
+        done: np.ndarray,
         *,
         retry: bool,
     ) -> None:
         self.numbers = numbers
         self._shards = shards
         self._finished = finished
-        self._rows = rows
+        self._best = best
+        self._done = done
         self._retry = retry
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __iter__(self) -> Iterator[Job]:
-        return map(self._job, self.numbers)
+        return map(self._job, self.numbers, self._best, self._done)
 
     def without(self, numbers: Collection[int]) -> Jobs:
         """Return the jobs for other shards than these."""
+        is_left = np.array([number not in numbers for number in self.numbers], np.bool_)
         left = [number for number in self.numbers if number not in numbers]
-        return Jobs(self._shards, left, self._finished, self._rows, retry=self._retry)
+        best, done = self._best[is_left], self._done[is_left]
+        return Jobs(self._shards, left, self._finished, best, done, retry=self._retry)
 
-    def _job(self, number: int) -> Job:
-        rows = self._rows.get(number, _NO_ROWS)
+    def _job(self, number: int, best: int, done: int) -> Job:
         digests = self._finished.table.column("samples_digest")
         return Job(
             spec=self._shards.spec(number),
-            previous_digest=digests[rows.best].as_py() if rows.best != _NONE else "",
-            done=self._finished[rows.done] if rows.done != _NONE else None,
+            previous_digest=digests[best].as_py() if best != _NONE else "",
+            done=self._finished[done] if done != _NONE else None,
             retry=self._retry,
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Rows:
-    """The versions of a shard that exist, as rows of a table: the best one, and the best one that
-    was made by the same recipe."""
-
-    best: int = _NONE
-    done: int = _NONE
-
-
-_NO_ROWS = _Rows()
 
 
 def survey(
     run: Run,
     shards: Partition,
     *,
+    before: InPlace | None = None,
     retry: bool = False,
     check: bool = False,
     asks_again: bool = True,
@@ -110,33 +120,27 @@ def survey(
 ) -> Survey:
     """Find out which shards are finished, and which need a job.
 
-    Without `asks_again`, a shard is finished although a budget did not reach all its images. With
+    `before` is what is in place, where it was read since the caller has the lease. Without
+    `asks_again`, a shard is finished although a budget did not reach all its images. With
     `is_slice`, only these shards are looked at.
     """
-    numbers = set(shards.summary.column("number").to_pylist()) if is_slice else None
-    finished = FinishedShards(run.output, is_read=check, numbers=numbers)
+    numbers = shards.summary["number"].to_numpy()
+    wanted = set(numbers.tolist()) if is_slice else None
+    finished = FinishedShards(run.output, before, is_read=check, numbers=wanted)
     ranked = _Ranking(finished, recipe=run.graph.recipe)
-    readings = Readings(run, finished.shards)
-    known = {shard.number: one for shard, one in readings.read(ranked.to_read(shards))}
-    done: list[int] = []
-    jobs: list[int] = []
-    rows: dict[int, _Rows] = {}
-    for shard in shards.shards():
-        row = ranked.rows(shard.number, known.get(shard.number))
-        is_unpaid = asks_again and ranked.is_unpaid[row.done]
-        is_wanted = row.done == _NONE or is_unpaid or (retry and ranked.has_failed[row.done])
-        if not is_wanted and known.get(shard.number) == ranked.readings[row.done]:
-            done.append(row.done)
-            continue
-        jobs.append(shard.number)
-        if row != _NO_ROWS:
-            rows[shard.number] = row
-    others = np.setdiff1d(np.arange(len(finished.shards)), done)
+    best, done, is_read = _versions(run, shards, finished, ranked)
+    is_wanted = (done == _NONE) | (asks_again & ranked.is_unpaid[done])
+    is_wanted |= retry & ranked.has_failed[done]
+    is_done = is_read & ~is_wanted
+    is_other = np.ones(len(finished.shards), np.bool_)
+    is_other[done[is_done]] = False
+    is_job = ~is_done
+    own = best[is_job], done[is_job]
     return Survey(
-        done=finished.shards.take(done),
-        jobs=Jobs(shards, jobs, finished.shards, rows, retry=retry),
+        done=finished.shards.take(done[is_done]),
+        jobs=Jobs(shards, numbers[is_job].tolist(), finished.shards, *own, retry=retry),
         beside=State(
-            shards=finished.shards.take(others).without_inputs(),
+            shards=finished.shards.take(np.flatnonzero(is_other)).without_inputs(),
             version=finished.version,
             current=finished.current,
             earlier=finished.earlier,
@@ -145,8 +149,31 @@ def survey(
     )
 
 
-def divide(run: Run, *, replace: bool) -> Partition:
-    """Divide the sources into shards, and store the division before any shard is made.
+def _versions(
+    run: Run, shards: Partition, finished: FinishedShards, ranked: _Ranking
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each shard the row of its best version, that of the best one which the same recipe
+    made, and whether its inputs are known to give what that has."""
+    readings = Readings(run, finished.shards)
+    done = ranked.only_rows(shards.summary["number"].to_numpy())
+    is_read = readings.are_of_state(shards, done)
+    done[~is_read] = _NONE
+    best = done.copy()
+    others = shards.where(~is_read)
+    places = {shard.number: ranked.places(shard.number) for shard in others.shards()}
+    asked = ((one, places[one.number]) for one in others.shards())
+    found = readings.read((one, rows) for one, rows in asked if ranked.alike(rows))
+    known = {shard.number: one for shard, one in found}
+    for at, number in zip(np.flatnonzero(~is_read), places, strict=True):
+        reading = known.get(number)
+        best[at], done[at] = ranked.rows(places[number], reading)
+        is_read[at] = done[at] != _NONE and ranked.readings[done[at]] == reading
+    return best, done, is_read
+
+
+def divide(run: Run, *, replace: bool, index: Index | None = None) -> Partition:
+    """Divide the sources into shards, and store the division before any shard is made. `index` is
+    the stored one, where it is open.
 
     Raises:
         ConfigError: the output holds a dataset from another source, or lies inside of one.
@@ -156,7 +183,7 @@ def divide(run: Run, *, replace: bool) -> Partition:
         refuse_to_bring_back(run.output)
     else:
         tidy_complete(run.output)
-    index = read_index(run.output)
+    index = index or read_index(run.output)
     if index is not None and not replace:
         _refuse_another_source(run, index)
     is_kept = index is not None and index.shard_size == run.config.shard_size
@@ -183,15 +210,39 @@ class _Ranking:
     """The versions of each shard that exist, the best one first."""
 
     def __init__(self, finished: FinishedShards, *, recipe: str) -> None:
-        shards = finished.shards
-        self.readings = shards.column("reading")
-        self._names = shards.names
+        self._shards = finished.shards
         self._recipe = recipe
-        self._recipes = shards.column("recipe")
-        self._samples = shards.column("samples_digest")
         self._current = finished.current
-        self._by_number = finished.by_number()
-        self._letters, self.is_unpaid, self.has_failed = _letters_of(shards)
+        self._letters, self.is_unpaid, self.has_failed = _letters_of(finished.shards)
+        numbers = finished.shards.table.column("number").to_numpy()
+        self._order = np.argsort(numbers, kind="stable")
+        self._numbers = numbers[self._order]
+
+    @cached_property
+    def readings(self) -> list[str]:
+        """What the inputs of each version were read as."""
+        return self._shards.column("reading")
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return self._shards.names
+
+    @cached_property
+    def _recipes(self) -> list[str]:
+        return self._shards.column("recipe")
+
+    @cached_property
+    def _samples(self) -> list[str]:
+        return self._shards.column("samples_digest")
+
+    def only_rows(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the row of each shard of which one version exists, made by the same recipe; -1 for
+        the others."""
+        firsts, ends = (np.searchsorted(self._numbers, numbers, side) for side in ("left", "right"))
+        rows = np.append(self._order, _NONE)[firsts]
+        is_ours = pc.equal(self._shards.table.column("recipe"), self._recipe).to_numpy()
+        rows[(ends - firsts != 1) | ~np.append(is_ours, False)[rows]] = _NONE
+        return rows
 
     def places(self, number: int) -> list[int]:
         """Return the rows of a shard: the current version, then those with fewer failures.
@@ -199,7 +250,8 @@ class _Ranking:
         A version with fewer dead letters than the current one, from the same recipe and samples,
         comes first: an interrupted retry made it.
         """
-        found = self._by_number.get(number, [])
+        first, end = np.searchsorted(self._numbers, (number, number + 1))
+        found: list[int] = self._order[first:end].tolist()
         if len(found) < 2:
             return found
         found = sorted(found, key=self._names.__getitem__)
@@ -214,27 +266,20 @@ class _Ranking:
 
         return sorted(found, key=rank)
 
-    def to_read(self, shards: Partition) -> Iterator[tuple[ShardSummary, list[int]]]:
-        """Yield the shards of which the same recipe made a version, with all their versions."""
-        for shard in shards.shards():
-            places = self.places(shard.number)
-            if self.alike(places):
-                yield shard, places
-
     def alike(self, places: Sequence[int]) -> list[int]:
         """Return the versions that the same recipe made."""
         return [place for place in places if self._recipes[place] == self._recipe]
 
-    def rows(self, number: int, reading: str | None) -> _Rows:
-        """Return the best versions of a shard; what was read before comes first."""
-        places = self.places(number)
+    def rows(self, places: Sequence[int], reading: str | None) -> tuple[int, int]:
+        """Return the best version of a shard, and the best one of the same recipe; what was read
+        before comes first."""
         if not places:
-            return _NO_ROWS
+            return _NONE, _NONE
         alike = self.alike(places)
         done = next((one for one in alike if self.readings[one] == reading), None)
         if done is None:
             done = next(iter(alike), _NONE)
-        return _Rows(best=places[0], done=done)
+        return places[0], done
 
 
 def _letters_of(shards: ShardTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

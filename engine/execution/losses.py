@@ -10,6 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from florilegium.engine.core.annotation import SOURCE
 from florilegium.engine.core.errors import RunError
 from florilegium.engine.core.sample import DeadLetter
@@ -66,11 +68,14 @@ class Ledger:
 
     def add_all(self, shards: ShardTable) -> None:
         """Take in shards that were finished before."""
-        letters = shards.lengths("dead_letters")
-        for number, samples, lost_here in zip(
-            shards.column("number"), shards.column("samples"), letters, strict=True
-        ):
-            self._count(number, samples, lost_here)
+        samples, letters = (
+            np.array(one, np.int64)
+            for one in (shards.column("samples"), shards.lengths("dead_letters"))
+        )
+        for number in shards.column("number") if self._awaited else ():
+            self._expect_no_more(number)
+        self._samples += int(samples.sum())
+        self._largest = max(self._largest, int((samples + letters).max(initial=0)))
         self._lost.add(lost(letter for _, letter in shards.dead_letters()))
 
     def add(self, stats: ShardStats) -> None:
@@ -79,10 +84,13 @@ class Ledger:
         self._lost.add(lost(stats.dead_letters))
 
     def _count(self, number: int, samples: int, letters: int) -> None:
-        if (shard := self._awaited.pop(number, None)) is not None:
-            self._expected[shard] -= 1
+        self._expect_no_more(number)
         self._samples += samples
         self._largest = max(self._largest, samples + letters)
+
+    def _expect_no_more(self, number: int) -> None:
+        if (shard := self._awaited.pop(number, None)) is not None:
+            self._expected[shard] -= 1
 
     def check(self) -> None:
         """Stop a run that cannot keep to the limit, even if nothing else is lost.

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from florilegium.engine.core.errors import StorageError
 from florilegium.engine.core.image.header import PIXELS_VERSION
 from florilegium.engine.core.redaction import redacted
 from florilegium.engine.core.sample import digest_of
 from florilegium.engine.execution.preparation import Run
-from florilegium.engine.planning.partition import ShardSpec, ShardSummary
+from florilegium.engine.planning.partition import Partition, ShardSpec, ShardSummary
 from florilegium.engine.results.listed import is_affected
 from florilegium.engine.results.shard import SOURCE_FINGERPRINT
 from florilegium.engine.results.shard_table import INPUTS, NO_SHARDS, ShardTable
@@ -53,8 +57,27 @@ class Readings:
         self._finished = finished
         self._takedown = run.takedown or NOTHING
         self._readings = readings_of(run)
-        self._recipes, self._known = finished.column("recipe"), finished.column("reading")
-        self._inputs = list(zip(*map(finished.column, INPUTS), strict=True))
+
+    def are_of_state(self, shards: Partition, rows: np.ndarray) -> np.ndarray:
+        """Return which shards have the inputs that a finished one had, read as they are now: that
+        of its row, of which -1 is none."""
+        is_same = rows >= 0
+        own = self._finished.table.take(pa.array(rows[is_same]))
+        wanted = {
+            name: column.filter(pa.array(is_same))
+            for name, column in self.inputs_of(shards).items()
+        }
+        is_alike = [pc.equal(own[name], wanted[name]).fill_null(False) for name in INPUTS]
+        is_same[is_same] = pc.and_(*is_alike).to_numpy()
+        return is_same
+
+    @cached_property
+    def _known(self) -> list[str]:
+        return self._finished.column("reading")
+
+    @cached_property
+    def _inputs(self) -> list[tuple[str, str]]:
+        return list(zip(*map(self._finished.column, INPUTS), strict=True))
 
     def read(self, asked: Iterable[_Asked]) -> Iterator[tuple[ShardSummary, str | None]]:
         """Yield what the inputs of each shard were read as (`ShardStats.reading`), as far as known;
@@ -80,10 +103,10 @@ class Readings:
         name = _name(self._readings[spec.source], spec.inputs_digest)
         self._run.layers.publish(name, reading.encode(), durable=False)
 
-    def inputs_of(self, shards: Iterable[ShardSummary]) -> dict[str, list[str]]:
+    def inputs_of(self, shards: Partition) -> dict[str, pa.ChunkedArray]:
         """Return the columns of a table of these shards that say what its readings came from."""
-        pairs = [(shard.inputs_digest, self._readings[shard.source]) for shard in shards]
-        return {name: [pair[place] for pair in pairs] for place, name in enumerate(INPUTS)}
+        readings = pa.array(self._readings, pa.string()).take(shards.summary["source"])
+        return dict(zip(INPUTS, (shards.summary["inputs_digest"], readings), strict=True))
 
     def _of_state(
         self, shard: ShardSummary, rows: Sequence[int], readings: Sequence[str]
@@ -106,11 +129,13 @@ class Readings:
         before = readings_of(self._run, self._before)
         reading = self._of_state(shard, rows, before) or self._of_receipt(shard, before)
         row = next((row for row in rows if self._known[row] == (reading or "")), None)
-        if reading is None or row is None or self._recipes[row] != self._run.graph.recipe:
+        if reading is None or row is None:
+            return None
+        stats = self._finished[row]
+        if stats.recipe != self._run.graph.recipe:
             return None
         source = self._run.sources[shard.source]
         bases = {base_of(source.config.url, shard.location)}
-        stats = self._finished[row]
         try:
             if is_affected(self._run.output, stats, self._before, self._takedown, bases):
                 return None

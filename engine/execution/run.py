@@ -17,7 +17,7 @@ from functools import partial
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.redaction import redacted
-from florilegium.engine.execution.finished import Jobs, Survey, divide, survey
+from florilegium.engine.execution.finished import Before, Jobs, Survey, divide, survey
 from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.log import log_dead_letters, run_log
 from florilegium.engine.execution.losses import Ledger, faults
@@ -45,7 +45,7 @@ from florilegium.engine.execution.scheduler import Job, Scheduler
 from florilegium.engine.execution.worker import Worker
 from florilegium.engine.planning.config import RunConfig
 from florilegium.engine.planning.partition import Partition
-from florilegium.engine.results.finished_shards import refuse_vanished
+from florilegium.engine.results.finished_shards import InPlace, refuse_vanished
 from florilegium.engine.results.manifest import RECIPE, Manifest
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard_table import ShardTable, TableOfShards
@@ -66,10 +66,12 @@ def execute(
     replace: bool = False,
     check: bool = False,
     observer: Observer | None = None,
+    before: Before | None = None,
 ) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
     What happens is reported to `progress` and `observer`.
+    `before` is what the output has, where it was read since the caller has the lease.
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
     With `replace`, samples of sources that the config no longer names are deleted. Damaged shards
     are made again; with `check`, all finished shards are read to find damage.
@@ -81,10 +83,17 @@ def execute(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
-    shards = divide(run, replace=replace)
+    shards = divide(run, replace=replace, index=before.index if before else None)
     remarks = remarks_of(run)
     made, found = make(
-        run, shards, progress, log=run.output, retry=retry, check=check, observer=observer
+        run,
+        shards,
+        progress,
+        log=run.output,
+        retry=retry,
+        check=check,
+        observer=observer,
+        before=before.found if before else None,
     )
     return manifest_of(run, made, found, remarks=remarks)
 
@@ -99,6 +108,7 @@ def make(
     check: bool = False,
     observer: Observer | None = None,
     is_slice: bool = False,
+    before: InPlace | None = None,
 ) -> tuple[ShardTable, Survey]:
     """Make the shards that are missing; return all, and what was found before. The log is in `log`.
 
@@ -111,8 +121,9 @@ def make(
     """
     observer = Observers(progress, observer) if observer else progress
     progress.current = "checking finished shards" if check else progress.current
-    found = survey(run, shards, retry=retry, check=check, is_slice=is_slice)
-    readings, ledger = Readings(run), Ledger(shards.shards(), run.config.max_dead_letter_share)
+    found = survey(run, shards, before=before, retry=retry, check=check, is_slice=is_slice)
+    awaited = shards.only(set(found.jobs.numbers).__contains__).shards()
+    readings, ledger = Readings(run), Ledger(awaited, run.config.max_dead_letter_share)
     _skip(found.done, ledger, observer)
     stages = tuple(node.name for node in run.graph.layered)
     observer.observe(WorkFound(shards=len(found.jobs), stages=stages))
@@ -126,7 +137,7 @@ def make(
     whole = made.whole().sorted()
     if found.jobs:
         refuse_vanished(run.output, whole)
-    return whole.with_columns(readings.inputs_of(shards.shards())), found
+    return whole.with_columns(readings.inputs_of(shards)), found
 
 
 def manifest_of(

@@ -102,7 +102,7 @@ def gather(run: Run, *, check: bool = False) -> Manifest | None:
     found = survey(run, shards, check=check, asks_again=False)
     if found.jobs:
         raise RunError(_missing(found.jobs.numbers, division.slices, len(shards)))
-    inputs = Readings(run).inputs_of(shards.shards())
+    inputs = Readings(run).inputs_of(shards)
     return manifest_of(run, found.done.with_columns(inputs), found, remarks=division.remarks)
 
 

@@ -160,7 +160,10 @@ class Partition:
 
     def only(self, has: Callable[[int], bool]) -> Partition:
         """Return the shards for whose numbers `has` is true."""
-        is_in = np.array([has(number) for number in self._numbers.tolist()], np.bool_)
+        return self.where(np.array([has(number) for number in self._numbers.tolist()], np.bool_))
+
+    def where(self, is_in: npt.NDArray[np.bool_]) -> Partition:
+        """Return the shards for which a mask is true."""
         summary = self.summary.filter(pa.array(is_in))
         return Partition(self.index, self._names, summary, self._rows[is_in])
 

@@ -6,6 +6,7 @@ the state of the dataset has them are known; the others are looked at, side by s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +15,12 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import DamagedFile, StorageError
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
-from florilegium.engine.results.manifest import MANIFEST, digest_of_document, read_manifest
+from florilegium.engine.results.manifest import MANIFEST, digest_of_document, parsed_manifest
 from florilegium.engine.results.publication import (
     SHARDS,
     STATS,
@@ -36,12 +38,16 @@ from florilegium.engine.results.shard_table import (
     TableOfShards,
 )
 from florilegium.engine.results.state import State, Version, read_state
-from florilegium.engine.storage.folder import Entry, Folder, is_left_over
+from florilegium.engine.storage.folder import Entry, Folder, entries_of, is_left_over
 from florilegium.engine.storage.side_by_side import side_by_side
+from florilegium.engine.storage.spool import regrouped
 from florilegium.engine.untrusted.names import is_shard_name
 
 _CUT = 3_000
 """Shards whose files are listed one page after the other: nine pages."""
+_TOGETHER = 65_536
+"""Files that are compared together."""
+_ENDS = f"({'|'.join(map(re.escape, FILES.values()))})$"
 _ABSENT = -1
 
 
@@ -98,19 +104,21 @@ class Listed:
 
 def list_shards(output: Folder, shards: ShardTable) -> Listed:
     """List the folder of shards, and compare it with a table of shards."""
-    names = shards.names
-    places = {name: place for place, name in enumerate(names)}
+    names = shards.table.column("name").combine_chunks()
     sizes = np.full((len(names), len(FILES)), _ABSENT, np.int64)
     times = np.zeros((len(names), len(FILES)))
     others: dict[str, Entry] = {}
-    ends = tuple(FILES.values())
-    for name, entry in output.each_entry(SHARDS, cuts=cuts_of(names)):
-        kind = next((kind for kind, end in enumerate(ends) if name.endswith(end)), None)
-        place = None if kind is None else places.get(name.removesuffix(ends[kind]))
-        if place is None or kind is None or entry.kind != "file":
-            others[name] = entry
-        else:
-            sizes[place, kind], times[place, kind] = entry.size, entry.modified
+    for table in regrouped(output.listing(SHARDS, cuts=cuts_of(names.to_pylist())), _TOGETHER):
+        is_other = np.ones(len(table), np.bool_)
+        stems = pc.replace_substring_regex(table["name"], _ENDS, "")
+        places = pc.index_in(stems, names).fill_null(_ABSENT).to_numpy()
+        is_ours = (places != _ABSENT) & pc.equal(table["kind"], "file").to_numpy()
+        for kind, end in enumerate(FILES.values()):
+            rows = np.flatnonzero(is_ours & pc.ends_with(table["name"], end).to_numpy())
+            sizes[places[rows], kind] = table["size"].to_numpy()[rows]
+            times[places[rows], kind] = table["modified"].to_numpy()[rows]
+            is_other[rows] = False
+        others |= entries_of(table.filter(pa.array(is_other)))
     return Listed(shards=shards, sizes=sizes, times=times, others=others)
 
 
@@ -139,17 +147,35 @@ def cuts_of(names: Iterable[str]) -> list[str]:
     return [f"{name}{STATS}" for name in sorted(names)[_CUT - 1 :: _CUT]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class InPlace:
+    """What an output has of its last run: its state, the version that is in place and the names of
+    its shards, and whether the state has that version."""
+
+    state: State
+    version: Version
+    current: frozenset[str]
+    is_of_state: bool
+
+
 class FinishedShards:
-    """The finished shards of all versions in an output.
+    """The finished shards of all versions in an output; `before` is what is in place, where it was
+    read already.
 
     With `is_read`, all files of every shard are read, and the state is not. `numbers` are those of
     the shards that are looked at where the state does not know them; `None` is all.
     """
 
     def __init__(
-        self, output: Folder, *, is_read: bool = False, numbers: Collection[int] | None = None
+        self,
+        output: Folder,
+        before: InPlace | None = None,
+        *,
+        is_read: bool = False,
+        numbers: Collection[int] | None = None,
     ) -> None:
-        state = read_state(output)
+        before = before or in_place(output)
+        state = before.state
         listed = list_shards(output, state.shards)
         is_known = np.zeros(len(state.shards), bool) if is_read else listed.is_same
         unknown = dict(listed.others)
@@ -158,17 +184,12 @@ class FinishedShards:
         looked = _looked_at(output, unknown, numbers, is_read=is_read)
         known = state.shards.take(np.flatnonzero(is_known))
         self.shards = ShardTable.joined([known, looked]) if looked else known
-        self.version, self.current, is_left = in_place(output, state)
+        self.version, self.current = before.version, before.current
         self.earlier = state.earlier
-        self.is_as_left = is_left and bool(is_known.all()) and not any(map(may_be_stale, unknown))
+        self.is_as_left = (
+            before.is_of_state and bool(is_known.all()) and not any(map(may_be_stale, unknown))
+        )
         """Whether all is as the state has it: each file of a shard, and the manifest."""
-
-    def by_number(self) -> dict[int, list[int]]:
-        """Return the positions of the versions of each shard, by the number of the shard."""
-        found: dict[int, list[int]] = {}
-        for place, number in enumerate(self.shards.column("number")):
-            found.setdefault(number, []).append(place)
-        return found
 
 
 def _looked_at(
@@ -208,31 +229,37 @@ def shard_of(file: str) -> str:
     return file.partition(".")[0].removesuffix("_stats")
 
 
-def in_place(output: Folder, state: State) -> tuple[Version, frozenset[str], bool]:
-    """Return the version that is in place, the names of its shards, and whether it is the one that
-    the state has; else its manifest is parsed. A damaged one is none.
+def in_place(output: Folder) -> InPlace:
+    """Return what an output has of its last run. The manifest is parsed if the state is not of that
+    version; a damaged one is none.
 
     Raises:
         StorageError: it cannot be read: its shards are unknown, and must not be deleted.
     """
+    state = read_state(output)
     data = output.read(MANIFEST)
     digest = sha256(data).hexdigest() if data else ""
     if digest and digest == state.version.manifest:
-        return state.version, state.current, True
-    del data
+        return InPlace(state=state, version=state.version, current=state.current, is_of_state=True)
+    version, current = _of_manifest(data, output, digest)
+    return InPlace(state=state, version=version, current=current, is_of_state=False)
+
+
+def _of_manifest(data: bytes | None, output: Folder, digest: str) -> tuple[Version, frozenset[str]]:
+    """Return the version of a manifest and the names of its shards."""
     try:
-        document = read_manifest(output)
+        document = parsed_manifest(data, output, MANIFEST) if data is not None else None
     except DamagedFile:
         document = None
     if document is None:
-        return Version(), frozenset(), False
+        return Version(), frozenset()
     is_ours = document["format"] == FORMAT_VERSION
     version = Version(
         manifest=digest,
         digest=digest_of_document({**document, "files": {}}) if is_ours else "",
         files={name: FileStats(**one) for name, one in document["files"].items()},
     )
-    return version, frozenset(shard["name"] for shard in document["shards"]), False
+    return version, frozenset(shard["name"] for shard in document["shards"])
 
 
 def stats_named(output: Folder, names: Sequence[str]) -> Iterable[ShardStats | None]:

@@ -8,14 +8,11 @@ by size and digest, and itself by a digest of its own content.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
-from json.encoder import encode_basestring
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -27,11 +24,12 @@ from florilegium.engine.core.image_member import ImageKind
 from florilegium.engine.core.sample import DeadLetter, dropped_by
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.planning.graph import Graph
+from florilegium.engine.results.manifest_entries import entries, entry_texts
 from florilegium.engine.results.publication import FileStats, ShardStats, to_json
 from florilegium.engine.results.shard import SOURCE_FINGERPRINT
 from florilegium.engine.results.shard_table import LETTER, ShardTable
 from florilegium.engine.results.state import NOTHING_KNOWN, State, Version
-from florilegium.engine.storage.documents import damaged, parse_json, read_limited
+from florilegium.engine.storage.documents import damaged, parse_json, read_limited, refuse_large
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.parquet import from_parquet, to_parquet
 
@@ -50,8 +48,6 @@ MANIFEST_NAMES = frozenset(
     | {"files", "digest"}
 )
 """The fields of a manifest of this format."""
-_BATCH = 1024
-"""Shards that are written together."""
 _MAX_TASKS = 50
 """Tasks shown in tables, at most."""
 Count = Annotated[int, Field(ge=0)]
@@ -211,35 +207,48 @@ class Manifest:
         letters = self.shards.letters.select(_DEAD_LETTER_SCHEMA.names)
         return bytes(to_parquet(letters.cast(_DEAD_LETTER_SCHEMA).combine_chunks()))
 
+    def with_files(self, files: Mapping[str, FileStats]) -> Manifest:
+        """Return the manifest with other files beside its shards."""
+        other = replace(self, files=files)
+        for name in ("totals", "dead_letters_file"):  # what was computed does not depend on them
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
     def to_document(self) -> dict[str, Any]:
         """Return the content of `manifest.json` as JSON values, but for its digest."""
-        return {**self._without_shards(), "shards": list(map(_shard_entry, self._rows()))}
+        return {**self._without_shards(), "shards": entries(self.shards)}
 
     def to_json(self) -> bytes:
-        """Return the content of `manifest.json`; its shards are written one by one."""
-        return self._json
+        """Return the content of `manifest.json`."""
+        return b"".join(self._file())
 
     @cached_property
-    def _json(self) -> bytes:
-        document = {**self._without_shards(), "digest": self.digest()}
-        return b"".join(self._texts(document, indent=1))
+    def file_sha256(self) -> str:
+        """The SHA-256 in hex of `manifest.json`."""
+        return _digest_of(self._file())
 
-    def digest(self, *, has_files: bool = True) -> str:
-        """Return the SHA-256 in hex of all fields but this; without `has_files`, as if no file were
-        named."""
-        document = self._without_shards()
-        digest = sha256()
-        for text in self._texts(document if has_files else {**document, "files": {}}, indent=None):
-            digest.update(text)
-        return digest.hexdigest()
+    def _file(self) -> Iterator[bytes | memoryview]:
+        return self._texts({**self._without_shards(), "digest": self.digest}, indent=1)
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 in hex of all fields but this."""
+        return _digest_of(self._texts(self._without_shards(), indent=None))
+
+    @cached_property
+    def content_digest(self) -> str:
+        """The digest as if no file were named; of the version in place, it is known."""
+        found = self.beside.version
+        if found.digest and found.manifest == self.file_sha256:
+            return found.digest
+        return _digest_of(self._texts({**self._without_shards(), "files": {}}, indent=None))
 
     @property
     def version(self) -> Version:
         """What the state of a dataset has of this manifest, when it is in place."""
         return Version(
-            manifest=sha256(self.to_json()).hexdigest(),
-            digest=self.digest(has_files=False),
-            files=self._all_files(),
+            manifest=self.file_sha256, digest=self.content_digest, files=self._all_files()
         )
 
     def _all_files(self) -> dict[str, FileStats]:
@@ -258,12 +267,9 @@ class Manifest:
             "files": {name: asdict(one) for name, one in sorted(self._all_files().items())},
         }
 
-    def _rows(self) -> Iterator[tuple[Any, ...]]:
-        letters = self.shards.lengths("dead_letters")
-        for row, count in zip(self.shards.rows(*_ENTRY_COLUMNS), letters, strict=True):
-            yield *row, count
-
-    def _texts(self, document: Mapping[str, Any], *, indent: int | None) -> Iterator[bytes]:
+    def _texts(
+        self, document: Mapping[str, Any], *, indent: int | None
+    ) -> Iterator[bytes | memoryview]:
         """Yield the parts of `to_json(document)`, with the shards in their place among its fields,
         never all of them as Python objects."""
         if not self.shards:
@@ -274,12 +280,15 @@ class Manifest:
         end, margin = (b"", b"") if indent is None else (b"\n", b" ")
         yield first.removesuffix(end + b"}")
         yield b"," + end + margin + (b'"shards":[' if indent is None else b'"shards": [') + end
-        entries = _entry_texts(self._rows(), indent=indent)
-        between = b""
-        while some := list(islice(entries, _BATCH)):
-            yield between + (b"," + end).join(some)
-            between = b"," + end
+        yield from entry_texts(self.shards, indent=indent)
         yield end + margin + b"]," + last.removeprefix(b"{")
+
+
+def _digest_of(texts: Iterable[bytes | memoryview]) -> str:
+    digest = sha256()
+    for text in texts:
+        digest.update(text)
+    return digest.hexdigest()
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:
@@ -318,9 +327,17 @@ def read_manifest(output: Folder, name: str = MANIFEST) -> dict[str, Any] | None
         StorageError: the file is damaged.
     """
     data = read_limited(output, name, cure=_CURE)
-    if data is None:
-        return None
+    return None if data is None else parsed_manifest(data, output, name)
+
+
+def parsed_manifest(data: bytes, output: Folder, name: str) -> dict[str, Any]:
+    """Return the content of a manifest.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
     try:
+        refuse_large(data)
         manifest: dict[str, Any] = parse_json(data)
         _Document.model_validate_json(data)
     except ValueError as error:
@@ -396,39 +413,3 @@ class _Document(_Part):
     shards: list[_Shard]
     files: dict[str, _File]
     digest: str = ""
-
-
-_ENTRY_COLUMNS = (
-    *("name", "number", "samples", "samples_digest", "annotations_kept", "annotations_dropped"),
-    *("tar_bytes", "tar_sha256", "parquet_bytes", "parquet_sha256", "stats_bytes", "stats_sha256"),
-)
-
-
-def _shard_entry(row: tuple[Any, ...]) -> dict[str, Any]:
-    name, number, samples, digest, kept, dropped, *files, letters = row
-    return {
-        "name": name,
-        "number": number,
-        "samples": samples,
-        "samples_digest": digest,
-        "annotations_kept": kept,
-        "annotations_dropped": dropped,
-        "dead_letters": letters,
-        **{
-            file: {"bytes": files[2 * place], "sha256": files[2 * place + 1]}
-            for place, file in enumerate(("tar", "parquet", "stats"))
-        },
-    }
-
-
-def _entry_texts(rows: Iterable[tuple[Any, ...]], *, indent: int | None) -> Iterator[bytes]:
-    """Yield what `to_json` makes of the entries of shards, ten times as fast."""
-    marks = (f"%({place})" for place in range(len(_ENTRY_COLUMNS) + 1))
-    text = to_json(_shard_entry(tuple(marks)), indent=indent).decode()
-    order = [int(place) for place in re.findall(r'"%\((\d+)\)"', text)]
-    template = re.sub(r'"%\(\d+\)"', "%s", text if indent is None else text.replace("\n", "\n  "))
-    margin = "" if indent is None else "  "
-    for row in rows:
-        values = [row[place] for place in order]
-        texts = [encode_basestring(one) if isinstance(one, str) else one for one in values]
-        yield (margin + template % tuple(texts)).encode()

@@ -142,13 +142,16 @@ class ShardTable(Sequence[ShardStats]):
         mask = pc.is_in(self.table.column("name"), pa.array(sorted(names), pa.string()))
         return ShardTable(self.table.filter(pc.invert(mask) if are_others else mask))
 
-    def with_columns(self, columns: Mapping[str, Sequence[Any] | pa.Array]) -> ShardTable:
+    def with_columns(
+        self, columns: Mapping[str, Sequence[Any] | pa.Array | pa.ChunkedArray]
+    ) -> ShardTable:
         """Return the shards with other values in some columns."""
         table = self.table
         for name, values in columns.items():
             place = SCHEMA.get_field_index(name)
-            array = pa.array(values, SCHEMA.types[place])
-            table = table.set_column(place, SCHEMA.field(place), array)
+            if not isinstance(values, pa.ChunkedArray):
+                values = pa.array(values, SCHEMA.types[place])
+            table = table.set_column(place, SCHEMA.field(place), values)
         return ShardTable(table)
 
     def without_inputs(self) -> ShardTable:

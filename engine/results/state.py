@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.results.publication import FileStats
 from florilegium.engine.results.shard_table import INPUTS, NO_SHARDS, SCHEMA, TIMES, ShardTable
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
-from florilegium.engine.untrusted.names import is_shard_name
+from florilegium.engine.untrusted.names import SHARD_NAME
 
 STATE = "state.parquet"
 _FORMAT = f"1 {FORMAT_VERSION}"
@@ -105,6 +106,10 @@ def _refuse_unlike(shards: ShardTable) -> None:
     may_lack = {*TIMES, *INPUTS}
     if any(shards.table.column(name).null_count for name in SCHEMA.names if name not in may_lack):
         raise ValueError("a shard lacks a value")
-    for name, number in shards.rows("name", "number"):
-        if not is_shard_name(name) or int(name.partition("-")[0]) != number:
-            raise ValueError(f"{name!r:.200} is no name of shard {number}")
+    names, numbers = shards.table.column("name"), shards.table.column("number")
+    own = pc.replace_substring_regex(names, "-.*$", "")
+    if not (
+        pc.all(pc.match_substring_regex(names, f"^{SHARD_NAME}$"), min_count=0).as_py()
+        and own.cast(pa.int64()).equals(numbers)
+    ):
+        raise ValueError("a name is none of a shard, or not that of its number")

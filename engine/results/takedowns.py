@@ -242,8 +242,8 @@ def complete_receipt(output: Folder, receipt: Receipt) -> None:
 
 def tidy(output: Folder) -> None:
     """Delete lists that are no longer in effect, and the first form of a complete receipt."""
-    in_effect = list_file(list_in_effect(output))
     paths = [f"{TAKEDOWNS}/{name}" for name in output.names(TAKEDOWNS)]
+    in_effect = list_file(list_in_effect(output)) if paths else ""
     for path in paths:
         if (_is_list(path) and path != in_effect) or is_left_over(path.rpartition("/")[2]):
             output.remove(path)

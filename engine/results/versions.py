@@ -101,7 +101,8 @@ def remove_stale(
         output.remove(_path(number))
     if old or not is_tidy:
         live = live_beside(output, current) if current else live_shards(output)
-        names = [name for name, _ in output.each_entry(SHARDS, cuts=cuts_of(live))]
+        listed = list(output.listing(SHARDS, cuts=cuts_of(live)))  # before anything is deleted
+        names = (name for table in listed for name in table["name"].to_pylist())
         for name in filter(may_be_stale, names):
             if is_left_over(name) or shard_of(name) not in live:
                 output.remove(f"{SHARDS}/{name}")

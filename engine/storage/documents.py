@@ -41,9 +41,22 @@ def read_limited(folder: Folder, name: str, *, cure: str) -> bytes | None:
     Raises:
         StorageError: there are more than `MAX_BYTES` of them, or they cannot be read.
     """
-    if (folder.size(name) or 0) > MAX_BYTES:
-        raise damaged(folder, name, f"it has more than {MAX_BYTES} bytes", cure=cure)
-    return folder.read(name)
+    data = folder.read(name, most=MAX_BYTES + 1)
+    try:
+        refuse_large(data or b"")
+    except ValueError as error:
+        raise damaged(folder, name, error, cure=cure) from None
+    return data
+
+
+def refuse_large(data: bytes) -> None:
+    """Refuse a document of more than `MAX_BYTES`.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
 
 
 def parse_json(data: bytes) -> Any:

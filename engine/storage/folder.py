@@ -11,13 +11,12 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import PurePosixPath
 from secrets import token_hex
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -28,12 +27,15 @@ from florilegium.engine.storage.failure import failing
 from florilegium.engine.storage.object_storage import (
     FEW_TRIES,
     TRIES,
+    beginning,
     end_of,
-    listed,
     options_in,
     speaks_s3,
     whole,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TEMPORARY = ".tmp"
 """The suffix of hidden temporary files; a killed writer leaves them behind."""
@@ -44,8 +46,6 @@ _EXTRAS = {
     "adlfs": "florilegium[az]",
 }
 """Extras of this distribution by the storage package that they install."""
-_MODIFIED = ("mtime", "LastModified", "last_modified", "modified", "created")
-"""Names of the time of the last change in different file systems."""
 
 
 def file_system(url: str, *, tries: int = TRIES) -> tuple[Any, str]:
@@ -96,6 +96,15 @@ class Entry:
     modified: float
 
 
+def entries_of(listing: pa.Table) -> dict[str, Entry]:
+    """Return rows of a listing as objects, by name."""
+    names, *columns = (one.to_pylist() for one in listing.columns)
+    values = (
+        dict(zip(listing.column_names[1:], row, strict=True)) for row in zip(*columns, strict=True)
+    )
+    return {name: Entry(**one) for name, one in zip(names, values, strict=True)}
+
+
 class Folder:
     """A folder of files, named by relative paths with forward slashes."""
 
@@ -136,15 +145,21 @@ class Folder:
             return int(self._fs.size(self.path(name)))
         return None
 
-    def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file, or `None` when it does not exist.
+    def read(self, name: str, *, most: int | None = None) -> bytes | None:
+        """Return the bytes of a file, or `None` when it does not exist; with `most`, the first
+        ones, so many at most.
 
         Raises:
             StorageError: it cannot be read, or is a pipe or a device, which may never end.
         """
-        with failing("read", self.path(name)), suppress(FileNotFoundError):
+        path = self.path(name)
+        with failing("read", path), suppress(FileNotFoundError):
             self._refuse_endless(name)
-            return whole(self._fs, self.path(name))
+            if most is None:
+                return whole(self._fs, path)
+            if self.is_local:  # room is made for as many bytes as are asked for
+                most = min(most, os.stat(path).st_size)
+            return beginning(self._fs, path, most)
         return None
 
     def tail(self, name: str, size: int) -> bytes | None:
@@ -202,21 +217,23 @@ class Folder:
 
     def entries(self, under: str = "") -> dict[str, Entry]:
         """Return the entries of a sub-folder by name; none when it is absent."""
-        return dict(self.each_entry(under))
+        return {
+            name: entry
+            for table in self.listing(under)
+            for name, entry in entries_of(table).items()
+        }
 
-    def each_entry(
-        self, under: str = "", *, cuts: Sequence[str] = ()
-    ) -> Iterator[tuple[str, Entry]]:
-        """Yield the entries of a sub-folder with their names, in any order; none when it is absent.
+    def listing(self, under: str = "", *, cuts: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """Yield the entries of a sub-folder as rows of `listing.LISTING`, in any order; none when
+        it is absent.
 
         `cuts` are sorted names: on S3, what lies between them is listed side by side.
         """
+        from florilegium.engine.storage.listing import listing_of
+
         path = self.path(under) if under else self._root
         with failing("list", path), suppress(FileNotFoundError, NotADirectoryError):
-            for one in listed(self._fs, path, cuts=cuts):
-                name = str(one["name"]).rstrip("/").rpartition("/")[2]
-                if name not in ("", ".", ".."):
-                    yield name, _entry(one)
+            yield from listing_of(self._fs, path, cuts=cuts)
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for files that can be made again."""
@@ -351,13 +368,3 @@ def _joined(root: str, name: str) -> str:
             f"made to lead elsewhere; build the dataset again"
         )
     return f"{root}/{name}"
-
-
-def _entry(info: Mapping[str, Any]) -> Entry:
-    """Return an entry from the `info` of fsspec."""
-    modified = next((info[name] for name in _MODIFIED if info.get(name)), 0)
-    return Entry(
-        kind="link" if info.get("islink") else info["type"],
-        size=int(info.get("size") or 0),
-        modified=modified.timestamp() if isinstance(modified, datetime) else float(modified),
-    )

@@ -25,7 +25,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
@@ -141,7 +141,7 @@ class Lease:
 
     def _is_ours(self) -> bool:
         """Whether the lease is stored as written here, and there is no later one."""
-        last = f"{LEASES}/{max(_numbers(self._folder), default=0):06d}.json"
+        last = f"{LEASES}/{max(_numbers(self._folder.names(LEASES)), default=0):06d}.json"
         return not self._is_lost and last == self._name and self._is_stored()
 
     def _is_stored(self) -> bool:
@@ -265,23 +265,24 @@ def _os_lock(output: Folder) -> Iterator[bool]:
 
 def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
     """Write a lease, unless there is another one."""
-    known = _leases(output)
+    before = output.names(LEASES)
+    known = _leases(output, before)
     _refuse_others(output, known, me, is_locked=is_locked)
-    name = f"{LEASES}/{max(_numbers(output), default=0) + 1:06d}.json"
+    own = f"{max(_numbers(before), default=0) + 1:06d}.json"
+    name = f"{LEASES}/{own}"
     if not output.create(name, _written(me)):
         stored = _read(output, name)
         if stored != me:  # it is ours where the answer to the first try was lost
             raise _in_use(output, stored)
-    others = {other: holder for other, holder in _leases(output).items() if other != name}
-    unknown = {other: one for other, one in others.items() if known.get(other) != one}
+    others = [other for other in output.names(LEASES) if other not in (own, _LOCK)]
+    unknown = {one: by for one, by in _leases(output, others).items() if known.get(one) != by}
     try:
         _refuse_others(output, unknown, me, is_locked=is_locked)
     except OutputInUse:
         output.remove(name)
         raise
-    for other in output.names(LEASES):  # unfinished ones, too
-        if f"{LEASES}/{other}" != name and other != _LOCK:
-            output.remove(f"{LEASES}/{other}")
+    for other in others:  # unfinished ones, too
+        output.remove(f"{LEASES}/{other}")
     return Lease(output, name, me, is_locked=is_locked)
 
 
@@ -321,15 +322,17 @@ def _in_use(output: Folder, holder: Holder | None) -> OutputInUse:
     )
 
 
-def _leases(output: Folder) -> dict[str, Holder]:
-    names = [f"{LEASES}/{number:06d}.json" for number in _numbers(output)]
-    found = {name: _read(output, name) for name in names}
-    return {name: holder for name, holder in found.items() if holder is not None}
+def _leases(output: Folder, names: Sequence[str] | None = None) -> dict[str, Holder]:
+    """Return who wrote the leases with these names, by default all that are there."""
+    numbers = _numbers(output.names(LEASES) if names is None else names)
+    paths = [f"{LEASES}/{number:06d}.json" for number in numbers]
+    found = {path: _read(output, path) for path in paths}
+    return {path: holder for path, holder in found.items() if holder is not None}
 
 
-def _numbers(output: Folder) -> list[int]:
-    """Return the numbers of all leases, those that cannot be read included."""
-    stems = [name.removesuffix(".json") for name in output.names(LEASES)]
+def _numbers(names: Iterable[str]) -> list[int]:
+    """Return the numbers of leases, those that cannot be read included."""
+    stems = [name.removesuffix(".json") for name in names]
     return [int(stem) for stem in stems if stem.isdigit()]
 
 

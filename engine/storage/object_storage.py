@@ -11,11 +11,13 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from florilegium.engine.storage.failure import is_outage, storage_error
-from florilegium.engine.storage.s3_listing import pages_between
 from florilegium.engine.storage.side_by_side import AT_ONCE
+
+if TYPE_CHECKING:
+    from florilegium.engine.storage.s3_listing import Page
 
 _S3 = ("s3", "s3a")
 _OTHERS = ("gs", "gcs", "az", "abfs", "abfss")
@@ -65,31 +67,41 @@ def is_object_storage(fs: Any) -> bool:
     return not {*_S3, *_OTHERS}.isdisjoint(protocols)
 
 
-def listed(fs: Any, path: str, *, cuts: Sequence[str] = ()) -> Iterator[Mapping[str, Any]]:
+def listed(fs: Any, path: str) -> Iterator[Mapping[str, Any]]:
     """Yield what is in a folder, as fsspec describes it; from S3 a page of a thousand at a time.
-
-    `cuts` are sorted names of files: S3 lists what lies between them side by side.
 
     Raises:
         FileNotFoundError: there is no such folder; S3 lists an empty one.
     """
-    if not speaks_s3(fs):
+    pages = pages_of(fs, path)
+    if pages is None:
         yield from fs.ls(path, detail=True)
         return
+    bucket = fs.split_path(path)[0]
+    for page in pages:
+        for folder in page.folders:
+            yield {"name": f"{bucket}/{folder.rstrip('/')}", "size": 0, "type": "directory"}
+        for file in page.files.to_pylist():
+            yield {**file, "name": f"{bucket}/{file['Key']}", "size": file["Size"], "type": "file"}
+
+
+def pages_of(fs: Any, path: str, *, cuts: Sequence[str] = ()) -> Iterator[Page] | None:
+    """Return the pages of what is in a folder of S3, an empty one where there is none; `None` for
+    other storages.
+
+    `cuts` are sorted names of files: what lies between them is listed side by side.
+    """
+    if not speaks_s3(fs):
+        return None
     bucket, key, _ = fs.split_path(path)
     if not bucket:
-        yield from fs.ls(path, detail=True)
-        return
+        return None
+    from florilegium.engine.storage.s3_listing import pages_between
+
     prefix = f"{key}/" if key else ""
     wanted = {"Bucket": bucket, "Delimiter": "/", "Prefix": prefix}
-    for page in pages_between(fs, [f"{prefix}{one}" for one in cuts], **wanted):
-        for folder in page.get("CommonPrefixes", ()):
-            name = f"{bucket}/{folder['Prefix'].rstrip('/')}"
-            yield {"name": name, "size": 0, "type": "directory"}
-        for file in page.get("Contents", ()):
-            if file["Key"] != prefix:  # the mark of an empty folder
-                name = f"{bucket}/{file['Key']}"
-                yield {**file, "name": name, "size": file["Size"], "type": "file"}
+    pages = pages_between(fs, [f"{prefix}{one}" for one in cuts], **wanted)
+    return (page.without(prefix) for page in pages)  # the mark of an empty folder
 
 
 def is_folder(fs: Any, path: str) -> bool:

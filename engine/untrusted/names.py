@@ -12,7 +12,9 @@ from florilegium.engine.untrusted.escaped import cut
 LONGEST = 100
 """Characters of a name at most: with a digest appended, it is still a valid file name."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_SHARD = re.compile(r"[0-9]{6,12}-[0-9a-f]{16}")
+SHARD_NAME = "[0-9]{6,12}-[0-9a-f]{16}"
+"""A pattern of the names of shards."""
+_SHARD = re.compile(SHARD_NAME)
 
 
 def check_name(name: object) -> None:

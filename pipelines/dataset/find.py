@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from typing import Any
 from unicodedata import normalize
 
+import numpy as np
+
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import ConfigError, StorageError
 from florilegium.engine.planning.index import read_index
@@ -138,11 +140,15 @@ def bases_of(output: Folder) -> dict[int, str]:
     """Return for each shard's number the folder that the locations of its inputs are relative
     to."""
     index = read_index(output)
-    return {
-        shard: base_of(source.rpartition("#")[0], location)
-        for table in (index.tables(["shard", "source", "location"]) if index is not None else ())
-        for shard, source, location in zip(*(one.to_pylist() for one in table.columns), strict=True)
-    }
+    bases: dict[int, str] = {}
+    for table in index.tables(["shard", "source", "location"]) if index is not None else ():
+        shards = table["shard"].to_numpy()
+        last = table.take(np.flatnonzero(np.diff(shards, append=-1)))  # of each shard
+        bases |= {
+            one["shard"]: base_of(one["source"].rpartition("#")[0], one["location"])
+            for one in last.to_pylist()
+        }
+    return bases
 
 
 def _whole(image: Image, bases: Mapping[int, str]) -> str:

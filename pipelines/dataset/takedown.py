@@ -96,7 +96,7 @@ def _finish(output: Folder, manifest: Manifest, receipt: Receipt, retention: Ret
         if not gone.isdisjoint(named_shards(output, path)):
             output.remove(path)
     remove_stale(output, retention, current=manifest)
-    complete_receipt(output, replace(receipt, version=manifest.digest()))
+    complete_receipt(output, replace(receipt, version=manifest.digest))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,17 +15,16 @@ from typing import Any
 
 from florilegium.engine.core.errors import OutputInUse, StorageError
 from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.finished import Before
 from florilegium.engine.execution.observer import RunFinished
 from florilegium.engine.execution.preparation import Run, refuse_caveats
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.run import execute
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
-from florilegium.engine.planning.index import Index, read_index
+from florilegium.engine.planning.index import Index
 from florilegium.engine.planning.kept_places import keep_places
 from florilegium.engine.results.dataset import Dataset
-from florilegium.engine.results.finished_shards import in_place
 from florilegium.engine.results.manifest import RECIPE, Manifest, read_manifest
-from florilegium.engine.results.state import read_state
 from florilegium.engine.results.versions import remember_held_back
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import Lease, writing
@@ -128,34 +127,40 @@ def _refresh(
     progress = Progress(step="refresh")
     seen = watched(run, progress, required=(spending,))  # before anything is written, too
     with writing(run.output) as lease, shown(progress), seen as observer:
-        index = read_index(run.output)
-        spending.resume(in_place(run.output, read_state(run.output))[0].digest)
+        before = Before.of(run.output)
+        spending.resume(before.found.version.digest)
         held = read_refreshed(run.output, HELD_BACK)
         try:
             manifest = execute(
-                run, progress, retry=retry, replace=replace, check=check, observer=observer
+                run,
+                progress,
+                retry=retry,
+                replace=replace,
+                check=check,
+                observer=observer,
+                before=before,
             )
         except BaseException:
-            keep_places(run.output, index)  # what is gone for the moment may come back
+            keep_places(run.output, before.index)  # what is gone for the moment may come back
             raise
         spent = spending.spent
-        if current := current_of(run.output, manifest):
+        if current := current_of(manifest):
             record = _nothing(run, current, lease, spent)
             observer.observe(RunFinished(manifest=manifest))
             return Finished(record=record, manifest=manifest)
         progress.current = "comparing with the version before"
-        before = _current(run.output)
-        record = _compared(run.output, before, manifest, spent)
+        published = _current(run.output)
+        record = _compared(run.output, published, manifest, spent)
         beyond = (
-            *(exceeded(record, options.limits) if before else ()),
-            *(too_many_lost(manifest, run.config.max_dead_letter_share) if before else ()),
+            *(exceeded(record, options.limits) if published else ()),
+            *(too_many_lost(manifest, run.config.max_dead_letter_share) if published else ()),
         )
         record = dataclasses.replace(record, exceeded=beyond)
         is_accepted = accept and held is not None and held.version == record.version
         if beyond and not is_accepted:
             record = dataclasses.replace(record, outcome="held_back")
             spending.store()
-            _hold_back(run.output, manifest, record, index, lease)
+            _hold_back(run.output, manifest, record, before.index, lease)
             observer.observe(RunFinished(manifest=None, is_held_back=True))
         else:
             record = dataclasses.replace(record, outcome="published", is_accepted=bool(beyond))
@@ -169,7 +174,7 @@ def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: VersionCost) -> 
     """Leave a dataset that is up to date as it is, but for files that were damaged."""
     put_in_place(run, manifest, before_switch=lease.check)
     images = ImageCounts(before=manifest.totals.samples, after=manifest.totals.samples)
-    version = manifest.digest(has_files=False)
+    version = manifest.content_digest
     return Refreshed(
         outcome="nothing",
         version=version,
@@ -225,7 +230,7 @@ def _compared(
     old_counts, new_counts, of_new = _distributions(old, after, found)
     return Refreshed(
         outcome="published",
-        version=manifest.digest(has_files=False),
+        version=manifest.content_digest,
         before=version_of(before) if before else "",
         images=found.images(totals["samples"], manifest.totals.samples, letters),
         annotations=found.tasks(totals["tasks"], manifest.totals.tasks),

@@ -73,7 +73,7 @@ def _fill(run: Run) -> None:
     """Write what a finished build leaves, but for the shards."""
     shards = divide(run, replace=False)
     made = _made(run, [shard.number for shard in shards.shards()])
-    made = made.with_columns(Readings(run).inputs_of(shards.shards()))
+    made = made.with_columns(Readings(run).inputs_of(shards))
     manifest = Manifest.of(run.graph, [source.url for source in run.config.source], made)
     files = {name: FileStats.of(memoryview(b"x")) for name in (CARD, REPORT, STATISTICS)}
     for name in files:

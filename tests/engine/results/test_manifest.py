@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ import pytest
 
 from florilegium.engine.core.errors import StorageError
 from florilegium.engine.core.sample import DeadLetter
+from florilegium.engine.results import manifest_entries
 from florilegium.engine.results.manifest import (
     DEAD_LETTERS,
     MANIFEST,
     Manifest,
     Totals,
+    digest_of_document,
     named_shards,
     read_manifest,
+    sealed,
 )
 from florilegium.engine.results.publication import FileStats, ShardStats
+from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.storage.folder import Folder
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 from tests.engine.by_hand import planned
@@ -123,6 +128,27 @@ def test_a_manifest_names_the_live_shards_with_digests_and_counts() -> None:
         "parquet": {"bytes": 1, "sha256": "0"},
         "stats": asdict(shards[0].file),
     }
+
+
+@pytest.mark.parametrize("together", [1, 2, 100])
+def test_the_text_of_a_manifest_is_that_of_its_values(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest_entries, "_TOGETHER", together)
+    odd = [
+        stats(number, samples_digest=text) for number, text in enumerate(['"', "\\", "\n\x00é%s"])
+    ]
+    for shards in ([], [stats()], [stats(7), *odd, stats(dead_letters=())]):
+        manifest = Manifest.of(planned(), [], ShardTable.joined(map(one_by_one, shards)))
+        assert manifest.to_json() == sealed(manifest.to_document())
+        assert manifest.file_sha256 == sha256(manifest.to_json()).hexdigest()
+        assert manifest.digest == digest_of_document(manifest.to_document())
+        no_files = {**manifest.to_document(), "files": {}}
+        assert manifest.content_digest == digest_of_document(no_files)
+
+
+def one_by_one(shard: ShardStats) -> ShardTable:
+    return ShardTable.of([shard])
 
 
 def test_a_manifest_holds_what_the_sources_remark() -> None:

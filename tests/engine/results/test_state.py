@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from florilegium.engine.execution.preparation import prepare
@@ -17,7 +17,7 @@ from florilegium.engine.execution.run import execute
 from florilegium.engine.results import finished_shards
 from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.results.state import NOTHING_KNOWN, STATE, read_state
-from florilegium.engine.storage.folder import Entry, Folder
+from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.build import put_in_place
 from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import build, configure, contents, shard_file
@@ -31,9 +31,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     found: Counter[str] = Counter()
     read = Folder.read
 
-    def counted(self: Folder, name: str) -> bytes | None:
+    def counted(self: Folder, name: str, **options: Any) -> bytes | None:
         found[name] += 1
-        return read(self, name)
+        return read(self, name, **options)
 
     monkeypatch.setattr(Folder, "read", counted)
     return found
@@ -180,13 +180,13 @@ def test_a_shard_that_was_rewritten_before_it_was_listed_is_not_believed(
 def test_a_storage_without_times_is_asked_about_each_shard(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: Counter[str]
 ) -> None:
-    each_entry = Folder.each_entry
+    listing = Folder.listing
 
-    def timeless(self: Folder, *given: Any, **options: Any) -> Iterator[tuple[str, Entry]]:
-        for name, entry in each_entry(self, *given, **options):
-            yield name, replace(entry, modified=0.0)
+    def timeless(self: Folder, *given: Any, **options: Any) -> Iterator[pa.Table]:
+        for table in listing(self, *given, **options):
+            yield table.set_column(3, "modified", pa.array([0.0] * len(table)))
 
-    monkeypatch.setattr(Folder, "each_entry", timeless)
+    monkeypatch.setattr(Folder, "listing", timeless)
     build(album, tmp_path, shard_size=2)
     before = contents(tmp_path)
     path = shard_file(tmp_path, "_stats.json", 1)

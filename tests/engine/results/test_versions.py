@@ -220,10 +220,10 @@ def test_a_manifest_that_cannot_be_read_just_now_costs_no_shard(
     build(album, tmp_path, shard_size=5)
     before, read = tars(tmp_path), Folder.read
 
-    def fail(folder: Folder, name: str) -> bytes | None:
+    def fail(folder: Folder, name: str, **options: Any) -> bytes | None:
         if name == MANIFEST:
             raise StorageError("cannot read it: the storage was busy")
-        return read(folder, name)
+        return read(folder, name, **options)
 
     monkeypatch.setattr(Folder, "read", fail)
     with pytest.raises(StorageError, match="the storage was busy"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -80,12 +81,12 @@ def test_a_folder_is_listed_page_by_page(
     folder.publish("many/below/7", b"x")
     folder.publish("many/", b"")  # as a console makes an empty folder
     fs, path = file_system(folder.url)
-    call = type(fs).call_s3
+    call = type(fs)._call_s3
 
-    def of_three(self: Any, method: str, **options: Any) -> Any:
-        return call(self, method, **options, MaxKeys=3)
+    async def of_three(self: Any, method: str, **options: Any) -> Any:
+        return await call(self, method, **options, MaxKeys=3)
 
-    monkeypatch.setattr(type(fs), "call_s3", of_three)
+    monkeypatch.setattr(type(fs), "_call_s3", of_three)
     watched.clear()
     found = listed(fs, f"{path}/many")
     assert next(found)["type"] in ("file", "directory")
@@ -138,19 +139,39 @@ def test_names_of_all_kinds_are_listed_as_the_client_lists_them(
         return [(one["name"], one["size"], one["type"], one.get("LastModified")) for one in entries]
 
     with monkeypatch.context() as patch:
-        patch.setattr(s3_listing, "_read_fast", lambda *_: None)
+        patch.setattr(s3_listing, "_take_files", lambda *_: None)
         of_client = found()
     assert found() == of_client
     files = {name for name, _, kind, _ in of_client if kind == "file"}
     assert files == {f"{bucket}/many/{name}" for name in names if "/" not in name}
 
 
+def test_a_page_of_the_form_of_s3_is_not_left_to_the_client() -> None:
+    entry = (
+        "<Contents><Key>{}</Key><LastModified>2027-01-01T00:00:00.250Z</LastModified>"
+        "<ETag>&quot;0&quot;</ETag><Size>{}</Size></Contents>"
+    )
+    body = f"<A><B>1</B>{entry.format('a', 1)}{entry.format('b', 20)}<C/></A>".encode()
+    response, found = {"status_code": 200, "body": body}, dict[str, Any]()
+    s3_listing._take_files(response, found)
+    assert response["body"] == b"<A><B>1</B><C/></A>"
+    (files,) = found.values()
+    assert files.drop_columns(["LastModified"]).to_pylist() == [
+        {"Key": "a", "Size": 1, "ETag": '"0"'},
+        {"Key": "b", "Size": 20, "ETag": '"0"'},
+    ]
+    assert files["LastModified"][0].as_py() == datetime(2027, 1, 1, 0, 0, 0, 250_000, UTC)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
         "<Key>a</Key><Size>1</Size>",
-        "<Key>a</Key><LastModified>Fri, 01 Jan 2027 00:00:00 GMT</LastModified><Size>1</Size>",
-        "<Key>a</Key><LastModified>2027-01-01T00:00:00.000Z</LastModified><Size/>",
+        "<Key>a&lt;</Key><LastModified>2027-01-01T00:00:00.000Z</LastModified>"
+        "<ETag>0</ETag><Size>1</Size>",
+        "<Key>a</Key><LastModified>Fri, 01 Jan 2027 00:00:00 GMT</LastModified>"
+        "<ETag>0</ETag><Size>1</Size>",
+        "<Key>a</Key><LastModified>2027-01-01T00:00:00.000Z</LastModified><ETag>0</ETag><Size/>",
     ],
 )
 def test_a_page_of_another_form_is_left_to_the_client(entry: str) -> None:
@@ -310,9 +331,9 @@ def test_a_folder_that_is_listed_in_parts_has_the_same_entries(
     for name in names:
         folder.publish(f"x/{name}", name.encode())
     folder.publish("x/inner/y", b"")
-    found = list(folder.each_entry("x", cuts=cuts))
-    assert sorted(name for name, _ in found) == sorted([*names, "inner"])
-    assert {name: (one.kind, one.size) for name, one in found} == {
+    found = [row for table in folder.listing("x", cuts=cuts) for row in table.to_pylist()]
+    assert sorted(one["name"] for one in found) == sorted([*names, "inner"])
+    assert {one["name"]: (one["kind"], one["size"]) for one in found} == {
         "inner": ("directory", 0),
         **{name: ("file", len(name.encode())) for name in names},
     }
@@ -324,6 +345,6 @@ def test_a_page_is_read_as_its_client_reads_it(folder: Folder) -> None:
     bucket, _, key = f"{folder.url.removeprefix('s3://')}/x/".partition("/")
     (theirs,) = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=key)["Contents"]
     (ours,) = listed(folder._fs, f"{bucket}/{key}".rstrip("/"))
-    for name in ("ETag", "LastModified", "Size", "StorageClass"):
+    for name in ("ETag", "LastModified", "Size"):
         assert ours[name] == theirs[name], name
     assert str(ours["LastModified"]) == str(theirs["LastModified"])

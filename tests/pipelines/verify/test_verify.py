@@ -250,9 +250,9 @@ def test_every_tar_and_parquet_is_read_once(dataset: Path, monkeypatch: pytest.M
         with opened(folder, name) as file:
             yield file
 
-    def note_read(folder: Folder, name: str) -> bytes | None:
+    def note_read(folder: Folder, name: str, **options: Any) -> bytes | None:
         asked.append(name)
-        return read(folder, name)
+        return read(folder, name, **options)
 
     monkeypatch.setattr(Folder, "opened", note_opened)
     monkeypatch.setattr(Folder, "read", note_read)
