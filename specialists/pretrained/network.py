@@ -42,6 +42,9 @@ tensors, on the device."""
 Finish = Callable[[Any, Sequence[int]], Iterable[AnswerT]]
 """From the same tensors on the host, and the indices, to one answer each."""
 
+CALLS_AT_ONCE = 3
+"""Calls that a worker with networks takes at once: the batch of one is computed, another one is
+ready, and a third is prepared. With two, feeders wait while both batches are ready."""
 OUT_OF_MEMORY = "out_of_memory"
 TOO_THIN = "too_thin"
 NOT_A_NUMBER = "not_a_number"

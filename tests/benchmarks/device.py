@@ -73,7 +73,7 @@ def build(folder: Path, photographs: Path, images_per_s: float, **options: Any) 
         **options,
     }
     document = job(photographs, folder / "out", shard_size=SHARD, specialists={"device": stage})
-    run(DRIVER, folder, document, "1")
+    run(DRIVER, folder, document, "1", is_memory_watched=False)
     return Passes.read(folder / "passes")
 
 
