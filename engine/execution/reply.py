@@ -65,8 +65,16 @@ def reply_to(
 
 
 def _fit_to_send(error: FlorilegiumError) -> FlorilegiumError:
+    if can_be_sent(error):
+        return error
+    return RunError(f"a worker failed: {type(error).__name__}: {message_of(error)}")
+
+
+def can_be_sent(error: BaseException) -> bool:
+    """Whether another process can make an error again: one of a stage may hold other arguments than
+    its `__init__` takes."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # of a stage: its `__init__` takes other arguments
-        return RunError(f"a worker failed: {type(error).__name__}: {message_of(error)}")
-    return error
+    except Exception:
+        return False
+    return True

@@ -20,12 +20,12 @@ from florilegium.specialists.florence2.format import FLORENCE2_TASKS, clean
 from florilegium.specialists.florence2.mirror import MirroredView, mirrored
 from florilegium.specialists.florence2.prompts import in_order, inputs, prompts_of, subjects_of_all
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, model_name
+from florilegium.specialists.pretrained.network import CALLS_AT_ONCE, Network
 from florilegium.specialists.pretrained.views import View
 
 if TYPE_CHECKING:
     from florilegium.specialists.florence2.answer import AnswerParser
     from florilegium.specialists.florence2.generation import Florence2Network
-    from florilegium.specialists.pretrained.network import Network
 
 
 class Florence2(Specialist[Florence2Config]):
@@ -43,7 +43,7 @@ class Florence2(Specialist[Florence2Config]):
     Config: ClassVar[type[StageConfig]] = Florence2Config
     version: ClassVar[int] = 3
     produces: tuple[str, ...] = tuple(FLORENCE2_TASKS)
-    calls_at_once: ClassVar[int] = 2
+    calls_at_once: ClassVar[int] = CALLS_AT_ONCE
 
     def __init__(self, config: Florence2Config) -> None:
         super().__init__(config)

@@ -26,6 +26,7 @@ from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.execution.allowance import usable_cpus
 from florilegium.engine.execution.answer import PROCESS_DIED
 from florilegium.engine.execution.apart import start_ahead, started
+from florilegium.engine.execution.reply import can_be_sent
 from florilegium.engine.untrusted.traces import message_of, traceback_of
 from florilegium.specialists.pretrained.handover import receive, send
 
@@ -165,10 +166,8 @@ class _Failure:
 
     def __init__(self, error: BaseException) -> None:
         self.traceback = traceback_of(error, above=(__file__,))
-        try:
-            self.error: BaseException = pickle.loads(pickle.dumps(error))
-        except Exception:
-            self.error = RuntimeError(f"{type(error).__name__}: {message_of(error)}")
+        what = f"{type(error).__name__}: {message_of(error)}"
+        self.error = error if can_be_sent(error) else RuntimeError(what)
 
 
 class _RemoteError(Exception):

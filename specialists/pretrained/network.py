@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from florilegium.engine.core.errors import ConfigError, SampleError
+from florilegium.specialists.pretrained.batches import cut, of_one_shape, stacked
+from florilegium.specialists.pretrained.by_table import Table, by_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +42,9 @@ tensors, on the device."""
 Finish = Callable[[Any, Sequence[int]], Iterable[AnswerT]]
 """From the same tensors on the host, and the indices, to one answer each."""
 
+CALLS_AT_ONCE = 3
+"""Calls that a worker with networks takes at once: the batch of one is computed, another one is
+ready, and a third is prepared. With two, feeders wait while both batches are ready."""
 OUT_OF_MEMORY = "out_of_memory"
 TOO_THIN = "too_thin"
 NOT_A_NUMBER = "not_a_number"
@@ -88,6 +93,7 @@ class Network:
             self.model.compile()
         self._batch_size = self._max_batch_size = config.batch_size
         self._max_pixels = config.max_batch_pixels
+        self._table: Table | None = None
         self._device_lock = threading.Lock()
         self._counting = threading.Lock()
         self.prepared_s = 0.0
@@ -96,10 +102,11 @@ class Network:
 
     @cached_property
     def image_processor(self) -> Any:
-        """The image processor of the checkpoint, in the model's dtype (`by_table`)."""
-        from florilegium.specialists.pretrained.by_table import by_table
-
-        return by_table(getattr(self.processor, "image_processor", self.processor), self.dtype)
+        """The image processor of the checkpoint; where rescaling and normalising can be done by a
+        table, `run` does both, and this one gives `pixel_values` as uint8."""
+        usual = getattr(self.processor, "image_processor", self.processor)
+        found, self._table = by_table(usual, self.dtype)
+        return found
 
     def prepare(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
         """Decode and preprocess: call `one` on each item, in feeders or threads; results are in
@@ -132,7 +139,7 @@ class Network:
         An image may have hundreds of lines or crops, each as large as an image when preprocessed.
         """
         answers: list[AnswerT] = []
-        for numbers in _cut(range(len(items)), batches * self._max_batch_size):
+        for numbers in cut(range(len(items)), batches * self._max_batch_size):
             inputs = self.prepare([items[number] for number in numbers], one)
             answers += self.run(inputs, forward, finish)
         return answers
@@ -146,13 +153,15 @@ class Network:
         """Return the answer for each input, in order.
 
         An input is a mapping of tensors without a batch dimension, as from `unbatched`. `forward`
-        gets a stacked batch on the device, floats in the model's dtype; it is called by one thread
-        at a time. `finish` gets its outputs on the host; other threads may use the device
-        meanwhile. Both are called in inference mode. Without `finish`, the answers are the rows of
-        the output, and stay on the device.
+        gets a stacked batch on the device, floats in the model's dtype, also images that
+        `image_processor` left as uint8; it is called by one thread at a time. `finish` gets its
+        outputs on the host; other threads may use the device meanwhile. Both are called in
+        inference mode. Without `finish`, the answers are the rows of the output, and stay on the
+        device.
         """
         found: dict[int, AnswerT] = {}
-        for batch in self._batches(inputs):
+        size, max_pixels = self._batch_size, self._max_pixels
+        for batch in of_one_shape(inputs, size=size, max_pixels=max_pixels):
             found.update(zip(batch, self._run_batch(batch, inputs, forward, finish), strict=True))
         return [found[number] for number in range(len(inputs))]
 
@@ -165,11 +174,16 @@ class Network:
     ) -> list[AnswerT]:
         """Return the answer for each input of a batch, given by its indices."""
         # Before the device is locked: the host stacks while the device computes another batch.
-        stacked = self._stacked([inputs[number] for number in batch])
+        whole = stacked(
+            [inputs[number] for number in batch],
+            self.dtype,
+            table=self._table,
+            is_pinned=self.device.type == "cuda",
+        )
 
         def compute(rows: Sequence[int]) -> Any:
             part = slice(rows[0], rows[-1] + 1)  # `attempt` passes consecutive rows
-            on_device = {name: self.to_device(tensor[part]) for name, tensor in stacked.items()}
+            on_device = {name: self.to_device(tensor[part]) for name, tensor in whole.items()}
             return forward(on_device, list(batch[part]))
 
         answers = partial(_finished, finish, batch) if finish else None
@@ -237,27 +251,6 @@ class Network:
         copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         copied.record(torch.cuda.current_stream(self.device))
         return _Outputs(on_host, copied.synchronize)
-
-    def _batches(self, inputs: Sequence[Mapping[str, Tensor]]) -> Iterator[list[int]]:
-        """Split inputs into batches of one shape and at most `max_batch_pixels`."""
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for number, one in enumerate(inputs):
-            shapes = tuple((name, tuple(tensor.shape)) for name, tensor in one.items())
-            groups.setdefault(shapes, []).append(number)
-        for group in groups.values():
-            pixels = sum(t.numel() // 3 for t in inputs[group[0]].values() if t.is_floating_point())
-            fitting = max(1, self._max_pixels // max(pixels, 1))
-            yield from _cut(group, min(self._batch_size, fitting))
-
-    def _stacked(self, inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Return inputs as a batch on the host, in pinned memory for a GPU."""
-        return {name: self._together([one[name] for one in inputs]) for name in inputs[0]}
-
-    def _together(self, tensors: Sequence[Tensor]) -> Tensor:
-        import torch
-
-        dtype = self.dtype if tensors[0].is_floating_point() else tensors[0].dtype
-        return self._pinned(torch.stack([tensor.to(dtype) for tensor in tensors]))
 
     def _pinned(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
@@ -396,8 +389,3 @@ def _set_image_size(checkpoint: Checkpoint, processor: Any, side: int) -> None:
         )
     if getattr(image_processor, "do_center_crop", False):
         image_processor.crop_size = {"height": side, "width": side}
-
-
-def _cut(numbers: Sequence[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(numbers), size):
-        yield list(numbers[start : start + size])

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 from florilegium.engine.core.stage import Stage
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from florilegium.specialists.pretrained.config import PretrainedConfig
-from florilegium.specialists.pretrained.network import Network
+from florilegium.specialists.pretrained.network import CALLS_AT_ONCE, Network
 
 
 @runtime_checkable
@@ -43,7 +43,7 @@ class Pretrained(Stage[PretrainedT]):
 
     family: ClassVar[Family]
     """The checkpoints that it supports."""
-    calls_at_once: ClassVar[int] = 2
+    calls_at_once: ClassVar[int] = CALLS_AT_ONCE
     network: Network
 
     @property

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.marks import FIRST_IMAGE, Timeline
-from tests.benchmarks.processes import Family, watched
+from tests.benchmarks.processes import Family, Peak, watched
 
 ROOT = Path(__file__).parents[2]
 DRIVER = "tests.benchmarks.driver"
@@ -42,7 +42,7 @@ class Child:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What a program that ended well has cost."""
+    """What a program that ended well has cost; 0 bytes if its memory was not watched."""
 
     timeline: Timeline
     started_s: float
@@ -91,14 +91,20 @@ def running(
         process.wait()
 
 
-def run(module: str, folder: Path, document: Mapping[str, Any], *arguments: str) -> Ended:
-    """Run a program on a config to its end.
+def run(
+    module: str,
+    folder: Path,
+    document: Mapping[str, Any],
+    *arguments: str,
+    is_memory_watched: bool = True,
+) -> Ended:
+    """Run a program on a config to its end. To watch its memory takes a tenth of two cores.
 
     Raises:
         RuntimeError: it failed; the message has its last words.
     """
     with running(module, folder, document, *arguments) as child:
-        with watched(child.family) as peak:
+        with watched(child.family) if is_memory_watched else nullcontext(Peak()) as peak:
             code = child.process.wait(TIMEOUT_S)
         if code != 0:
             raise RuntimeError(f"{module} failed: {child.messages.read_text()[-2000:]}")

@@ -52,7 +52,7 @@ def measure(folder: Path, images: int | None) -> Iterator[Row]:
     album = take_photographs(folder / "album", ALBUM)
     photographs = print_copies(album, folder / "photographs", images or IMAGES)
     could = by_hand(sorted(album.iterdir()))
-    how = f"a process on each of {CORES} cores: read, check, decode, prepare for 768 px"
+    how = f"a process on each of {CORES} cores: read, check, decode, prepare for 768 px, stack"
     yield Row(what="the cores could feed", value=could, unit="images/s", how=how)
     speed = could / RESERVE
     for number, (what, (options, is_limited)) in enumerate(DESIGNS.items()):
@@ -73,7 +73,7 @@ def build(folder: Path, photographs: Path, images_per_s: float, **options: Any) 
         **options,
     }
     document = job(photographs, folder / "out", shard_size=SHARD, specialists={"device": stage})
-    run(DRIVER, folder, document, "1")
+    run(DRIVER, folder, document, "1", is_memory_watched=False)
     return Passes.read(folder / "passes")
 
 
@@ -97,17 +97,20 @@ def _work(paths: Sequence[Path]) -> int:
     """Do what a build does beside the device: read, identify, check, prepare, write."""
     import torch
 
-    from florilegium.engine.core.image.reading import decode
+    from florilegium.engine.core.image.reading import check, decode
+    from florilegium.specialists.pretrained.batches import stacked
     from florilegium.specialists.pretrained.by_table import by_table
     from florilegium.specialists.pretrained.network import preprocess
 
-    processor = by_table(image_processor(768), torch.float32)
+    processor, table = by_table(image_processor(768), torch.float32)
+    inputs = []
     with tarfile.open(fileobj=io.BytesIO(), mode="w") as tar:
         for path in paths:
             data = path.read_bytes()
             member = tarfile.TarInfo(sha256(data).hexdigest())
             member.size = len(data)
-            decode(data)
-            preprocess(processor, decode(data))
+            check(data)
+            inputs.append(preprocess(processor, decode(data)))
             tar.addfile(member, io.BytesIO(data))
+    stacked(inputs, torch.float32, table=table)
     return len(paths)

@@ -21,7 +21,7 @@ from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import RUNTIME, Specialist
 from florilegium.specialists.pretrained.checkpoint import Checkpoint, Family
 from florilegium.specialists.pretrained.config import LoadingConfig
-from florilegium.specialists.pretrained.network import Network
+from florilegium.specialists.pretrained.network import CALLS_AT_ONCE, Network
 from florilegium.specialists.pretrained.views import Preprocess
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class KnownSpeedConfig(LoadingConfig):
     """Sleeps of a pass: 1 is an encoder; many, with Python in between, are tokens of an answer."""
     side: Annotated[int, RUNTIME, Field(ge=16)] = 768
     """Side of the model's input, pixels; 768 is that of Florence-2."""
-    calls: Annotated[int, RUNTIME, Field(ge=1)] = 2
+    calls: Annotated[int, RUNTIME, Field(ge=1)] = CALLS_AT_ONCE
     """Calls that a worker takes at once."""
 
 

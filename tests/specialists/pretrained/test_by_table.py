@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ import torch
 import transformers
 from PIL import Image
 
-from florilegium.specialists.pretrained.by_table import ByTable, by_table
+from florilegium.specialists.pretrained.batches import stacked
+from florilegium.specialists.pretrained.by_table import by_table
 
 SQUARE = {"height": 96, "width": 96}
 BY_TABLE = {
@@ -46,42 +46,43 @@ def test_all_bits_are_those_of_the_processor(
     name: str, options: dict[str, Any], dtype: torch.dtype, photographs: dict[str, Path]
 ) -> None:
     usual = processor(name, options)
-    found = by_table(usual, dtype)
-    assert isinstance(found, ByTable)
+    plain, table = by_table(usual, dtype)
+    assert table
     assert usual.do_rescale, "the processor itself stays as it is"
-    again = pickle.loads(pickle.dumps(found))
     for pixels in shown(photographs):
         if name.startswith(("Detr", "Grounding")) and len(pixels) == 3:
             continue  # a strip that they cannot resize
-        wanted = usual(images=Image.fromarray(pixels), return_tensors="pt")
-        for own in (found, again):
-            features = own(images=Image.fromarray(pixels), return_tensors="pt")
-            assert [*features] == [*wanted]
-            assert features["pixel_values"].dtype == dtype
-            for key in wanted:
-                assert torch.equal(features[key], wanted[key].to(features[key].dtype))
+        wanted, features = (
+            one(images=Image.fromarray(pixels), return_tensors="pt") for one in (usual, plain)
+        )
+        assert [*features] == [*wanted]
+        assert features["pixel_values"].dtype == torch.uint8
+        again = [{"pixel_values": image} for image in features["pixel_values"]] * 2
+        batch = stacked(again, dtype, table=table)["pixel_values"]
+        for found in batch:
+            assert torch.equal(found, wanted["pixel_values"][0].to(dtype))
+        assert batch.is_contiguous()
+        assert batch.data_ptr() % 64 == 0
+        del features["pixel_values"]
+        assert all(torch.equal(features[key], wanted[key]) for key in features)
 
 
 def test_arrays_are_looked_up_as_well(photographs: dict[str, Path]) -> None:
     usual = processor("CLIPImageProcessorPil", BY_TABLE["CLIPImageProcessorPil"])
-    found = by_table(usual, torch.float32)
+    plain, table = by_table(usual, torch.float32)
     for pixels in shown(photographs):
         features, wanted = (
-            one(pixels, return_tensors="pt", input_data_format="channels_last")
-            for one in (found, usual)
+            one(pixels, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+            for one in (plain, usual)
         )
-        assert torch.equal(features["pixel_values"], wanted["pixel_values"])
+        inputs = [{"pixel_values": features[0]}]
+        assert torch.equal(stacked(inputs, torch.float32, table=table)["pixel_values"], wanted)
 
 
 @pytest.mark.parametrize(("name", "options"), OTHERS.items())
 def test_a_processor_that_does_more_is_used_as_it_is(name: str, options: dict[str, Any]) -> None:
     usual = processor(name, options)
-    assert by_table(usual, torch.bfloat16) is usual
-
-
-def test_options_of_the_processor_can_be_read() -> None:
-    usual = processor("ViTImageProcessorPil", BY_TABLE["ViTImageProcessorPil"])
-    assert by_table(usual, torch.float32).size == usual.size
+    assert by_table(usual, torch.bfloat16) == (usual, None)
 
 
 def test_what_takes_no_images_is_used_as_it_is() -> None:
@@ -90,4 +91,4 @@ def test_what_takes_no_images_is_used_as_it_is() -> None:
             raise ValueError("no images today")
 
     odd = Odd()
-    assert by_table(odd, torch.float32) is odd
+    assert by_table(odd, torch.float32) == (odd, None)
