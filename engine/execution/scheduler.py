@@ -460,10 +460,12 @@ class Scheduler:
         return {**answered, **empty}
 
     def _report_answered(self, opened: Opened, segment: Segment, samples: Collection[int]) -> None:
-        shard = opened.work.shard.name
+        work = opened.work
         for name in segment.names:
-            asked = set(samples).intersection(opened.work.todo[name])
-            self._observer.observe(SamplesAnswered(shard=shard, stage=name, samples=len(asked)))
+            asked = len(work.asked[name].intersection(samples))
+            self._observer.observe(
+                SamplesAnswered(shard=work.shard.name, stage=name, samples=asked)
+            )
 
     def _report_lost(
         self, error: WorkerDied, shard: str, pool: str, stages: Sequence[str] = (), samples: int = 0

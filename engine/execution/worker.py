@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -65,6 +65,11 @@ class ShardWork:
     todo: dict[str, tuple[int, ...]]
     previous_digest: str
     retry: bool
+
+    @cached_property
+    def asked(self) -> dict[str, frozenset[int]]:
+        """The samples of `todo` as sets. They are made once: the work is complete by then."""
+        return {name: frozenset(samples) for name, samples in self.todo.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,12 +255,12 @@ class Worker:
         self.load(names)
         nodes = [self._nodes[name] for name in names]
         call = self._call(work, images, nodes, samples)
-        todo = {name: frozenset(work.todo[name]) for name in names}
         window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
         with about(shard=work.shard.name):
             for numbers in _windows(work.shard, samples, window):
                 for node in nodes:
-                    wanted = [number for number in numbers if number in todo[node.name]]
+                    asked = work.asked[node.name]
+                    wanted = [number for number in numbers if number in asked]
                     for batch in _batches(wanted, node.stage.config.batch_size):
                         call.ask(node, batch)
                 call.forget_pixels()
