@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,11 +14,19 @@ from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.stage import Filter, StageConfig
 from florilegium.engine.planning.graph import Node
+from florilegium.engine.results import layer as layer_file_module
 from florilegium.engine.results import layer_store as layer_module
-from florilegium.engine.results.layer import Layer, StageError, join_layers, make_layer
+from florilegium.engine.results.layer import (
+    Layer,
+    StageError,
+    join_layers,
+    layer_bytes,
+    make_layer,
+    parse_layer,
+)
 from florilegium.engine.results.layer_store import LayerStore
 from florilegium.engine.storage.folder import Folder
-from florilegium.engine.storage.parquet import footer_size
+from florilegium.engine.storage.parquet import footer_size, to_sealed_parquet
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents, shard_file
 from tests.engine.by_hand import caption, planned, region
 
@@ -133,6 +142,27 @@ def test_the_same_answers_are_the_same_bytes(tmp_path: Path, node: Node[Any]) ->
         files.append((path.relative_to(folder), path.read_bytes()))
     assert files[0] == files[1]
     assert str(files[0][0]) == f"bright-{node.fingerprint}/now.parquet"
+
+
+def test_layers_without_rows_are_one_file_if_all_in_it_is_the_same(
+    node: Node[Any], measuring: Node[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[pa.Table] = []
+    monkeypatch.setattr(
+        layer_file_module, "to_sealed_parquet", lambda t: written.append(t) or to_sealed_parquet(t)
+    )
+    error = StageError(sample=2, reason="broken", message="")
+    layers = [
+        make_layer(node, {}, ()),
+        make_layer(measuring, {}, ()),
+        make_layer(node, {}, [error]),
+    ]
+    digests = [f"{one} of this test" for one in DIGESTS]
+    files = [layer_bytes(layer, digests) for layer in (*layers, *layers)]
+    assert files[:3] == files[3:]
+    assert len(set(files)) == len(written) == 3
+    assert [parse_layer(file) for file in files[:3]] == [(layer, digests) for layer in layers]
+    assert parse_layer(layer_bytes(layers[0], digests[:2])) == (layers[0], digests[:2])
 
 
 def test_parts_are_joined_in_the_order_of_samples(node: Node[Any]) -> None:
