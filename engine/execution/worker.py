@@ -285,13 +285,14 @@ class Worker:
         that were asked about now are left out.
         """
         layers = {}
+        digests = work.shard.sample_digests
         for name in names:
             node = self._nodes[name]
             new = [part[name] for part in parts if name in part]
             recall = self._recall(node, work, is_asked=True)
             _refuse_gaps(node, recall, work.todo[name])
             layers[name] = join_layers(node, [recall.layer.without(work.todo[name]), *new])
-            self._layers.write(node, work.shard.digest, layers[name], work.shard.sample_digests)
+            self._layers.write(node, work.shard.digest, layers[name], digests)
         return layers
 
     def keep(
@@ -379,7 +380,7 @@ def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> N
     Raises:
         DataLost: a layer was deleted or damaged since the shard was opened.
     """
-    if gone := set(recall.missing).difference(todo):
+    if recall.missing != todo and (gone := set(recall.missing).difference(todo)):
         raise DataLost(
             f"the layer of stage {node.name!r} was deleted or damaged while the build ran, the "
             f"answers for {counted(len(gone), 'sample')} are gone: run the same command again"

@@ -74,9 +74,9 @@ class Layer:
 
     def without(self, samples: Iterable[int]) -> Layer:
         """Return the layer without its answers about some samples."""
-        gone = frozenset(samples)
         if self.is_empty:
             return self
+        gone = frozenset(samples)
         numbers = pa.array(sorted(gone), pa.int32())
         keep = pc.invert(pc.is_in(self.table.column("sample"), value_set=numbers))
         errors = tuple(error for error in self.errors if error.sample not in gone)
@@ -236,17 +236,15 @@ def layer_bytes(
         stored["asked"] = layer.asked
     if of is not None:
         stored["shard"] = list(of)
-    metadata = json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()
-    if not layer.table.num_rows:
-        return _file_without_rows(layer.table.schema, metadata)
-    return to_sealed_parquet(layer.table.replace_schema_metadata({_METADATA_KEY: metadata}))
+    metadata = {_METADATA_KEY: json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()}
+    return to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
 
 
 @lru_cache(maxsize=8)
-def _file_without_rows(columns: pa.Schema, metadata: bytes) -> bytes:
-    """Return the file of a layer without rows: stages that found nothing in a shard have the same
-    one, if they have the same columns. (Schemas are equal whatever their metadata.)"""
-    return to_sealed_parquet(columns.with_metadata({_METADATA_KEY: metadata}).empty_table())
+def empty_layer_bytes(rows: Rows[Any], sample_digests: tuple[str, ...]) -> bytes:
+    """Return the file of an empty layer. Stages with the same columns that found nothing in a shard
+    have the same one, which is made once."""
+    return layer_bytes(Layer(table=_empty_table(rows)), sample_digests)
 
 
 def layer_folder(name: str, fingerprint: str, gate: str) -> str:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,7 @@ from florilegium.engine.results.layer import (
     Layer,
     StageError,
     join_layers,
-    layer_bytes,
     make_layer,
-    parse_layer,
 )
 from florilegium.engine.results.layer_store import LayerStore
 from florilegium.engine.storage.folder import Folder
@@ -144,25 +142,26 @@ def test_the_same_answers_are_the_same_bytes(tmp_path: Path, node: Node[Any]) ->
     assert str(files[0][0]) == f"bright-{node.fingerprint}/now.parquet"
 
 
-def test_layers_without_rows_are_one_file_if_all_in_it_is_the_same(
-    node: Node[Any], measuring: Node[Any], monkeypatch: pytest.MonkeyPatch
+def test_the_file_of_stages_that_found_nothing_in_the_same_samples_is_made_once(
+    store: LayerStore, node: Node[Any], measuring: Node[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[pa.Table] = []
+    made: list[pa.Table] = []
     monkeypatch.setattr(
-        layer_file_module, "to_sealed_parquet", lambda t: written.append(t) or to_sealed_parquet(t)
+        layer_file_module, "to_sealed_parquet", lambda t: made.append(t) or to_sealed_parquet(t)
     )
-    error = StageError(sample=2, reason="broken", message="")
-    layers = [
-        make_layer(node, {}, ()),
-        make_layer(measuring, {}, ()),
-        make_layer(node, {}, [error]),
-    ]
-    digests = [f"{one} of this test" for one in DIGESTS]
-    files = [layer_bytes(layer, digests) for layer in (*layers, *layers)]
-    assert files[:3] == files[3:]
-    assert len(set(files)) == len(written) == 3
-    assert [parse_layer(file) for file in files[:3]] == [(layer, digests) for layer in layers]
-    assert parse_layer(layer_bytes(layers[0], digests[:2])) == (layers[0], digests[:2])
+    samples, others = ["of", "this", "test"], ["other", "samples"]
+    empty, nothing = make_layer(node, {}, ()), make_layer(measuring, {}, ())
+    failed = make_layer(node, {}, [StageError(sample=2, reason="broken", message="")])
+    twin = replace(node, name="twin")
+    for one, layer in ((node, empty), (twin, empty), (measuring, nothing)):
+        store.write(one, "new", layer, samples)
+    assert len(made) == 2, "one for each kind of columns"
+    assert store.read(node, "new") == store.read(twin, "new") == (empty, samples)
+    assert store.read(measuring, "new") == (nothing, samples)
+    store.write(node, "new", empty, others)
+    store.write(twin, "new", failed, samples)
+    assert store.read(node, "new") == (empty, others)
+    assert store.read(twin, "new") == (failed, samples)
 
 
 def test_parts_are_joined_in_the_order_of_samples(node: Node[Any]) -> None:
