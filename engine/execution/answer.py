@@ -85,10 +85,12 @@ def _sample_error(error: BaseException) -> SampleError:
 
 
 def _believable(error: SampleError) -> SampleError:
-    """Return an error whose parts fit into a dead letter, whatever a stage put there."""
+    """Return an error whose parts fit into a dead letter, whatever a stage put there; one of a class
+    of the stage's own, which may be false like an empty answer, becomes a plain one."""
     traceback = error.traceback if isinstance(error.traceback, str) else ""
     if isinstance(error.reason, str) and _REASON.fullmatch(error.reason):
-        if traceback == error.traceback and len(traceback) <= _MAX_TRACED:
+        is_plain = type(error) is SampleError and traceback == error.traceback
+        if is_plain and len(traceback) <= _MAX_TRACED:
             return error
         return SampleError(error.reason, error.message, traceback=traceback[-_MAX_TRACED:])
     what = f"{error.message} (its reason is not made of small letters, digits and underscores)"

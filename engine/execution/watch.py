@@ -175,7 +175,7 @@ class Watch:
 
         There are thousands of blocks: a timer that is set a little late is left as it is.
         """
-        ends = [end_s for end_s, _ in tuple(self._doing.values())]
+        ends = [end_s for end_s, _ in list(self._doing.values())]
         if not ends:
             if self._timer_s:
                 self._timer_s = 0.0
@@ -201,16 +201,16 @@ class _Block(AbstractContextManager[None]):
         self._thread: int | None = None
 
     def __enter__(self) -> None:
-        self._about.__enter__()
         thread = threading.get_ident()
         if thread in self._watch._watched:
             self._thread = thread
             self._watch._begin(thread, self._doing)
+        self._about.__enter__()
 
     def __exit__(self, *raised: object) -> None:
+        self._about.__exit__()
         if self._thread is not None:
             self._watch._end(self._thread)
-        self._about.__exit__()
 
 
 def memory_mb() -> float:
