@@ -85,8 +85,8 @@ def _sample_error(error: BaseException) -> SampleError:
 
 
 def _believable(error: SampleError) -> SampleError:
-    """Return an error whose parts fit into a dead letter, whatever a stage put there. One of a class
-    of its own, which may be false like an empty answer, becomes a plain one."""
+    """Return an error whose parts fit into a dead letter, whatever a stage put there. One of a
+    class of its own, which may be false like an empty answer, becomes a plain one."""
     traceback = error.traceback if isinstance(error.traceback, str) else ""
     if isinstance(error.reason, str) and _REASON.fullmatch(error.reason):
         is_plain = type(error) is SampleError and traceback == error.traceback
