@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Spent:
     """Requests whose outcome is known, tokens in and out together, and their price, in the currency
     of the stage's prices."""

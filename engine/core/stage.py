@@ -228,7 +228,7 @@ class Specialist(Stage[ConfigT]):
 
     @property
     def rows(self) -> AnnotationRows:
-        return AnnotationRows(self.produces)
+        return AnnotationRows(tuple(self.produces))
 
     def answer(self, samples: Sequence[Sample]) -> Sequence[list[Annotation] | SampleError]:
         return self.predict(samples)
@@ -269,7 +269,7 @@ class Filter(Stage[ConfigT]):
 
     @property
     def rows(self) -> MeasurementRows:
-        return MeasurementRows(self.measured)
+        return MeasurementRows(tuple(self.measured))
 
     @property
     def has_layer(self) -> bool:

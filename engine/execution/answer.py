@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -57,7 +57,7 @@ def ask(
         return []
     try:
         with watched(samples):  # what a stage returns may run code of its own, too
-            return list(_answers(node, samples, limits))
+            return _answers(node, samples, limits)
     except UsageError:
         raise
     except BaseException as error:
@@ -85,33 +85,37 @@ def _sample_error(error: BaseException) -> SampleError:
 
 
 def _believable(error: SampleError) -> SampleError:
-    """Return an error whose parts fit into a dead letter, whatever a stage put there."""
+    """Return an error whose parts fit into a dead letter, whatever a stage put there. One of a
+    class of its own, which may be false like an empty answer, becomes a plain one."""
     traceback = error.traceback if isinstance(error.traceback, str) else ""
     if isinstance(error.reason, str) and _REASON.fullmatch(error.reason):
-        if traceback == error.traceback and len(traceback) <= _MAX_TRACED:
+        is_plain = type(error) is SampleError and traceback == error.traceback
+        if is_plain and len(traceback) <= _MAX_TRACED:
             return error
         return SampleError(error.reason, error.message, traceback=traceback[-_MAX_TRACED:])
     what = f"{error.message} (its reason is not made of small letters, digits and underscores)"
     return SampleError(STAGE_FAILED, what, traceback=traceback[-_MAX_TRACED:])
 
 
-def _answers(node: Node[Any], samples: Sequence[Sample], limits: Limits) -> Iterator[Answer]:
+def _answers(node: Node[Any], samples: Sequence[Sample], limits: Limits) -> list[Answer]:
     answers = node.stage.answer(samples)
     try:
         _check_count(answers, samples)
     except SampleError as error:
         if not node.stage.is_remote:
             raise
-        yield from [error] * len(samples)  # asking again would cost money again
-        return
-    rows = node.stage.rows
+        return [error] * len(samples)  # asking again would cost money again
+    believed: list[Answer] = []
     for answer, sample in zip(answers, samples, strict=True):
-        if isinstance(answer, SampleError):
-            yield _believable(answer)
-        elif problem := rows.problem(answer, sample, limits):
-            yield SampleError(problem.reason, f"stage {node.name!r}: {problem.message}")
+        if type(answer) is list and not answer:
+            believed.append([])  # nothing in it can be wrong
+        elif isinstance(answer, SampleError):
+            believed.append(_believable(answer))
+        elif problem := node.stage.rows.problem(answer, sample, limits):
+            believed.append(SampleError(problem.reason, f"stage {node.name!r}: {problem.message}"))
         else:
-            yield [*answer]  # a plain list, whatever else the stage made of one
+            believed.append([*answer])  # a plain list, whatever else the stage made of one
+    return believed
 
 
 def _check_count(answers: object, samples: Sequence[Sample]) -> None:

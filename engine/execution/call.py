@@ -89,8 +89,11 @@ class WorkerCall:
             self._ask_what_is_new(node, self._questions(node, ready))
             return
         answers = self._answers[node.name]
-        for number, answer in self._ask(node, self._seen(node, ready)).items():
-            answers[number] = self._stamped(node, number, answer) if answer else answer
+        new = self._ask(node, self._seen(node, ready))
+        answers.update(new)
+        if any(new.values()):  # there is nothing to stamp in an empty answer
+            for number, answer in new.items():
+                answers[number] = self._stamped(node, number, answer) if answer else answer
 
     def is_known(self, node: Node[Any], numbers: Sequence[int]) -> bool:
         """Take the answers about some samples that are known; tell whether that is all."""
@@ -151,14 +154,15 @@ class WorkerCall:
         if not samples:
             return {}
         stopwatch = self._stopwatches[node.name]
-        with stopwatch.batch(samples):
-            new = ask(
-                node,
-                list(samples.values()),
-                limits=self._limits,
-                watched=partial(self._watched, node),
-            )
-        stopwatch.failures += sum([isinstance(answer, SampleError) for answer in new])
+        began_s = stopwatch.start()
+        new = ask(
+            node,
+            list(samples.values()),
+            limits=self._limits,
+            watched=partial(self._watched, node),
+        )
+        failures = sum([isinstance(answer, SampleError) for answer in new if answer])
+        stopwatch.stop(began_s, samples=len(new), failures=failures)
         return dict(zip(samples, new, strict=True))
 
     def _questions(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, SampleQuestions]:
@@ -281,7 +285,8 @@ class WorkerCall:
         """Return the answers of a stage in this call, as a part of its layer."""
         answers: dict[int, Any] = {}
         errors: list[StageError] = []
-        for number, answer in self._answers[node.name].items():
+        own = self._answers[node.name]
+        for number, answer in own.items() if any(own.values()) else ():
             if isinstance(answer, SampleError):
                 errors.append(
                     StageError(

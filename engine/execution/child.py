@@ -17,7 +17,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from florilegium.engine.execution.packed_work import PackedWork, Unpacked
+from florilegium.engine.execution.packed_work import Unpacked
 from florilegium.engine.execution.reply import Reply, reply_to
 from florilegium.engine.execution.watch import Watch
 from florilegium.engine.execution.worker import Worker
@@ -75,14 +75,11 @@ def _answer(
     request: Request,
     connection: Connection,
 ) -> Reply:
-    arguments = [
-        unpacked.of(one) if isinstance(one, PackedWork) else one for one in request.arguments
-    ]
     options = dict(request.options or {})
     if request.is_noted:
         options["note"] = lambda spot: send(connection, spot)
     method = getattr(worker, request.method)
-    return reply_to(watch, log, "stages", method, *arguments, **options)
+    return reply_to(watch, log, "stages", method, *unpacked.all_of(request.arguments), **options)
 
 
 def _end_with_owner() -> None:

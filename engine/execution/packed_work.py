@@ -1,18 +1,21 @@
-"""The work of a shard as calls carry it to other processes: packed once, and unpacked once in each.
+"""What calls carry to other processes: the work of a shard, and the answers about it.
 
 A shard has a few calls for each of its stages. Packing its records for every call would be the
-largest part of what a call costs.
+largest part of what a call costs: they are packed once, and unpacked once in each process. Answers
+are packed where the driver only passes them on.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 from uuid import uuid4
 
-from florilegium.engine.execution.worker import ShardWork
+from florilegium.engine.execution.worker import LayerParts, ShardWork
 
 KEPT = 4
 """Works that a process keeps unpacked: of the shards that it is asked about in turns."""
@@ -51,3 +54,20 @@ class Unpacked:
             if len(self._works) > KEPT:
                 self._works.popitem(last=False)
             return work
+
+    def all_of(self, arguments: Iterable[Any]) -> list[Any]:
+        """Return the arguments of a worker's method, with works and parts unpacked."""
+        return [
+            self.of(one) if isinstance(one, PackedWork) else unpacked_part(one) for one in arguments
+        ]
+
+
+def unpacked_part(part: Any) -> Any:
+    """Return the answers of a call, if the worker packed them; anything else as it is. The
+    scheduler has put together those about an image that was given up."""
+    return pickle.loads(part) if isinstance(part, bytes) else part
+
+
+def packed_part(part: LayerParts) -> bytes:
+    """Return the answers of a call as they pass a driver that does not look at them."""
+    return pickle.dumps(part)

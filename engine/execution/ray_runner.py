@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import pickle
 import signal
 import sys
 import sysconfig
@@ -26,7 +25,12 @@ from typing import Any
 from florilegium.engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from florilegium.engine.execution.actor_pool import ActorPool
 from florilegium.engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
-from florilegium.engine.execution.packed_work import PackedWork, Unpacked
+from florilegium.engine.execution.packed_work import (
+    PackedWork,
+    Unpacked,
+    packed_part,
+    unpacked_part,
+)
 from florilegium.engine.execution.ray_errors import last_line
 from florilegium.engine.execution.ray_pools import RayPools
 from florilegium.engine.execution.ray_processes import few_processes, one_arena
@@ -146,28 +150,30 @@ class RayRunner(Runner):
             raise died(error, limit_s, took_s) from error
 
     async def fetch(self, part: bytes) -> LayerParts:
-        return _unpacked(part)
+        answers: LayerParts = unpacked_part(part)
+        return answers
 
     async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
-        async def call(actor: Any) -> None:
-            (await actor.store.remote(opened.packed, names, *parts)).checked()
-
-        await self._pools.pool(CPU_POOL).beside(call)
+        await self._write("store", opened.packed, names, *parts)
 
     async def keep(
         self, opened: Opened, names: Sequence[str], samples: Collection[int], parts: Sequence[Any]
     ) -> None:
-        async def call(actor: Any) -> None:
-            (await actor.keep.remote(opened.packed, names, samples, *parts)).checked()
-
-        await self._pools.pool(CPU_POOL).beside(call)
+        await self._write("keep", opened.packed, names, samples, *parts)
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
     ) -> ShardStats:
-        async def call(actor: Any) -> ShardStats:
-            reply = await actor.publish.remote(opened.packed, opened.images, names, *parts)
-            return reply.checked().value
+        stats: ShardStats = await self._write(
+            "publish", opened.packed, opened.images, names, *parts
+        )
+        return stats
+
+    async def _write(self, method: str, *arguments: Any) -> Any:
+        """Call a method of a worker that writes, beside its calls of stages."""
+
+        async def call(actor: Any) -> Any:
+            return (await actor.write.remote(method, *arguments)).checked().value
 
         return await self._pools.pool(CPU_POOL).beside(call)
 
@@ -344,41 +350,22 @@ def _actor_class() -> Any:
             work, images = reply.value or (None, None)
             return replace(reply, value=None), work and PackedWork.of(work), images
 
-        def run(self, work: PackedWork, *args: Any, noted: tuple[Any, int]) -> Reply:
+        def run(self, *arguments: Any, noted: tuple[Any, int]) -> Reply:
             notes, key = noted
             run = self._worker.run
             if notes is not None:
                 run = partial(self._watch.noting, partial(notes.put.remote, key), run)
-            reply = self._reply("stages", run, self._unpacked.of(work), *args)
+            reply = self._reply("stages", run, *self._unpacked.all_of(arguments))
             ran: Ran | None = reply.value
-            packed = ran and replace(ran, part=pickle.dumps(ran.part))
+            packed = ran and replace(ran, part=packed_part(ran.part))
             return replace(reply, value=packed)
 
         @ray.method(concurrency_group="io")
-        def store(self, work: PackedWork, names: Sequence[str], *parts: Any) -> Reply:
-            unpacked = map(_unpacked, parts)
-            return replace(
-                self._reply("io", self._worker.store, self._unpacked.of(work), names, *unpacked),
-                value=None,
-            )
-
-        @ray.method(concurrency_group="io")
-        def keep(
-            self, work: PackedWork, names: Sequence[str], samples: Collection[int], *parts: Any
-        ) -> Reply:
-            unpacked = map(_unpacked, parts)
-            return self._reply(
-                "io", self._worker.keep, self._unpacked.of(work), names, samples, *unpacked
-            )
-
-        @ray.method(concurrency_group="io")
-        def publish(
-            self, work: PackedWork, images: ShardBytes, names: Sequence[str], *parts: Any
-        ) -> Reply:
-            unpacked = map(_unpacked, parts)
-            return self._reply(
-                "io", self._worker.publish, self._unpacked.of(work), images, names, *unpacked
-            )
+        def write(self, method: str, *arguments: Any) -> Reply:
+            """Call `store`, `keep` or `publish`."""
+            function = getattr(self._worker, method)
+            reply = self._reply("io", function, *self._unpacked.all_of(arguments))
+            return reply if method == "publish" else replace(reply, value=None)
 
     return ray.remote(concurrency_groups={"io": 2})(Actor)
 
@@ -389,12 +376,6 @@ async def _opened(returned: Sequence[Any]) -> Opened:
     (await reply).checked()
     work: PackedWork = await packed
     return Opened(work=work.unpacked(), images=images, packed=packed)
-
-
-def _unpacked(part: bytes | LayerParts) -> LayerParts:
-    """Return the answers of a call, which the worker packed; the scheduler has put together those
-    about an image that was given up."""
-    return pickle.loads(part) if isinstance(part, bytes) else part
 
 
 class _Notes:

@@ -55,6 +55,7 @@ from florilegium.engine.execution.observer import (
 )
 from florilegium.engine.execution.runner import Opened, Runner
 from florilegium.engine.execution.segments import Segment, segments
+from florilegium.engine.execution.unused_memory import UnusedMemory
 from florilegium.engine.execution.worker import LayerParts
 from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
@@ -132,6 +133,7 @@ class Scheduler:
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
         self._has_more = False  # shards that are not started yet
+        self._unused_memory = UnusedMemory()
 
     async def run(
         self, jobs: Iterable[Job], *, shard_size: int
@@ -220,6 +222,7 @@ class Scheduler:
                         seconds=began.seconds,
                     )
                 )
+                self._unused_memory.give_back()  # of the shard's work, and its answers
                 return done
 
     async def _build(self, job: Job) -> tuple[Job, ShardStats]:
@@ -460,10 +463,12 @@ class Scheduler:
         return {**answered, **empty}
 
     def _report_answered(self, opened: Opened, segment: Segment, samples: Collection[int]) -> None:
-        shard = opened.work.shard.name
+        work = opened.work
         for name in segment.names:
-            asked = set(samples).intersection(opened.work.todo[name])
-            self._observer.observe(SamplesAnswered(shard=shard, stage=name, samples=len(asked)))
+            asked = len(work.asked[name].intersection(samples))
+            self._observer.observe(
+                SamplesAnswered(shard=work.shard.name, stage=name, samples=asked)
+            )
 
     def _report_lost(
         self, error: WorkerDied, shard: str, pool: str, stages: Sequence[str] = (), samples: int = 0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sized
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from florilegium.engine.core.spent import Spent
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class StageTiming:
     """What a stage did in one call: the samples and the seconds of each batch, in their order.
 
@@ -49,17 +47,17 @@ class Stopwatch:
     failures: int = 0
     reused: int = 0
 
-    @contextmanager
-    def batch(self, samples: Sized) -> Iterator[None]:
-        """Time a batch, which is not empty."""
+    def start(self) -> float:
+        """Return the start of a batch, for `stop`."""
         if not self.samples:
             self.started_s = time.time()
-        began_s = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.samples.append(len(samples))
-            self.seconds.append(time.perf_counter() - began_s)
+        return time.perf_counter()
+
+    def stop(self, began_s: float, *, samples: int, failures: int) -> None:
+        """Count a batch that began at `began_s`, with those of its samples that have no answer."""
+        self.seconds.append(time.perf_counter() - began_s)
+        self.samples.append(samples)
+        self.failures += failures
 
     def timing(self, stage: str, spent: Spent) -> StageTiming:
         """Return what was timed."""

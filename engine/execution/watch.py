@@ -14,10 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from florilegium.engine.core.errors import WorkerDied, WorkerStuck
 from florilegium.engine.core.image.header import OUT_OF_MEMORY
@@ -41,8 +40,7 @@ _LONGEST_S = 1e8  # the most that a timer of the system holds
 _MB = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Doing:
+class Doing(NamedTuple):
     """What a call is at, and the seconds that it may take.
 
     `what` describes it for people, `limit` names the option; the rest as in `WorkerDied`.
@@ -140,24 +138,23 @@ class Watch:
         finally:
             del self._notes[thread]
 
-    @contextmanager
-    def over(self, doing: Doing) -> Iterator[None]:
+    def over(self, doing: Doing) -> AbstractContextManager[None]:
         """Limit the block, in the thread of a call; what it logs names the stage."""
-        thread = threading.get_ident()
-        with about(stage=doing.stage):
-            if thread not in self._watched:
-                yield
-                return
-            note = self._notes.get(thread, _no_note)
+        return _Block(self, doing)
+
+    def _begin(self, thread: int, doing: Doing) -> None:
+        """Note what a call is at from now on."""
+        if note := self._notes.get(thread):
             note(doing.seconds)
-            self._doing[thread] = (time.monotonic() + doing.seconds, doing)
-            self._set_timer()
-            try:
-                yield
-            finally:
-                self._own_since[thread] = time.monotonic()
-                del self._doing[thread]
-                note(math.inf)
+        self._doing[thread] = (time.monotonic() + doing.seconds, doing)
+        self._set_timer()
+
+    def _end(self, thread: int) -> None:
+        """Note that a call is between two blocks."""
+        self._own_since[thread] = time.monotonic()
+        del self._doing[thread]
+        if note := self._notes.get(thread):
+            note(math.inf)
 
     @property
     def is_spent(self) -> bool:
@@ -191,8 +188,29 @@ class Watch:
             signal.setitimer(signal.ITIMER_REAL, min(left_s, _LONGEST_S))
 
 
-def _no_note(seconds: float) -> None:
-    """Note nothing."""
+class _Block(AbstractContextManager[None]):
+    """The block of `Watch.over`. There is one for every batch of a stage: a generator would cost
+    three times as much."""
+
+    __slots__ = ("_about", "_doing", "_thread", "_watch")
+
+    def __init__(self, watch: Watch, doing: Doing) -> None:
+        self._watch = watch
+        self._doing = doing
+        self._about = about(stage=doing.stage)
+        self._thread: int | None = None
+
+    def __enter__(self) -> None:
+        thread = threading.get_ident()
+        if thread in self._watch._watched:
+            self._thread = thread
+            self._watch._begin(thread, self._doing)
+        self._about.__enter__()
+
+    def __exit__(self, *raised: object) -> None:
+        self._about.__exit__()
+        if self._thread is not None:
+            self._watch._end(self._thread)
 
 
 def memory_mb() -> float:

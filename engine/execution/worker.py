@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -65,6 +65,11 @@ class ShardWork:
     todo: dict[str, tuple[int, ...]]
     previous_digest: str
     retry: bool
+
+    @cached_property
+    def asked(self) -> dict[str, frozenset[int]]:
+        """The samples of `todo` as sets. They are made once: the work is complete by then."""
+        return {name: frozenset(samples) for name, samples in self.todo.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,12 +255,12 @@ class Worker:
         self.load(names)
         nodes = [self._nodes[name] for name in names]
         call = self._call(work, images, nodes, samples)
-        todo = {name: frozenset(work.todo[name]) for name in names}
         window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
         with about(shard=work.shard.name):
             for numbers in _windows(work.shard, samples, window):
                 for node in nodes:
-                    own = [number for number in numbers if number in todo[node.name]]
+                    asked = work.asked[node.name]
+                    own = [number for number in numbers if number in asked]
                     wanted = call.passed(node, own)
                     for batch in _batches(wanted, node.stage.config.batch_size):
                         call.ask(node, batch)
@@ -281,13 +286,14 @@ class Worker:
         that were asked about now are left out.
         """
         layers = {}
+        digests = work.shard.sample_digests
         for name in names:
             node = self._nodes[name]
             new = [part[name] for part in parts if name in part]
             recall = self._recall(node, work, is_asked=True)
             _refuse_gaps(node, recall, work.todo[name])
             layers[name] = join_layers(node, [recall.layer.without(work.todo[name]), *new])
-            self._layers.write(node, work.shard.digest, layers[name], work.shard.sample_digests)
+            self._layers.write(node, work.shard.digest, layers[name], digests)
         return layers
 
     def keep(
@@ -376,7 +382,7 @@ def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> N
     Raises:
         DataLost: a layer was deleted or damaged since the shard was opened.
     """
-    if gone := set(recall.missing).difference(todo):
+    if recall.missing != todo and (gone := set(recall.missing).difference(todo)):
         raise DataLost(
             f"the layer of stage {node.name!r} was deleted or damaged while the build ran, the "
             f"answers for {counted(len(gone), 'sample')} are gone: run the same command again"

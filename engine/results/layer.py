@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from florilegium.engine.core.annotation import ANNOTATION_FIELDS, Annotation, from_table
+from florilegium.engine.core.rows import Rows
 from florilegium.engine.planning.graph import Node
 from florilegium.engine.results.questions import Asked
 from florilegium.engine.storage.documents import parse_json
@@ -73,9 +74,9 @@ class Layer:
 
     def without(self, samples: Iterable[int]) -> Layer:
         """Return the layer without its answers about some samples."""
-        gone = frozenset(samples)
         if self.is_empty:
             return self
+        gone = frozenset(samples)
         numbers = pa.array(sorted(gone), pa.int32())
         keep = pc.invert(pc.is_in(self.table.column("sample"), value_set=numbers))
         errors = tuple(error for error in self.errors if error.sample not in gone)
@@ -130,13 +131,13 @@ def layer_schema(node: Node[Any]) -> pa.Schema:
 
 
 def _no_rows(node: Node[Any]) -> pa.Table:
-    return _empty_table(tuple(node.stage.rows.fields))
+    return _empty_table(node.stage.rows)
 
 
 @lru_cache
-def _empty_table(fields: tuple[pa.Field, ...]) -> pa.Table:
+def _empty_table(rows: Rows[Any]) -> pa.Table:
     """Return the table of a layer without rows, which takes Arrow longer than one of a few."""
-    return pa.schema([SAMPLE_FIELD, *fields]).empty_table()
+    return pa.schema([SAMPLE_FIELD, *rows.fields]).empty_table()
 
 
 def make_layer(
@@ -162,14 +163,16 @@ def make_layer(
 
 def join_layers(node: Node[Any], parts: Sequence[Layer]) -> Layer:
     """Join parts of one stage's layer for disjoint samples, sorted by sample number."""
-    tables = [part.table for part in parts if part.table.num_rows]
-    table = pa.concat_tables([_no_rows(node), *tables])  # the first one decides on the types
-    samples = table.column("sample").to_numpy()
-    if (np.diff(samples) < 0).any():
-        table = table.take(np.argsort(samples, kind="stable"))
+    table = _no_rows(node)
+    if tables := [part.table for part in parts if part.table.num_rows]:
+        table = pa.concat_tables([table, *tables])  # the first one decides on the types
+        samples = table.column("sample").to_numpy()
+        if (np.diff(samples) < 0).any():
+            table = table.take(np.argsort(samples, kind="stable"))
+        table = table.combine_chunks()
     errors = sorted((error for part in parts for error in part.errors), key=lambda e: e.sample)
     asked = {number: one for part in parts for number, one in part.asked.items()}
-    return Layer(table=table.combine_chunks(), errors=tuple(errors), asked=asked)
+    return Layer(table=table, errors=tuple(errors), asked=asked)
 
 
 def parse_layer(data: bytes) -> tuple[Layer, list[str]]:
@@ -235,6 +238,13 @@ def layer_bytes(
         stored["shard"] = list(of)
     metadata = {_METADATA_KEY: json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()}
     return to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
+
+
+@lru_cache(maxsize=8)
+def empty_layer_bytes(rows: Rows[Any], sample_digests: tuple[str, ...]) -> bytes:
+    """Return the file of an empty layer. Stages with the same columns that found nothing in a shard
+    have the same one, which is made once."""
+    return layer_bytes(Layer(table=_empty_table(rows)), sample_digests)
 
 
 def layer_folder(name: str, fingerprint: str, gate: str) -> str:

@@ -21,6 +21,7 @@ from florilegium.engine.results.layer import (
     DAMAGE,
     Layer,
     StageError,
+    empty_layer_bytes,
     layer_bytes,
     layer_file,
     layer_folder,
@@ -57,7 +58,12 @@ class LayerStore:
         self, node: Node[Any], shard_digest: str, layer: Layer, sample_digests: Sequence[str]
     ) -> None:
         """Publish a layer; `sample_digests` are those of all samples of the shard."""
-        self._publish(node, shard_digest, layer_bytes(layer, sample_digests))
+        data = (
+            empty_layer_bytes(node.stage.rows, tuple(sample_digests))
+            if layer.is_empty
+            else layer_bytes(layer, sample_digests)
+        )
+        self._publish(node, shard_digest, data)
 
     def write_some(
         self,

@@ -17,9 +17,9 @@ FEW, MANY = 1, 33
 TOUCHING = 8
 """Stages for which the limit of large images is meant."""
 SHARD = 256
-IMAGES = 32 * SHARD
-LARGE_IMAGES = 16 * SHARD
-LIMIT_US = 10.0
+IMAGES = 20 * SHARD
+LARGE_IMAGES = 12 * SHARD
+LIMIT_US = 5.0
 LIMIT_LARGE_US = 125.0
 
 

@@ -12,12 +12,15 @@ from tests.benchmarks.marks import FIRST_IMAGE
 from tests.benchmarks.photographs import take_photographs
 from tests.benchmarks.table import Row
 
-IMAGES = 300
+IMAGES = 150
 BUSY_S = 5.0
 """Seconds that the specialists work before the driver is killed."""
 POLL_S = 0.05
 PATIENCE_S = 120.0
-LIMIT_S = 60.0
+LIMIT_WORK_S = 10.0
+LIMIT_GONE_S = 65.0
+"""Two agents of Ray, without work, try for 60 s to report that their node is gone: a constant of
+Ray's (`publish_error_to_driver`)."""
 
 
 def measure(folder: Path, images: int | None) -> Iterator[Row]:
@@ -29,8 +32,8 @@ def measure(folder: Path, images: int | None) -> Iterator[Row]:
         child.process.kill()
         worked_s, gone_s = _watch(child)
     how = "kill -9 of the driver after 5 s of work; a worker works while it uses CPU"
-    yield Row(what="specialists work on for", value=worked_s, unit="s", limit=LIMIT_S, how=how)
-    yield Row(what="last process is gone after", value=gone_s, unit="s", limit=LIMIT_S)
+    yield Row(what="specialists work on for", value=worked_s, unit="s", limit=LIMIT_WORK_S, how=how)
+    yield Row(what="last process is gone after", value=gone_s, unit="s", limit=LIMIT_GONE_S)
 
 
 def _wait_for_work(child: Child) -> None:

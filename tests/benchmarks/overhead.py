@@ -11,8 +11,8 @@ from tests.benchmarks.jobs import ANNOTATED, job
 from tests.benchmarks.photographs import take_photographs
 from tests.benchmarks.table import Row
 
-IMAGES = 600
-TURNS = 3
+IMAGES = 120
+TURNS = 2
 LIMIT = 1.05
 BUILDS = (
     ("a bare loop in one process", BY_HAND, ("1",), None),

@@ -11,8 +11,8 @@ from tests.benchmarks.jobs import ANNOTATED, job
 from tests.benchmarks.photographs import take_photographs
 from tests.benchmarks.table import Row
 
-IMAGES = 300
-TURNS = 3
+IMAGES = 60
+TURNS = 2
 PROCESSES = 2
 LIMIT = 1.0
 LIMIT_GB = 2.0

@@ -315,6 +315,25 @@ def test_nonsense_about_one_image_costs_only_that_image() -> None:
     assert [isinstance(answer, SampleError) for answer in answers] == [False, True, False]
 
 
+class Hollow(SampleError):
+    """An error that is false, as an empty answer is."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("is_raised", [True, False])
+def test_an_error_that_is_false_is_an_error_and_no_empty_answer(is_raised: bool) -> None:
+    def say(_: Sample) -> Any:
+        if is_raised:
+            raise Hollow("hollow", "nothing in it")
+        return Hollow("hollow", "nothing in it")
+
+    (answer,) = ask(node_of(Saying(say)), [sample("a")])
+    assert isinstance(answer, SampleError)
+    assert (bool(answer), answer.reason, answer.message) == (True, "hollow", "nothing in it")
+
+
 class Measuring(BrightEnough):
     """Measures what it is told to."""
 

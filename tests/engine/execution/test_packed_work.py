@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from florilegium.engine.execution import packed_work
-from florilegium.engine.execution.packed_work import KEPT, PackedWork, Unpacked
+from florilegium.engine.execution.packed_work import (
+    KEPT,
+    PackedWork,
+    Unpacked,
+    packed_part,
+    unpacked_part,
+)
 from florilegium.engine.execution.worker import ShardWork
 from florilegium.engine.results.shard import Shard
 
@@ -43,3 +49,11 @@ def test_a_process_drops_the_work_that_was_not_asked_for_longest() -> None:
     unpacked.of(packed[KEPT])
     assert unpacked.of(packed[0]) is works[0]
     assert unpacked.of(packed[1]) is not works[1]
+
+
+def test_of_the_arguments_of_a_call_works_and_parts_are_unpacked_and_no_others() -> None:
+    images, unpacked, work = object(), Unpacked(), PackedWork.of(_work(3))
+    parts = [packed_part({}), {"tag": "put together by the scheduler"}]
+    arguments = unpacked.all_of([work, images, ["tag"], *parts])
+    assert arguments == [unpacked.of(work), images, ["tag"], {}, parts[1]]
+    assert unpacked_part(parts[0]) == {}

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,11 +14,17 @@ from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.stage import Filter, StageConfig
 from florilegium.engine.planning.graph import Node
+from florilegium.engine.results import layer as layer_file_module
 from florilegium.engine.results import layer_store as layer_module
-from florilegium.engine.results.layer import Layer, StageError, join_layers, make_layer
+from florilegium.engine.results.layer import (
+    Layer,
+    StageError,
+    join_layers,
+    make_layer,
+)
 from florilegium.engine.results.layer_store import LayerStore
 from florilegium.engine.storage.folder import Folder
-from florilegium.engine.storage.parquet import footer_size
+from florilegium.engine.storage.parquet import footer_size, to_sealed_parquet
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents, shard_file
 from tests.engine.by_hand import caption, planned, region
 
@@ -133,6 +140,28 @@ def test_the_same_answers_are_the_same_bytes(tmp_path: Path, node: Node[Any]) ->
         files.append((path.relative_to(folder), path.read_bytes()))
     assert files[0] == files[1]
     assert str(files[0][0]) == f"bright-{node.fingerprint}/now.parquet"
+
+
+def test_the_file_of_stages_that_found_nothing_in_the_same_samples_is_made_once(
+    store: LayerStore, node: Node[Any], measuring: Node[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[pa.Table] = []
+    monkeypatch.setattr(
+        layer_file_module, "to_sealed_parquet", lambda t: made.append(t) or to_sealed_parquet(t)
+    )
+    samples, others = ["of", "this", "test"], ["other", "samples"]
+    empty, nothing = make_layer(node, {}, ()), make_layer(measuring, {}, ())
+    failed = make_layer(node, {}, [StageError(sample=2, reason="broken", message="")])
+    twin = replace(node, name="twin")
+    for one, layer in ((node, empty), (twin, empty), (measuring, nothing)):
+        store.write(one, "new", layer, samples)
+    assert len(made) == 2, "one for each kind of columns"
+    assert store.read(node, "new") == store.read(twin, "new") == (empty, samples)
+    assert store.read(measuring, "new") == (nothing, samples)
+    store.write(node, "new", empty, others)
+    store.write(twin, "new", failed, samples)
+    assert store.read(node, "new") == (empty, others)
+    assert store.read(twin, "new") == (failed, samples)
 
 
 def test_parts_are_joined_in_the_order_of_samples(node: Node[Any]) -> None:
