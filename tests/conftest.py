@@ -76,7 +76,7 @@ def bucket(object_storage: ObjectStorage) -> Iterator[str]:
 
 @pytest.fixture
 def watched(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy that counts what is asked of `s3://`, and fails as it is told; clients that ask
+    """A proxy that counts what is asked of `s3://`, and fails as it is asked to; clients that ask
     again do not wait."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
     with proxy_of(object_storage.address) as proxy, reached_at(proxy.address):

@@ -141,8 +141,8 @@ def test_a_stage_that_fits_no_node_is_refused_at_once(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     run = planned(album, tmp_path / "out", bright={**DESCRIBED["bright"], "num_gpus": 2})
-    told = r"stage 'bright' needs 2 GPU and no node of the cluster has that \(GPUs by node: 1\)"
-    with pytest.raises(RunError, match=told):
+    message = r"stage 'bright' needs 2 GPU and no node of the cluster has that \(GPUs by node: 1\)"
+    with pytest.raises(RunError, match=message):
         measure(run, 4, on_stage=lambda name: None)
 
 
