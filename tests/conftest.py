@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -31,6 +31,30 @@ _PHOTOGRAPHS = {
     "flower": ("sklearn.datasets", "images/flower.jpg"),
     "pagoda": ("sklearn.datasets", "images/china.jpg"),
 }
+
+
+def pytest_configure() -> None:
+    """Look for garbage rarely: with the modules of torch in memory, each look is long."""
+    gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """After each file, let the collector pass over what stays: modules, mostly."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unflushed() -> Iterator[None]:
+    """Wait for no disk: what is not flushed is lost when the machine stops, which no test does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(scope="session")
