@@ -49,6 +49,15 @@ def pytest_runtest_teardown(
         gc.freeze()
 
 
+@pytest.fixture
+def usual_collector() -> Iterator[None]:
+    """Look for garbage as often as usual, for a test that measures memory."""
+    rarely = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*rarely)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _unflushed() -> Iterator[None]:
     """Wait for no disk: what is not flushed is lost when the machine stops, which no test does."""
