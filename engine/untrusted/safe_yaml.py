@@ -12,9 +12,7 @@ from typing import Any, ClassVar
 
 import yaml
 from yaml.composer import Composer
-from yaml.constructor import SafeConstructor
-from yaml.cyaml import CParser
-from yaml.resolver import Resolver
+from yaml.cyaml import CSafeLoader
 
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.untrusted.escaped import LONGEST, cut, visible
@@ -70,7 +68,7 @@ class _Refused(yaml.MarkedYAMLError):
         super().__init__(problem=problem, problem_mark=mark)
 
 
-class _Loader(Composer, CParser, SafeConstructor, Resolver):
+class _Loader(Composer, CSafeLoader):
     """The safe loader of PyYAML with the parser of libyaml, which takes a tenth of the time; not
     with its composer, which bounds no depth."""
 
@@ -83,9 +81,8 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):
     }
 
     def __init__(self, text: str) -> None:
-        CParser.__init__(self, text)
-        for base in (Composer, SafeConstructor, Resolver):
-            base.__init__(self)
+        CSafeLoader.__init__(self, text)
+        Composer.__init__(self)
         self._depth = 0
 
     def get_single_node(self) -> Any:
@@ -97,7 +94,7 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):
     def compose_node(self, parent: Any, index: Any) -> Any:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise _too_deep(self.peek_event())  # type: ignore[no-untyped-call]
+            raise _too_deep(self.peek_event())
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
