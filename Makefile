@@ -21,7 +21,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
 # order: those of the models, which are many and quick, come last and fill both processes.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+# Compiled modules are kept, whatever the environment asks for: tests start hundreds of processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 QUICK := tests/engine/core tests/engine/planning tests/engine/untrusted tests/pipelines/commands \
 	tests/pipelines/export tests/pipelines/filters tests/pipelines/terminal tests/specialists/words \
 	tests/package/test_contributing.py tests/package/test_repository.py tests/test_florilegium.py

@@ -15,8 +15,7 @@ links to those at the top; an installation has them as real folders.
 from __future__ import annotations
 
 import os.path
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from florilegium.engine.core.annotation import Annotation as Annotation
@@ -83,15 +82,6 @@ _MODULES = {
     "florilegium.pipelines.export.exporter": "ExportConfig Exported Exporter",
     "florilegium.pipelines.merge.rules": "Case Rule RuleOptions",
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
-__all__ = sorted(_MODULE_OF)
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module of a name that is asked for the first time."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def _refuse_without_links() -> None:
@@ -105,3 +95,7 @@ def _refuse_without_links() -> None:
 
 
 _refuse_without_links()
+
+from florilegium.engine.core.lazy import lazy  # noqa: E402  (that check is first)
+
+__getattr__, __all__ = lazy(__name__, _MODULES)

@@ -20,7 +20,7 @@ BRIGHT_ENOUGH = {"enough": {"use": "tests.stages:BrightEnough", "minimum": 0.55}
 
 
 def configure(source: Path | str | list[Any], output: Path | str, **keys: Any) -> RunConfig:
-    """Return a config; in this process and with one small specialist unless told otherwise."""
+    """Return a config: by default in this process, with one small specialist."""
     defaults = {"runner": {"kind": "in_process"}, "specialists": BRIGHTEST}
     where = source if isinstance(source, list) else str(source)
     document = {"source": where, "output": str(output), **defaults, **keys}

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -31,6 +31,39 @@ _PHOTOGRAPHS = {
     "flower": ("sklearn.datasets", "images/flower.jpg"),
     "pagoda": ("sklearn.datasets", "images/china.jpg"),
 }
+
+
+def pytest_configure() -> None:
+    """Look for garbage rarely: with the modules of torch in memory, each look is long."""
+    gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """After each file, let the collector pass over what stays: modules, mostly."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.fixture
+def usual_collector() -> Iterator[None]:
+    """Look for garbage as often as usual, for a test that measures memory."""
+    rarely = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*rarely)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unflushed() -> Iterator[None]:
+    """Wait for no disk: what is not flushed is lost when the machine stops, which no test does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +109,7 @@ def bucket(object_storage: ObjectStorage) -> Iterator[str]:
 
 @pytest.fixture
 def watched(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy that counts what is asked of `s3://`, and fails as it is told; clients that ask
+    """A proxy that counts what is asked of `s3://`, and fails as it is asked to; clients that ask
     again do not wait."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
     with proxy_of(object_storage.address) as proxy, reached_at(proxy.address):

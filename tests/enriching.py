@@ -112,7 +112,7 @@ def _mean(sample: Sample, box: Annotation) -> float:
 
 
 class Names(Asked):
-    """Names each box by the length of what was said about it, and says so of its own name."""
+    """Names each box by the length of its description, and describes it by its own name."""
 
     reads = (one_of("object_detection"), maybe("region_description"))
     each = ("object_detection",)

@@ -91,8 +91,8 @@ class Echo(Specialist[StageConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         return [
             [
-                Annotation(kind="text", task="tag", text=said.text, label=said.text)
-                for said in sample.of("caption")
+                Annotation(kind="text", task="tag", text=annotation.text, label=annotation.text)
+                for annotation in sample.of("caption")
             ]
             for sample in samples
         ]
@@ -157,7 +157,7 @@ class CountingConfig(StageConfig):
     log: str
     """A file that gets one line per image."""
     saying: str = "seen"
-    """What is said of each image."""
+    """The caption of each image."""
 
 
 class Counting(Specialist[CountingConfig]):
@@ -169,10 +169,10 @@ class Counting(Specialist[CountingConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         with open(self.config.log, "a", encoding="utf-8") as file:
             file.writelines(f"{sample.key}\n" for sample in samples)
-        said = Annotation(
+        annotation = Annotation(
             kind="text", task="tag", text=self.config.saying, label=self.config.saying
         )
-        return [[said] for _ in samples]
+        return [[annotation] for _ in samples]
 
 
 class WaitingConfig(CountingConfig):
@@ -213,9 +213,9 @@ class Trouble(Specialist[TroubleConfig]):
     produces = ("object_detection",)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        said = [self._say(sample) for sample in samples]
+        answers = [self._say(sample) for sample in samples]
         guilty = any(sample.key == self.config.key for sample in samples)
-        return [*said, []] if guilty and self.config.how == "count" else said
+        return [*answers, []] if guilty and self.config.how == "count" else answers
 
     def _say(self, sample: Sample) -> list[Annotation]:
         box, score = (0.0, 0.0, float(sample.width), float(sample.height)), 0.5
@@ -310,8 +310,8 @@ class BrightEnough(Filter[BrightEnoughConfig]):
                 file.writelines(f"{sample.key}\n" for sample in samples)
         return [
             [
-                Measurement(said.id, {"brightness": said.score or 0.0})
-                for said in sample.of("object_detection")
+                Measurement(annotation.id, {"brightness": annotation.score or 0.0})
+                for annotation in sample.of("object_detection")
             ]
             for sample in samples
         ]

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from florilegium.engine.core.errors import WorkerDied
 from florilegium.engine.execution.timing import StageTiming
 from florilegium.engine.results.manifest import Manifest
 from florilegium.engine.results.publication import ShardStats
@@ -113,6 +114,26 @@ class WorkerLost:
     samples: int
     reason: str
     message: str
+
+    @classmethod
+    def of(
+        cls,
+        error: WorkerDied,
+        shard: str,
+        pool: str,
+        *,
+        stages: Sequence[str] = (),
+        samples: int = 0,
+    ) -> WorkerLost:
+        """Return the loss that an error is about."""
+        return cls(
+            shard=shard,
+            pool=pool,
+            stages=tuple(stages),
+            samples=samples,
+            reason=error.reason,
+            message=str(error),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,7 @@
        │      a visit waits for those whose layers its stages read
     _visit    one segment: the stages of one pool that run together, so that an image is decoded
        │      once for all of them; the shard is cut into calls of about 32 samples
-    _run      one call; when its worker dies or exceeds a limit, the call is cut into pieces, and
-       │      each piece runs alone in a worker, down to a single image
-    _accuse   that image, stage by stage, until the stage that kills its worker is found
+    Caller    makes the calls, and finds the image of which a worker dies (`caller.py`)
 
 The driver runs all of it as one `asyncio` program. Few shards are in flight, whatever the size of
 the dataset; their images pass the driver as references only, their annotations packed. Stages on
@@ -22,11 +20,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import (
     AsyncIterator,
-    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -39,27 +35,25 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from florilegium.engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
-from florilegium.engine.execution.answer import INPUT_FAILED, PROCESS_DIED
 from florilegium.engine.execution.answers import Answers, for_each
+from florilegium.engine.execution.caller import MAX_DEATHS, Caller
 from florilegium.engine.execution.cutting import CHUNK, tapered, whole_batches
-from florilegium.engine.execution.deaths import STRIKES, blamed, error_of, pieces, unreadable
+from florilegium.engine.execution.deaths import STRIKES, error_of, unreadable
 from florilegium.engine.execution.observer import (
-    CallFinished,
     Observer,
     PoolLoad,
-    SamplesAnswered,
     ShardFinished,
     ShardOpened,
     ShardRestarted,
     WorkerLost,
 )
+from florilegium.engine.execution.pool_visits import PoolVisits
 from florilegium.engine.execution.runner import Opened, Runner
 from florilegium.engine.execution.segments import Segment, segments
+from florilegium.engine.execution.timing import Moment
 from florilegium.engine.execution.unused_memory import UnusedMemory
-from florilegium.engine.execution.worker import LayerParts
 from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
-from florilegium.engine.results.layer import StageError, make_layer
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import Shard, Spot
 
@@ -78,12 +72,6 @@ LOOK_S = 1.0
 """Seconds after which more shards are started, when workers joined."""
 STARTED_AGAIN = (DataLost, StoreFull)
 """Errors after which a shard is started again."""
-UNPLANNED = -1
-"""The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
-MORE_JOBS = ("", UNPLANNED)
-"""The visit of jobs that were not taken yet."""
-MAX_DEATHS = 64
-"""Workers that may die one after the other, no call coming through, before a run is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,24 +88,6 @@ class Job:
     retry: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Moment:
-    """When something began: in seconds since 1970, and by a clock that never steps."""
-
-    wall_s: float
-    steady_s: float
-
-    @classmethod
-    def now(cls) -> Moment:
-        """Return this moment."""
-        return cls(wall_s=time.time(), steady_s=time.perf_counter())
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since then."""
-        return time.perf_counter() - self.steady_s
-
-
 class Scheduler:
     """Moves shards through a runner, and reports to an observer what happens to them."""
 
@@ -126,12 +96,11 @@ class Scheduler:
         self._runner = runner
         self._observer = observer
         self._keep_s = keep_s
-        self._calls: Counter[str] = Counter()  # by pool: made and not answered yet
+        self._caller = Caller(graph, runner, observer)
         self._nodes = {node.name: node for node in graph.layered}
-        self._deaths = 0
         self._room = math.inf  # shards in work for which shared memory is large enough
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
-        self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
+        self._visits = PoolVisits((), runner.release)
         self._has_more = False  # shards that are not started yet
         self._unused_memory = UnusedMemory()
 
@@ -143,7 +112,7 @@ class Scheduler:
         A job is taken from `jobs` when the one before it starts.
         """
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
-        self._needs = {pool: {MORE_JOBS} for pool in pools}
+        self._visits = PoolVisits(pools, self._runner.release)
         waiting = iter(jobs)
         job = await self._next(waiting)
         running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
@@ -169,17 +138,16 @@ class Scheduler:
         """Return the next job, which may need every pool, or nothing after the last one."""
         job = next(waiting, None)
         self._has_more = job is not None
-        for pool, needs in self._needs.items():
-            if job:
-                needs.add((job.spec.name, UNPLANNED))
-            else:
-                await self._leave(pool, MORE_JOBS)
+        if job:
+            self._visits.begin(job.spec.name)
+        else:
+            await self._visits.no_more_jobs()
         return job
 
     def loads(self) -> tuple[PoolLoad, ...]:
         """Return the calls of each pool, by name."""
         return tuple(
-            PoolLoad(pool=pool, width=self._runner.width(pool), calls=self._calls[pool])
+            PoolLoad(pool=pool, width=self._runner.width(pool), calls=self._caller.pending[pool])
             for pool in sorted({node.pool for node in self._nodes.values()})
         )
 
@@ -233,7 +201,7 @@ class Scheduler:
         self._report_opened(shard, todo, began)
         plan = segments(self._graph, list(todo))
         is_read = frozenset(index for segment in plan for index in segment.after)
-        await self._plan_visits(shard.name, plan)
+        await self._visits.plan(shard.name, plan)
         visits: list[asyncio.Task[None]] = []
         answers = [self._answers(opened, segment) for segment in plan]
         for index, segment in enumerate(plan):
@@ -301,7 +269,7 @@ class Scheduler:
                 )
             except WorkerDied as error:
                 _log.warning("a reader died: %s", error, extra={"shard": job.spec.name})
-                self._report_lost(error, job.spec.name, CPU_POOL)
+                self._observer.observe(WorkerLost.of(error, job.spec.name, CPU_POOL))
                 deaths += 1
                 if deaths > MAX_DEATHS or deaths > ATTEMPTS + STRIKES * len(given_up):
                     raise unreadable(job.spec, error) from error
@@ -330,31 +298,15 @@ class Scheduler:
         samples = sorted({number for name in segment.names for number in todo[name]})
         rest = iter(samples)
         calls = [
-            asyncio.create_task(self._run(opened, segment, [*islice(rest, length)], answers))
+            asyncio.create_task(self._caller.run(opened, segment, [*islice(rest, length)], answers))
             for length in self._lengths(segment, len(samples))
         ]
         await _all_of(calls)
-        await self._leave(segment.pool, (opened.work.shard.name, index))
+        await self._visits.end(opened.work.shard.name, index, segment.pool)
         if store:
             await answers.end()
             await self._runner.store(opened, segment.names, answers.parts)
             answers.parts.clear()
-
-    async def _plan_visits(self, shard: str, plan: Sequence[Segment]) -> None:
-        """Note which pools a shard will visit, now that it is known; release those that no shard
-        needs."""
-        for index, segment in enumerate(plan):
-            if segment.pool in self._needs:
-                self._needs[segment.pool].add((shard, index))
-        for pool in self._needs:
-            await self._leave(pool, (shard, UNPLANNED))
-
-    async def _leave(self, pool: str, visit: tuple[str, int]) -> None:
-        """Note that a visit is over; after the last one, its pool is released."""
-        if visit in (needs := self._needs.get(pool, set())):
-            needs.remove(visit)
-            if not needs:
-                await self._runner.release(pool)
 
     def _lengths(self, segment: Segment, count: int) -> Iterator[int]:
         """Share samples of a shard among the workers of a pool; those on CPUs, which have no need
@@ -364,141 +316,6 @@ class Scheduler:
         is_end = segment.pool == CPU_POOL and width > 1 and not self._has_more
         lengths = tapered if is_end else whole_batches
         return lengths(count, width=width, batch=batch)
-
-    async def _run(
-        self,
-        opened: Opened,
-        segment: Segment,
-        samples: Sequence[int],
-        answers: Answers,
-        *,
-        exclusive: bool = False,
-        died_alone: int = 0,
-    ) -> None:
-        """Run a segment over some samples, whatever happens to the workers; keep the answers.
-
-        A worker may have had several calls when it died: the pieces are run alone, so that no
-        image is blamed for what another did. An image is asked again as a whole first: stage by
-        stage, its innocent stages would be asked several times.
-        """
-        try:
-            part = await self._call(
-                segment.pool, opened, segment.names, samples, exclusive=exclusive
-            )
-        except WorkerDied as error:
-            self._count_death(error, opened, segment, samples)
-            if len(samples) > 1:
-                for piece in pieces(samples, error.samples):
-                    await self._run(opened, segment, piece, answers, exclusive=True)
-                return
-            alone = died_alone + exclusive
-            if error.reason == PROCESS_DIED and alone < STRIKES:
-                await self._run(opened, segment, samples, answers, exclusive=True, died_alone=alone)
-                return
-            known = error if exclusive and error.samples else None
-            part = await self._accuse(opened, segment, samples[0], known)
-        else:
-            self._deaths = 0
-        answers.add(samples, part)
-        self._report_answered(opened, segment, samples)
-
-    async def _call(
-        self,
-        pool: str,
-        opened: Opened,
-        names: Sequence[str],
-        samples: Sequence[int],
-        *,
-        exclusive: bool,
-    ) -> Any:
-        """Make a call, report it, and return its part."""
-        began = Moment.now()
-        self._calls[pool] += 1
-        try:
-            ran = await self._runner.run(pool, opened, names, samples, exclusive=exclusive)
-        finally:
-            self._calls[pool] -= 1
-        self._observer.observe(
-            CallFinished(
-                shard=opened.work.shard.name,
-                pool=pool,
-                stages=tuple(names),
-                samples=len(samples),
-                started_s=began.wall_s,
-                seconds=began.seconds,
-                timings=ran.timings,
-                repeats=ran.repeats,
-            )
-        )
-        return ran.part
-
-    async def _accuse(
-        self, opened: Opened, segment: Segment, number: int, known: WorkerDied | None
-    ) -> LayerParts:
-        """Find the stage that dies of an image, stage by stage; the others still answer about it.
-
-        `known` is the second death, when that named the stage.
-        """
-        part: Any = None
-        good: list[str] = []
-        failed: dict[str, StageError] = {}
-        for name in segment.names:
-            if read := failed.keys() & set(self._nodes[name].inputs):
-                message = f"stage {min(read)!r}, which {name!r} reads, failed on this image"
-                failed[name] = StageError(sample=number, reason=INPUT_FAILED, message=message)
-                continue
-            if known and known.stage == name:
-                failed[name] = blamed(number, known)
-                continue
-            try:
-                part = await self._call(
-                    segment.pool, opened, [*good, name], [number], exclusive=True
-                )
-                good.append(name)
-            except WorkerDied as error:
-                self._count_death(error, opened, segment, [number])
-                failed[name] = blamed(number, error)
-        answered = await self._runner.fetch(part) if good else {}
-        empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
-        return {**answered, **empty}
-
-    def _report_answered(self, opened: Opened, segment: Segment, samples: Collection[int]) -> None:
-        work = opened.work
-        for name in segment.names:
-            asked = len(work.asked[name].intersection(samples))
-            self._observer.observe(
-                SamplesAnswered(shard=work.shard.name, stage=name, samples=asked)
-            )
-
-    def _report_lost(
-        self, error: WorkerDied, shard: str, pool: str, stages: Sequence[str] = (), samples: int = 0
-    ) -> None:
-        self._observer.observe(
-            WorkerLost(
-                shard=shard,
-                pool=pool,
-                stages=tuple(stages),
-                samples=samples,
-                reason=error.reason,
-                message=str(error),
-            )
-        )
-
-    def _count_death(
-        self, error: WorkerDied, opened: Opened, segment: Segment, samples: Sequence[int]
-    ) -> None:
-        shard = opened.work.shard.name
-        self._report_lost(error, shard, segment.pool, segment.names, len(samples))
-        subject = {"shard": opened.work.shard.name, "stage": ", ".join(segment.names)}
-        _log.warning("a worker died: %s", error, extra=subject)
-        self._deaths += 1
-        if self._deaths > max(MAX_DEATHS, 4 * self._runner.width(segment.pool)):
-            raise RunError(
-                f"{self._deaths} workers died in a row, the last in shard "
-                f"{opened.work.shard.name} while running {', '.join(segment.names)}: {error}; look "
-                f"for missing memory or a broken library, then run the same command again, it "
-                f"resumes"
-            ) from error
 
 
 async def _all_of(tasks: Sequence[asyncio.Task[T]]) -> list[T]:

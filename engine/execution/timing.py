@@ -1,4 +1,4 @@
-"""How long stages took in a call of a worker, batch by batch."""
+"""When something began, and how long stages took in a call of a worker, batch by batch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,24 @@ import time
 from dataclasses import dataclass, field
 
 from florilegium.engine.core.spent import Spent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When something began: in seconds since 1970, and by a clock that never steps."""
+
+    wall_s: float
+    steady_s: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Return this moment."""
+        return cls(wall_s=time.time(), steady_s=time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since then."""
+        return time.perf_counter() - self.steady_s
 
 
 @dataclass(frozen=True, kw_only=True)

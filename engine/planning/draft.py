@@ -209,7 +209,7 @@ def revisions_of(
             is_of_package = isinstance(error, ImportError)  # what tells a version raises it, too
             if not (is_of_package and found):
                 raise PlanError(
-                    f"the revision of stage {name!r} cannot be told: {unforeseen(error)}"
+                    f"the revision of stage {name!r} cannot be read: {unforeseen(error)}"
                 ) from error
     return revisions, missing, absent
 

@@ -12,8 +12,9 @@ for these. What is wrong is raised as one `ContractBroken`, an AssertionError. `
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from florilegium.engine.core.lazy import lazy
 
 if TYPE_CHECKING:
     from florilegium.testing.dataset import small_dataset as small_dataset
@@ -41,12 +42,4 @@ _MODULES = {
     "florilegium.testing.stage": "StageReport check_stage",
     "florilegium.testing.verdicts": "reasons",
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
-__all__ = sorted(_MODULE_OF)
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module of a name that is asked for the first time."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+__getattr__, __all__ = lazy(__name__, _MODULES)

@@ -190,8 +190,8 @@ class Cluster:
         except AuthenticationError as error:
             raise UsageError(f"{self.address} refuses us, {_reason(error)}: {_TOKEN}") from None
         except (OSError, RuntimeError, ValueError) as error:
-            told = redacted(str(error), *self._secrets)
-            raise RunError(f"the job server at {self.address} cannot be used: {told}") from None
+            message = redacted(str(error), *self._secrets)
+            raise RunError(f"the job server at {self.address} cannot be used: {message}") from None
 
 
 class _Lines:

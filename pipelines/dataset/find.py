@@ -186,7 +186,7 @@ def _only(found: Sequence[Image], wanted: str) -> Image:
     """
     if len(found) == 1:
         return found[0]
-    named = [f"  {_told(one)}" for one in found[:_MAX_NAMED]]
+    named = [f"  {_described(one)}" for one in found[:_MAX_NAMED]]
     if len(found) > _MAX_NAMED:
         named.append(f"  and {len(found) - _MAX_NAMED} more")
     lines = "\n".join(named)
@@ -194,7 +194,7 @@ def _only(found: Sequence[Image], wanted: str) -> Image:
     raise ConfigError(f"{wanted!r} may mean {count}; name one by its path or digest:\n{lines}")
 
 
-def _told(image: Image) -> str:
+def _described(image: Image) -> str:
     what = f"sha256 {image.digests[0][:16]}" if image.digests else "dead letter"
     return f"{escaped(image.key)}  {escaped(image.source)}  shard {image.shard}  {what}"
 

@@ -47,13 +47,13 @@ def _sample_lines(sample: SampleDiff) -> Iterator[Text]:
         line = Text("  ")
         line.append(f"{change.how:<8}", style=_STYLES[change.how])
         line.append(f"{change.task}  ", style="dim")
-        line.append(_told(change))
+        line.append(_described(change))
         yield line
     if len(changes) > _MAX_CHANGES:
         yield Text(f"  and {len(changes) - _MAX_CHANGES} more", style="dim")
 
 
-def _told(change: Change) -> str:
+def _described(change: Change) -> str:
     if change.is_reworded:
         return f"{_words(change.before)} → {_words(change.after)}"
     moved = "" if change.overlap is None else f"  moved, overlap {change.overlap:.2f}"

@@ -94,7 +94,7 @@ def by_kind(score: Score) -> dict[str, float | None]:
     The F1 of boxes, masks and phrases; for text 1 - character error rate; for captions the mean
     F1 of objects, attributes and relations over the caption tasks that could be measured.
     """
-    captions = [caption for caption in score.captions.values() if caption.said]
+    captions = [caption for caption in score.captions.values() if caption.predicted]
     facts = [
         fact.f1
         for caption in captions
@@ -103,11 +103,11 @@ def by_kind(score: Score) -> dict[str, float | None]:
     ]
     misread = 1.0 if score.ocr.cer is None else min(score.ocr.cer, 1.0)
     measured = {
-        "boxes": (score.boxes.said, score.boxes.f1),
+        "boxes": (score.boxes.predicted, score.boxes.f1),
         "captions": (len(captions), sum(facts) / len(facts) if facts else None),
-        "masks": (score.masks.said, score.masks.f1),
-        "ocr": (score.ocr.said, 1 - misread),
-        "phrases": (score.phrases.said, score.phrases.f1),
+        "masks": (score.masks.predicted, score.masks.f1),
+        "ocr": (score.ocr.predicted, 1 - misread),
+        "phrases": (score.phrases.predicted, score.phrases.f1),
     }
     return {kind: value for kind, (count, value) in measured.items() if count}
 

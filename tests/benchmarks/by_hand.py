@@ -35,12 +35,12 @@ BATCH = 8
 
 @dataclass(kw_only=True)
 class Photograph:
-    """An image and what was said and measured about it."""
+    """An image with its annotations and measurements."""
 
     key: str
     data: bytes
     size_wh: tuple[int, int]
-    said: list[Annotation] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
     measured: dict[str, list[Measurement]] = field(default_factory=dict)
 
 
@@ -63,8 +63,8 @@ class Annotator:
         pictures = [Picture(photograph.data) for photograph in batch]
         for node in self._graph.specialists:
             samples = _samples(batch, pictures, node)
-            for photograph, said in zip(batch, node.stage.predict(samples), strict=True):
-                photograph.said += stamp(said, node.provenance, photograph.key)
+            for photograph, answer in zip(batch, node.stage.predict(samples), strict=True):
+                photograph.annotations += stamp(answer, node.provenance, photograph.key)
         for judge in self._graph.filters:
             if judge.stage.has_layer:
                 samples = _samples(batch, pictures, judge)
@@ -86,7 +86,7 @@ def _samples(batch: list[Photograph], pictures: list[Picture], node: Node[Any]) 
             width=photograph.size_wh[0],
             height=photograph.size_wh[1],
             picture=picture,
-            annotations=tuple(said for said in photograph.said if said.task in node.tasks),
+            annotations=tuple(one for one in photograph.annotations if one.task in node.tasks),
             upstream=node.upstream,
         )
         for photograph, picture in zip(batch, pictures, strict=True)
@@ -94,21 +94,21 @@ def _samples(batch: list[Photograph], pictures: list[Picture], node: Node[Any]) 
 
 
 def judged(graph: Graph, photographs: list[Photograph]) -> Statements:
-    """Judge everything that was said about the images of a tar."""
-    said = [one for photograph in photographs for one in photograph.said]
-    counts = [len(photograph.said) for photograph in photographs]
+    """Judge all annotations of a tar."""
+    annotations = [one for photograph in photographs for one in photograph.annotations]
+    counts = [len(photograph.annotations) for photograph in photographs]
     sample = np.repeat(np.arange(len(photographs)), counts)
     statements = Statements(
-        table=pa.table(to_columns(said)),
+        table=pa.table(to_columns(annotations)),
         sample=sample,
         image_wh=np.array([one.size_wh for one in photographs], dtype=np.float64)[sample],
-        is_live=np.ones(len(said), dtype=bool),
+        is_live=np.ones(len(annotations), dtype=bool),
     )
     for node in graph.filters:
         rows = [row for one in photographs for row in one.measured.get(node.name, ())]
         values = {row.annotation_id: row.values for row in rows}
         measurements = {
-            name: np.array([values.get(one.id, {}).get(name, np.nan) for one in said])
+            name: np.array([values.get(one.id, {}).get(name, np.nan) for one in annotations])
             for name in node.stage.measured
         }
         verdicts = node.stage.judge(statements.with_measurements(measurements))
@@ -117,7 +117,7 @@ def judged(graph: Graph, photographs: list[Photograph]) -> Statements:
 
 
 def write_tar(path: Path, graph: Graph, photographs: list[Photograph]) -> None:
-    """Write images with what is kept of what was said about them."""
+    """Write images with the annotations that are kept."""
     from webdataset import TarWriter
 
     statements = judged(graph, photographs)
@@ -128,7 +128,9 @@ def write_tar(path: Path, graph: Graph, photographs: list[Photograph]) -> None:
     with TarWriter(str(path), encoder=False) as tar:
         for photograph, annotations in zip(photographs, kept, strict=True):
             content = {"key": photograph.key, "annotations": annotations}
-            caption = next((said.text for said in photograph.said if said.task == "caption"), "")
+            caption = next(
+                (one.text for one in photograph.annotations if one.task == "caption"), ""
+            )
             tar.write(
                 {
                     "__key__": photograph.key,

@@ -13,7 +13,7 @@ from tests.benchmarks.table import Row
 
 TURNS = 3
 FEW, MANY = 1, 33
-"""Stages in the two builds whose difference is measured: far apart, to be heard over the noise."""
+"""Stages in the two builds whose difference is measured: enough that it exceeds the noise."""
 TOUCHING = 8
 """Stages for which the limit of large images is meant."""
 SHARD = 256

@@ -27,7 +27,7 @@ from tests.configs import load_config
 CONFIG = Path("configs/known_truth.yaml")
 MEASURES = (
     "boxes.f1", "boxes.precision", "boxes.recall", "boxes.map50", "masks.iou_of_things",
-    "masks.f1", "ocr.cer", "phrases.recall_at_1", "captions.more_detailed_caption.said",
+    "masks.f1", "ocr.cer", "phrases.recall_at_1", "captions.more_detailed_caption.predicted",
     "captions.more_detailed_caption.objects.precision", "captions.caption.objects.f1",
     "captions.detailed_caption.objects.f1", "captions.more_detailed_caption.objects.f1",
     "captions.more_detailed_caption.attributes.f1",

@@ -68,7 +68,7 @@ def _speak_up(model: Any) -> None:
     """Scale the weights, so that an answer depends on the image, and hush what is no word."""
     for name, weight in model.named_parameters():
         if weight.ndim > 1:
-            # The place in the answer counts for more than the last word, or it is said for ever.
+            # The place in the answer counts for more than the last word, or that is repeated.
             is_word = "embed_tokens" in name or "word_embeddings" in name or "shared" in name
             std = 0.03 if is_word else 1.0 if "position" in name else 0.5
             torch.nn.init.normal_(weight, std=std)

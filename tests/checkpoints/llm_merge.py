@@ -1,4 +1,4 @@
-"""A chat service on loopback that merges by repeating one caption, and adds what nobody said."""
+"""A chat service on loopback that repeats one caption, and adds words of none."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def options(folder: Path) -> dict[str, Any]:
 
 def one_of_many(request: Request) -> str:
     """Repeat one of the texts that the prompt quotes, and make up a sentence."""
-    heard = [json.loads(quoted) for quoted in _QUOTED.findall(request.text)]
-    chosen = heard[WORDS.index(request.word) % len(heard)]
+    captions = [json.loads(quoted) for quoted in _QUOTED.findall(request.text)]
+    chosen = captions[WORDS.index(request.word) % len(captions)]
     return f"{chosen.rstrip('.')}. A giraffe watches."

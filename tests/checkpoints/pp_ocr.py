@@ -100,12 +100,12 @@ def _awaken(model: Any, layer: Any, size_hw: tuple[int, int], spread: float) -> 
     """Scale what a layer says about noise to a spread around nought, channel by channel."""
     import torch
 
-    said: list[Any] = []
-    handle = layer.register_forward_hook(lambda _layer, _inputs, output: said.append(output))
+    outputs: list[Any] = []
+    handle = layer.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output))
     with torch.no_grad():
         model(_noise(size_hw))
         handle.remove()
-        channels = said[0].movedim(1, -1) if said[0].ndim == 4 else said[0]
+        channels = outputs[0].movedim(1, -1) if outputs[0].ndim == 4 else outputs[0]
         channels = channels.flatten(0, -2)
         scale = spread / channels.std(dim=0)
         layer.weight *= scale[:, None] if layer.weight.ndim == 2 else scale

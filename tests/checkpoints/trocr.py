@@ -42,7 +42,7 @@ def write_trocr(folder: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config)
         for name, weight in model.named_parameters():
-            if weight.ndim > 1:  # the image has to be heard through the decoder's own tokens
+            if weight.ndim > 1:  # the image has to outweigh the decoder's own tokens
                 torch.nn.init.normal_(weight, std=1.5 if "encoder_attn" in name else 0.5)
     model.save_pretrained(folder)
     _processor(folder, vocabulary).save_pretrained(folder)

@@ -209,7 +209,7 @@ def test_the_numbers_of_an_array_are_those_of_its_slices() -> None:
 
 
 class Failed(Exception):
-    """What a scheduler is told: this failed; `allow_retries` as Dagster has it."""
+    """What a scheduler learns: this failed; `allow_retries` as Dagster has it."""
 
     def __init__(self, message: str, allow_retries: bool = True) -> None:
         super().__init__(message)

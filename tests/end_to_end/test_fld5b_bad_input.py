@@ -1,4 +1,4 @@
-"""Bad input of the FLD-5B specialists as a user meets it: told before the run, or a dead letter."""
+"""Bad input of the FLD-5B specialists for a user: an error before the run, or a dead letter."""
 
 from __future__ import annotations
 

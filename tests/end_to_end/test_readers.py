@@ -43,12 +43,12 @@ def samples(quickstart: Path) -> Samples:
 
 def test_the_dataset_has_everything_that_a_reader_may_stumble_over(samples: Samples) -> None:
     """Otherwise the tests below would prove less than they say."""
-    said = [one for sample in samples.values() for one in sample["annotations"]]
+    annotations = [one for sample in samples.values() for one in sample["annotations"]]
     assert len(samples) == 6
-    assert {one["kind"] for one in said} == {"text", "region", "phrase"}
-    assert {one["score"] is None for one in said} == {True, False}
+    assert {one["kind"] for one in annotations} == {"text", "region", "phrase"}
+    assert {one["score"] is None for one in annotations} == {True, False}
     for name in ("box_xyxy", "quad", "mask_rle"):
-        assert {bool(one[name]) for one in said} == {True, False}, name
+        assert {bool(one[name]) for one in annotations} == {True, False}, name
     first = next(iter(samples.values()))
     assert not any(one["mask_rle"] or one["quad"] for one in first["annotations"])
     assert {sample["orientation"] for sample in samples.values()} == {1, 6}
@@ -75,7 +75,7 @@ def test_webdataset_reads_every_sample_with_its_image(
         assert one["json"] == sample
         assert set(one) - {"__key__", "__url__", "__local_path__"} == {"jpg", "json", "txt"}
         assert one["jpg"].size == (sample["width"], sample["height"])
-        captions = [said["text"] for said in sample["annotations"] if said["task"] == "caption"]
+        captions = [one["text"] for one in sample["annotations"] if one["task"] == "caption"]
         assert one["txt"] == (captions or [""])[0]
         assert (holiday / sample["source"]).stem == one["__key__"]
 

@@ -299,8 +299,8 @@ def test_an_audit_that_makes_no_sense_is_refused_before_anything_starts(
 def test_an_audit_of_unknown_annotations_is_refused_and_can_be_mended(
     florilegium: Command, write: Write, round_zero: dict[str, bytes], output: Path, tmp_path: Path
 ) -> None:
-    said = open_dataset(str(output / "rounds" / "0" / "candidates" / "0"))
-    found = [{"id": one.id, "right": True} for sample in said for one in sample.annotations]
+    candidates = open_dataset(str(output / "rounds" / "0" / "candidates" / "0"))
+    found = [{"id": one.id, "right": True} for sample in candidates for one in sample.annotations]
     audit = tmp_path / "audit.jsonl"
     audit.write_text("\n".join(map(json.dumps, [*found, {"id": "beef", "right": True}])))
     layers = files_of(output / "layers")

@@ -52,9 +52,9 @@ def test_a_version_is_published_held_back_and_accepted(
     assert accepted.code == 0
     assert "7 images = 7 samples + 0 dead letters" in accepted.out
     assert florilegium("verify", tmp_path / "out").code == 0
-    told = [json.loads(one) for one in (tmp_path / "hook").read_bytes().split(b"\0") if one]
-    assert [one["outcome"] for one in told] == ["published", "held_back", "published"]
-    assert told[-1]["is_accepted"] is True
+    notices = [json.loads(one) for one in (tmp_path / "hook").read_bytes().split(b"\0") if one]
+    assert [one["outcome"] for one in notices] == ["published", "held_back", "published"]
+    assert notices[-1]["is_accepted"] is True
 
 
 def test_another_version_than_the_one_that_was_held_back_is_not_accepted(
@@ -87,10 +87,10 @@ def test_a_hook_that_fails_is_a_warning(
     put(tmp_path / "source", 1)
     hook = {"command": [sys.executable, "-c", "import sys; sys.exit('no mail')"], "attempts": 1}
     config = written(tmp_path / "source", tmp_path / "out", refresh={"notify": hook})
-    told = florilegium("refresh", config)
-    assert told.code == 0
-    assert "warning the hook" in told.err
-    assert "it ended with 1: no mail" in told.err
+    result = florilegium("refresh", config)
+    assert result.code == 0
+    assert "warning the hook" in result.err
+    assert "it ended with 1: no mail" in result.err
     assert (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -112,15 +112,15 @@ def test_a_program_of_a_config_is_refused_where_plugins_are(
         "specialists: {rapidocr: }\nrefresh: {notify: {command: [rm, -r]}}\n",
         encoding="utf-8",
     )
-    told = florilegium("refresh", config, "--no-plugins")
-    assert told.code == 2
-    assert "refresh.notify.command" in told.err
+    result = florilegium("refresh", config, "--no-plugins")
+    assert result.code == 2
+    assert "refresh.notify.command" in result.err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_refinement_is_refused(florilegium: Command, tmp_path: Path, written: Write) -> None:
     refine = {"students": {"florence2": {"tasks": ["caption"]}}, "train": {"model": "m"}}
     config = written(tmp_path / "source", tmp_path / "out", refine=refine)
-    told = florilegium("refresh", config)
-    assert told.code == 2
-    assert "describes a refinement, and `refresh` makes no rounds" in told.err
+    result = florilegium("refresh", config)
+    assert result.code == 2
+    assert "describes a refinement, and `refresh` makes no rounds" in result.err

@@ -92,23 +92,23 @@ def test_a_task_of_a_plugin_is_validated_filtered_drawn_and_exported(
         "filters": {"region_score": {"tasks": {"logo": {"min_score": 0.5}}}, "nms": None},
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(document))
-    code, told = run("build", tmp_path / "run.yaml")
-    assert code == 0, told
-    assert "a logo needs `label`; it has only `box_xyxy`" in told
+    code, printed = run("build", tmp_path / "run.yaml")
+    assert code == 0, printed
+    assert "a logo needs `label`; it has only `box_xyxy`" in printed
     page = (output / "report.html").read_text("utf-8")
     assert 'style="--c: #123456"' in page
     assert "acme" in page
     assert run("verify", output)[0] == 0
 
-    code, told = run("export", output, "--format", "coco", "--output", tmp_path / "coco")
-    assert code == 0, told
+    code, printed = run("export", output, "--format", "coco", "--output", tmp_path / "coco")
+    assert code == 0, printed
     instances = json.loads((tmp_path / "coco/annotations/instances.json").read_text())
     assert instances["categories"] == [{"id": 1, "name": "acme", "supercategory": ""}]
     assert [one["bbox"] for one in instances["annotations"]] == [[2, 3, 20, 30]] * 11
 
     given = ("--set", "tasks.logo=1", "--output", tmp_path / "jsonl")
-    code, told = run("export", output, "--format", "florence2", *given)
-    assert code == 0, told
+    code, printed = run("export", output, "--format", "florence2", *given)
+    assert code == 0, printed
     lines = [
         json.loads(line)
         for path in (tmp_path / "jsonl").glob("*/annotations.jsonl")
@@ -121,11 +121,11 @@ def test_a_task_of_a_plugin_is_validated_filtered_drawn_and_exported(
 
 def test_a_task_that_cannot_be_loaded_ends_with_a_message(run: Run, plugin: Path) -> None:
     (plugin / "logo_task.py").write_text("from logo_stage import Logos\n")
-    code, told = run("stages")
-    assert code == 2, told
-    assert "the task 'logo' cannot be loaded from 'logo_task:LOGO'" in told
-    assert "imports nothing but engine.core.task" in told
-    assert "Traceback" not in told
+    code, printed = run("stages")
+    assert code == 2, printed
+    assert "the task 'logo' cannot be loaded from 'logo_task:LOGO'" in printed
+    assert "imports nothing but engine.core.task" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.attack("configs")

@@ -123,18 +123,18 @@ def test_no_command_lets_a_stranger_steer_the_terminal(
         ["export", output, "--format", "coco", "--output", tmp_path / "\x9b31m"],
         ["export", output, "--format", "\x1b[31m", "--output", tmp_path / "other"],
     ]
-    told = {tuple(map(str, command)): florilegium(*command) for command in commands}
-    for command, ended in told.items():
+    shown = {tuple(map(str, command)): florilegium(*command) for command in commands}
+    for command, ended in shown.items():
         assert_visible(ended.out)
         assert_visible(ended.err)
         assert not re.search(r"^(error )?forged", ended.out + ended.err, re.MULTILINE), command
         assert "Traceback" not in ended.err, ended.err
-    first = told[tuple(map(str, commands[0]))]
+    first = shown[tuple(map(str, commands[0]))]
     assert first.code == 0, first.err
     assert r"\x1b]0;pwn\x07" in first.out, "an order is shown, not left out"
     assert "[bold]x[/bold]" in first.out
     assert ":skull:" in first.out
-    found = told["why", str(output), "good\\u061c.png"]
+    found = shown["why", str(output), "good\\u061c.png"]
     assert found.code == 0, "a name as it is shown finds its image"
     (output / "manifest.json").write_text("\x1b[31m{\u202e")
     for ended in (florilegium("verify", output), florilegium("why", output, "x")):
@@ -196,9 +196,9 @@ def test_a_page_and_a_card_show_it_as_text(
 @pytest.mark.attack("text")
 @pytest.mark.parametrize("text", [*ORDERS, HTML, MARKUP, "http://evil", "www.evil.org", "a@b.org"])
 def test_markdown_makes_nothing_of_it(text: str) -> None:
-    told = markdown(text)
-    assert_visible(told, keep="")
-    bare = re.sub(r"\\.", "", told)
+    shown = markdown(text)
+    assert_visible(shown, keep="")
+    bare = re.sub(r"\\.", "", shown)
     assert not re.search(r"[|`<>\[\]]|https?:|www\.|@", bare)
 
 
@@ -230,10 +230,10 @@ def test_a_terminal_is_steered_by_us_alone(
 def test_an_error_is_cut_to_what_somebody_reads(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal(stderr=True).error("x" * 1_000_000)
     Terminal(stderr=True).error("\n".join("x" * 100_000))
-    told = capsys.readouterr().err
-    assert len(told) < 5000
-    assert "(1000000 characters)" in told
-    assert "more lines" in told
+    shown = capsys.readouterr().err
+    assert len(shown) < 5000
+    assert "(1000000 characters)" in shown
+    assert "more lines" in shown
 
 
 @pytest.mark.attack("text")
@@ -241,7 +241,7 @@ def test_json_for_a_terminal_is_ascii(capsys: pytest.CaptureFixture[str]) -> Non
     from florilegium.engine.untrusted.escaped import json_text
 
     value: Any = {CANARY: [CANARY, {"a": CANARY}]}
-    told = json_text(value)
-    assert told.isascii()
-    assert_visible(told)
-    assert json.loads(told) == value
+    shown = json_text(value)
+    assert shown.isascii()
+    assert_visible(shown)
+    assert json.loads(shown) == value

@@ -23,7 +23,7 @@ class WaitingConfig(StageConfig):
 
 
 class Waiting(Specialist[WaitingConfig]):
-    """Writes down each image; at one of them, says so and goes on when told to."""
+    """Writes down each image; at one of them, writes a file and waits for another."""
 
     Config = WaitingConfig
     produces = ("tag",)
@@ -35,5 +35,5 @@ class Waiting(Specialist[WaitingConfig]):
         if any(sample.key == self.config.key for sample in samples) and reached.exists():
             reached.write_text(str(os.getpid()), encoding="utf-8")
             go_on.read_text(encoding="utf-8")
-        said = Annotation(kind="text", task="tag", label="seen")
-        return [[said] for _ in samples]
+        annotation = Annotation(kind="text", task="tag", label="seen")
+        return [[annotation] for _ in samples]

@@ -14,7 +14,7 @@ from florilegium.engine.results.publication import FileStats, ShardStats
 from florilegium.engine.results.shard import Shard
 from tests.building import configure
 
-Said = Mapping[int, Sequence[Annotation]]
+Answers = Mapping[int, Sequence[Annotation]]
 
 
 def planned(**keys: Any) -> Graph:
@@ -37,24 +37,27 @@ def record(number: int, *, width: int = 96, height: int = 64) -> Record:
     )
 
 
-def shard_of(count: int, *, labels: Said | None = None, number: int = 0) -> Shard:
+def shard_of(count: int, *, labels: Answers | None = None, number: int = 0) -> Shard:
     """Return a shard of `count` samples with the labels of its source, by sample number."""
-    said = labels or {}
+    annotations = labels or {}
     return Shard(
         number=number,
         records=tuple(map(record, range(count))),
-        labels=tuple(tuple(said.get(sample, ())) for sample in range(count)),
+        labels=tuple(tuple(annotations.get(sample, ())) for sample in range(count)),
         dead_letters=(),
     )
 
 
 def layers_of(
-    graph: Graph, shard: Shard, said: Mapping[str, Said], failed: Mapping[str, int] | None = None
+    graph: Graph,
+    shard: Shard,
+    annotations: Mapping[str, Answers],
+    failed: Mapping[str, int] | None = None,
 ) -> dict[str, Layer]:
-    """Return the layers of all specialists: what each said, stamped, by sample number."""
+    """Return the layers of all specialists: the answers of each, stamped, by sample number."""
     layers = {}
     for node in graph.specialists:
-        spoken = said.get(node.name, {})
+        spoken = annotations.get(node.name, {})
         broken = {number for name, number in (failed or {}).items() if name == node.name}
         answers = {
             number: stamp(spoken.get(number, ()), node.provenance, one.digest)
@@ -67,7 +70,7 @@ def layers_of(
 
 
 def stats_of(samples: int, *letters: DeadLetter, number: int = 0) -> ShardStats:
-    """Return the statistics of a finished shard in which nothing was said."""
+    """Return the statistics of a finished shard without annotations."""
     return ShardStats(
         number=number,
         recipe="r",

@@ -12,12 +12,12 @@ from tests.conftest import ROOT
 
 def test_its_own_tests_pass(installed: Path) -> None:
     paths = [str(installed), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=installed.parent / "sources",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 0, told.stdout
-    assert "4 passed" in told.stdout
+    assert result.returncode == 0, result.stdout
+    assert "4 passed" in result.stdout

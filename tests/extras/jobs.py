@@ -308,7 +308,7 @@ def build(source: Any, specialists: Mapping[str, Any], *, samples: int | None = 
     manifest = build_dataset(source, output, specialists=dict(specialists))
     assert not manifest.totals.dead_letters, list(manifest.dead_letters)
     assert manifest.totals.samples == (samples or manifest.totals.samples) > 0
-    assert manifest.totals.specialists, "nothing was said"
+    assert manifest.totals.specialists, "no message"
     assert not list(verify_dataset(Folder(str(output))))
     return output
 

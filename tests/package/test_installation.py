@@ -29,17 +29,28 @@ def test_the_command_line_and_the_package_are_those_of_the_wheel(
     assert done.stdout.startswith(str(environment))
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_a_project_gets_its_own_packages(run: Command, name: str) -> None:
-    done = run("python", "-c", f"import {name}")
-    assert f"ImportError: {name} of the project" in done.stderr
+IMPORTS = """
+import importlib
+for name in {names!r}:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(f"{{type(error).__name__}}: {{error}}")
+"""
+"""A program that says of each package why it cannot be imported."""
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_elsewhere_there_is_no_package_of_that_name(environment: Path, name: str) -> None:
-    command = [str(environment / "bin" / "python"), "-c", f"import {name}"]
+def test_a_project_gets_its_own_packages(run: Command) -> None:
+    done = run("python", "-c", IMPORTS.format(names=FOLDERS))
+    assert done.stdout.splitlines() == [f"ImportError: {name} of the project" for name in FOLDERS]
+
+
+def test_elsewhere_there_is_no_package_of_these_names(environment: Path) -> None:
+    command = [str(environment / "bin" / "python"), "-c", IMPORTS.format(names=FOLDERS)]
     done = subprocess.run(command, cwd="/", env={}, capture_output=True, text=True)
-    assert f"ModuleNotFoundError: No module named '{name}'" in done.stderr
+    assert done.stdout.splitlines() == [
+        f"ModuleNotFoundError: No module named {name!r}" for name in FOLDERS
+    ]
 
 
 @pytest.mark.parametrize("runner", ["in_process", "local"])

@@ -72,8 +72,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for kind, meaning, count, held in rows(tried, failed):
         terminalreporter.write_line(f"{kind:<9} {count:>5} tried {held:>5} held   {meaning}")
     for name, counts in _RECORDED.items():
-        told = ", ".join(f"{value} {count}" for value, count in sorted(counts.items()))
-        terminalreporter.write_line(f"{name}: {told}")
+        line = ", ".join(f"{value} {count}" for value, count in sorted(counts.items()))
+        terminalreporter.write_line(f"{name}: {line}")
     if path := os.environ.get(FILE):
         Path(path).write_text(markdown(tried, failed), encoding="utf-8")
 

@@ -49,15 +49,15 @@ class Talkative(Specialist[TalkativeConfig]):
         answers: list[list[Annotation] | SampleError] = []
         for sample in samples:
             values = [os.environ[name] for name in VARIABLES]
-            told = " ".join([*values, *(form for one in values for form in forms_of(one))])
-            told += f" https://anna:{told.split()[0]}@host/x?sig={told.split()[1]}"
+            text = " ".join([*values, *(form for one in values for form in forms_of(one))])
+            text += f" https://anna:{text.split()[0]}@host/x?sig={text.split()[1]}"
             if sample.key.endswith("0"):
                 answers.append([Annotation(kind="text", task="tag", label="first")])
             elif sample.key.endswith("1"):
-                answers.append(SampleError("own_reason", told, traceback=f"by hand: {told}"))
+                answers.append(SampleError("own_reason", text, traceback=f"by hand: {text}"))
             else:
                 try:
-                    raise OSError(told)
+                    raise OSError(text)
                 except OSError as error:
-                    raise RuntimeError(f"{'x' * 1990}{told}") from error
+                    raise RuntimeError(f"{'x' * 1990}{text}") from error
         return answers

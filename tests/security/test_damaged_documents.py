@@ -128,9 +128,9 @@ def test_what_is_damaged_ends_no_command_with_a_traceback(
         whole = path.read_bytes()
         for content in DAMAGES.values():
             path.write_bytes(content)
-            told = error_of(reader, dataset)
-            assert "\n" not in told
-            assert len(told) < 2000
+            message = error_of(reader, dataset)
+            assert "\n" not in message
+            assert len(message) < 2000
             path.write_bytes(whole)
 
 

@@ -114,14 +114,14 @@ def test_a_write_that_fails_ends_the_build_in_a_sentence_and_the_next_run_comple
                 Watch(out, at=case.points.index(point), act=failing(code)).on(),
             ):
                 whole_build(case.source, out, **KEYS)
-            told = str(caught.value)
-            assert "\n" not in told
-            assert f" {out}/" in told
-            assert f"{os.strerror(code)}; {CURES[code]}" in told
+            message = str(caught.value)
+            assert "\n" not in message
+            assert f" {out}/" in message
+            assert f"{os.strerror(code)}; {CURES[code]}" in message
             for name, data in files_of(out).items():
-                assert data in case.known(name), (name, told)
+                assert data in case.known(name), (name, message)
             whole_build(case.source, out, **KEYS)
-            assert files_of(out) == case.whole, told
+            assert files_of(out) == case.whole, message
 
 
 def test_a_lease_that_cannot_be_deleted_fails_no_build(case: Case, tmp_path: Path) -> None:
@@ -149,11 +149,11 @@ def test_what_is_deleted_during_a_build_is_noticed_or_made_again(
     try:
         with Watch(out, at=numbers[len(numbers) // 2], act=delete).on():
             whole_build(case.source, out, **KEYS)
-        told = ""
+        message = ""
         assert current(files_of(out)) == current(case.whole)
     except (RunError, StorageError) as error:
-        told = str(error)
-    assert not told or "run the same command again" in told
+        message = str(error)
+    assert not message or "run the same command again" in message
     whole_build(case.source, out, **KEYS)
     assert current(files_of(out)) in [current(case.whole), *([] if what else [current(case.anew)])]
     assert list(verify_dataset(Folder(str(out)))) == []

@@ -48,7 +48,7 @@ def build(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
-    """Call `florilegium build` into a folder; returns the exit code and what it said of errors."""
+    """Call `florilegium build` into a folder; returns the exit code and what it printed."""
 
     def call(out: Path) -> tuple[int, str]:
         config: dict[str, Any] = {
@@ -66,8 +66,8 @@ def build(
     return call
 
 
-def errors(told: str) -> list[str]:
-    return [line for line in told.splitlines() if line.startswith("error ")]
+def errors(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if line.startswith("error ")]
 
 
 def assert_completes(build: Command, out: Path, reference: Path) -> None:
@@ -83,12 +83,12 @@ def test_a_disk_that_fills_up_ends_the_command_with_1_and_the_next_one_completes
     disk = mounted("size=2m")
     out, ballast = disk / "out", disk / "ballast"
     ballast.write_bytes(bytes((2048 - free) * 1024))
-    code, told = build(out)
-    (line,) = errors(told)
+    code, printed = build(out)
+    (line,) = errors(printed)
     assert code == 1
     assert f" {out}" in line
     assert "No space left on device; the disk is full: free some space" in line
-    assert "Traceback" not in told
+    assert "Traceback" not in printed
     assert not (out / "manifest.json").exists()
     assert not list(out.rglob(".*.tmp"))
     ballast.unlink()
@@ -102,9 +102,9 @@ def test_a_disk_without_inodes_says_so(
     mounted: Mounted, build: Command, tmp_path: Path, inodes: int
 ) -> None:
     disk = mounted("size=8m", f"nr_inodes={inodes}")
-    code, told = build(disk / "out")
-    assert (code, len(errors(told))) == (1, 1)
-    assert "or inodes" in errors(told)[0]
+    code, printed = build(disk / "out")
+    assert (code, len(errors(printed))) == (1, 1)
+    assert "or inodes" in errors(printed)[0]
     subprocess.run(["mount", "-o", "remount,nr_inodes=1000", str(disk)], check=True)
     assert build(disk / "out")[0] == 0
     assert build(tmp_path / "reference")[0] == 0
@@ -119,15 +119,15 @@ def test_a_read_only_output_is_told_before_anything_is_read_and_a_finished_one_s
     before = files_of(disk / "out")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     for out in (disk / "out", disk / "another"):
-        code, told = build(out)
-        assert (code, len(errors(told))) == (1, 1)
-        assert f" {out}" in errors(told)[0]
-        assert "read-only: choose another `output`" in errors(told)[0]
+        code, printed = build(out)
+        assert (code, len(errors(printed))) == (1, 1)
+        assert f" {out}" in errors(printed)[0]
+        assert "read-only: choose another `output`" in errors(printed)[0]
     assert files_of(disk / "out") == before
 
 
 def test_an_output_whose_name_is_too_long_is_told(build: Command, tmp_path: Path) -> None:
     out = tmp_path / ("x" * 300)
-    code, told = build(out)
-    assert (code, len(errors(told))) == (1, 1)
-    assert "the path is too long for this file system: choose a shorter `output`" in told
+    code, printed = build(out)
+    assert (code, len(errors(printed))) == (1, 1)
+    assert "the path is too long for this file system: choose a shorter `output`" in printed

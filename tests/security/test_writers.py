@@ -60,13 +60,13 @@ def test_of_builds_that_start_at_once_one_writes_and_the_others_are_told(
     ]
     for build in builds:
         build.start()
-    told = [receiver.recv() for receiver, _ in pipes]
+    messages = [receiver.recv() for receiver, _ in pipes]
     for build in builds:
         build.join()
         assert build.exitcode == 0
         build.close()
-    assert "" in told
-    assert all("is being written by" in one for one in told if one)
+    assert "" in messages
+    assert all("is being written by" in one for one in messages if one)
     whole_build(album, tmp_path / "alone", **KEYS)
     assert files_of(out) == files_of(tmp_path / "alone")
 
@@ -123,8 +123,8 @@ def test_a_build_that_wakes_up_after_its_lease_overwrites_nothing(
             whole_build(album, out, **LENIENT)
     os.kill(sleeper.pid, signal.SIGCONT)
     assert receiver.poll(120)
-    told = receiver.recv()
-    assert told == "" if is_locked else "run the same command again" in told
+    messages = receiver.recv()
+    assert messages == "" if is_locked else "run the same command again" in messages
     sleeper.join()
     sleeper.close()
     keys = KEYS if is_locked else LENIENT

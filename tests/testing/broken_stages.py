@@ -710,7 +710,7 @@ class OneDevice(Sound):
 
 
 class RuntimeInJudgeOnly(SoundFilter):
-    """Judges by an option that is said to be about speed, and measures nothing."""
+    """Judges by an option that is marked RUNTIME, and measures nothing."""
 
     Config: Any = Marked
 

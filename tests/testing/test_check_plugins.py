@@ -1,4 +1,4 @@
-"""The contract of sources and exporters: ours keep it, broken ones are told what is wrong."""
+"""The contract of sources and exporters: ours keep it, of broken ones the fault is named."""
 
 from __future__ import annotations
 

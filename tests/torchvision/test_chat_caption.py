@@ -51,8 +51,8 @@ def stage(folder: Path, **options: Any) -> ChatCaption:
 def texts(specialist: ChatCaption, samples: list[Sample]) -> list[str]:
     """Return the caption of each sample, or the reason why there is none."""
     return [
-        said.reason if isinstance(said, SampleError) else said[0].text
-        for said in specialist.predict(samples)
+        one.reason if isinstance(one, SampleError) else one[0].text
+        for one in specialist.predict(samples)
     ]
 
 
@@ -60,13 +60,13 @@ def texts(specialist: ChatCaption, samples: list[Sample]) -> list[str]:
 def test_each_family_says_what_its_pipeline_says(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
-    said = texts(stage(written(name)), odd_images)
+    answers = texts(stage(written(name)), odd_images)
     expected = [
         cleaned(answer if is_finished else whole_sentences(answer)) or UNFINISHED_ANSWER
         for answer, is_finished in pipeline_answers(written(name), odd_images, PROMPT, TOKENS)
     ]
-    assert said == expected
-    assert len(set(said)) > 2
+    assert answers == expected
+    assert len(set(answers)) > 2
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -83,8 +83,8 @@ def test_an_answer_does_not_depend_on_the_batch(
 def test_each_family_runs_in_bfloat16(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
-    said = stage(written(name), dtype="bfloat16").predict(odd_images)
-    scores = [one[0].score for one in said if not isinstance(one, SampleError)]
+    answers = stage(written(name), dtype="bfloat16").predict(odd_images)
+    scores = [one[0].score for one in answers if not isinstance(one, SampleError)]
     assert scores
     assert all(score is not None and 0 < score < 1 for score in scores)
 
@@ -99,11 +99,11 @@ def test_images_lying_and_standing_share_a_batch(
     sizes = []
     generate = specialist.network.model.generate
 
-    def heard(**inputs: Any) -> Any:
+    def noted(**inputs: Any) -> Any:
         sizes.append((len(inputs["input_ids"]), inputs["image_grid_thw"].tolist()))
         return generate(**inputs)
 
-    monkeypatch.setattr(specialist.network.model, "generate", heard)
+    monkeypatch.setattr(specialist.network.model, "generate", noted)
     first, second, third = texts(specialist, samples)
     assert sizes == [(3, [[1, 4, 6], [1, 6, 4], [1, 4, 6]])]
     assert first == third != second

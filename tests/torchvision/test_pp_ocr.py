@@ -70,21 +70,21 @@ def lines_of_transformers(detector: Path, sample: Sample, **options: Any) -> dic
     model = AutoModelForObjectDetection.from_pretrained(detector)
     inputs = processor(images=Image.fromarray(sample.image), return_tensors="pt", **options)
     with torch.no_grad():
-        said = model(pixel_values=inputs["pixel_values"])
-    (found,) = processor.post_process_object_detection(said, target_sizes=inputs["target_sizes"])
+        answer = model(pixel_values=inputs["pixel_values"])
+    (found,) = processor.post_process_object_detection(answer, target_sizes=inputs["target_sizes"])
     corners = [tuple(sorted(map(tuple, quad))) for quad in found["boxes"].tolist()]
     return dict(zip(corners, found["scores"].tolist(), strict=True))
 
 
-def corners(said: Annotation) -> tuple[tuple[float, ...], ...]:
-    return tuple(sorted(map(tuple, np.array(said.quad).reshape(4, 2).tolist())))
+def corners(answer: Annotation) -> tuple[tuple[float, ...], ...]:
+    return tuple(sorted(map(tuple, np.array(answer.quad).reshape(4, 2).tolist())))
 
 
 def same(one: Sequence[Annotation], other: Sequence[Annotation], score: float = 1e-4) -> bool:
-    assert [(said.text, said.quad, said.box_xyxy) for said in one] == [
-        (said.text, said.quad, said.box_xyxy) for said in other
+    assert [(line.text, line.quad, line.box_xyxy) for line in one] == [
+        (line.text, line.quad, line.box_xyxy) for line in other
     ]
-    assert [said.score for said in one] == pytest.approx([said.score for said in other], abs=score)
+    assert [line.score for line in one] == pytest.approx([line.score for line in other], abs=score)
     return True
 
 
@@ -94,12 +94,12 @@ def test_lines_are_where_transformers_finds_them(
 ) -> None:
     answers = pp_ocr(detector=detector).predict(samples)
     assert sum(map(len, answers)) > 10
-    for sample, said in zip(samples, answers, strict=True):
+    for sample, answer in zip(samples, answers, strict=True):
         wanted = lines_of_transformers(write(detector), sample)
-        # A quad in which nothing was read is not said.
-        assert {corners(one) for one in said} <= set(wanted)
-        assert len(said) >= 0.8 * len(wanted)
-        for one in said:
+        # A quad in which nothing was read is left out.
+        assert {corners(one) for one in answer} <= set(wanted)
+        assert len(answer) >= 0.8 * len(wanted)
+        for one in answer:
             assert one.support == pytest.approx(wanted[corners(one)], abs=1e-4)
             assert not problem_of(one, width=sample.width, height=sample.height)
 
@@ -115,8 +115,8 @@ def test_lines_read_as_transformers_reads_them(
     model = AutoModelForTextRecognition.from_pretrained(write(recogniser))
     answers = pp_ocr(recogniser=recogniser).predict(samples)
     checked = 0
-    for sample, said in zip(samples, answers, strict=True):
-        for one in said:
+    for sample, answer in zip(samples, answers, strict=True):
+        for one in answer:
             quad = np.array(one.quad).reshape(4, 2)
             size_wh = crop_size(sizes_of(quad[None])[0], height=48, widths=(320, 3200))
             crop = Image.fromarray(laid_flat(sample.image, quad, size_wh))
@@ -143,12 +143,12 @@ def test_an_answer_does_not_depend_on_the_batch(
 def test_lines_come_in_reading_order_from_the_corner_where_they_begin(
     pp_ocr: Callable[..., PpOcr], photograph: Any
 ) -> None:
-    (said,) = pp_ocr().predict([photograph("page")])
-    quads = np.array([one.quad for one in said]).reshape(-1, 4, 2)
+    (answer,) = pp_ocr().predict([photograph("page")])
+    quads = np.array([one.quad for one in answer]).reshape(-1, 4, 2)
     assert order_by_gaps(quads).tolist() == list(range(len(quads)))
     wide, high = sizes_of(quads).T
     assert (high < 1.5 * wide).all()  # none runs down as seen from its own corner
-    assert (hulls_of(quads) == [one.box_xyxy for one in said]).all()
+    assert (hulls_of(quads) == [one.box_xyxy for one in answer]).all()
 
 
 def test_lines_are_cut_out_at_few_widths_and_hardly_stretched() -> None:
@@ -180,8 +180,8 @@ def test_half_precision_finds_nearly_the_same(
 
 
 def test_awkward_images_are_no_trouble(pp_ocr: Callable[..., PpOcr], awkward: list[Sample]) -> None:
-    for sample, said in zip(awkward, pp_ocr().predict(awkward), strict=True):
-        for one in said:
+    for sample, answer in zip(awkward, pp_ocr().predict(awkward), strict=True):
+        for one in answer:
             assert not problem_of(one, width=sample.width, height=sample.height)
 
 
@@ -190,20 +190,20 @@ def test_a_strip_longer_than_the_processor_counts_is_read(
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8)
     wide = np.asarray(Image.fromarray(noise).resize((40_000, 20)))
-    (said,) = pp_ocr().predict([drawing(wide)])
-    assert said
-    assert max(one.box_xyxy[2] for one in said) > 33_000
-    assert all(not problem_of(one, width=40_000, height=20) for one in said)
+    (answer,) = pp_ocr().predict([drawing(wide)])
+    assert answer
+    assert max(one.box_xyxy[2] for one in answer) > 33_000
+    assert all(not problem_of(one, width=40_000, height=20) for one in answer)
 
 
 def test_the_image_size_is_the_long_side_that_the_detector_sees(
     pp_ocr: Callable[..., PpOcr], write: Write, photograph: Any
 ) -> None:
     sample = photograph("cup")
-    (said,) = pp_ocr(image_size=128).predict([sample])
-    assert said
+    (answer,) = pp_ocr(image_size=128).predict([sample])
+    assert answer
     wanted = lines_of_transformers(write(DETECTOR), sample, limit_side_len=128, limit_type="max")
-    assert {corners(one) for one in said} <= set(wanted)
+    assert {corners(one) for one in answer} <= set(wanted)
 
 
 def test_thresholds_are_heard(pp_ocr: Callable[..., PpOcr], photograph: Any) -> None:
@@ -212,8 +212,8 @@ def test_thresholds_are_heard(pp_ocr: Callable[..., PpOcr], photograph: Any) -> 
     for name, measured in (("least_score", "score"), ("least_support", "support")):
         values = sorted(getattr(one, measured) for one in all_lines)
         least = values[len(values) // 2] - 1e-6
-        (said,) = pp_ocr(**{name: least}).predict([sample])
-        assert [one.quad for one in said] == [
+        (answer,) = pp_ocr(**{name: least}).predict([sample])
+        assert [one.quad for one in answer] == [
             one.quad for one in all_lines if getattr(one, measured) >= least
         ]
 
@@ -233,9 +233,9 @@ def test_who_speaks_names_detector_and_recogniser(
 
 def test_both_models_are_fetched_in_one_go(configure: Callable[..., PpOcrConfig]) -> None:
     missing = {"model": "nobody/det", "recogniser": "nobody/rec", "recogniser_revision": "v2"}
-    with pytest.raises(MissingModel) as told:
+    with pytest.raises(MissingModel) as caught:
         PpOcr(PpOcrConfig(**missing)).revision()
-    assert told.value.commands == (
+    assert caught.value.commands == (
         "hf download nobody/det",
         "hf download nobody/rec --revision v2",
     )

@@ -25,13 +25,13 @@ def stage(folder: Path, **options: Any) -> Detector:
 
 
 def test_rf_detr_says_what_its_pipeline_says(folder: Path, odd_images: list[Sample]) -> None:
-    said = stage(folder, least_score=0.2).predict(odd_images)
+    answers = stage(folder, least_score=0.2).predict(odd_images)
     expected = list(pipeline_answers(folder, odd_images, 0.2))
-    for sample, ours, theirs in zip(odd_images, said, expected, strict=True):
+    for sample, ours, theirs in zip(odd_images, answers, expected, strict=True):
         assert_sane(ours, sample)
         assert_close(triples(ours), theirs)
-    assert all(said)
-    assert said[0] != said[1]
+    assert all(answers)
+    assert answers[0] != answers[1]
 
 
 def test_an_answer_does_not_depend_on_the_batch(folder: Path, odd_images: list[Sample]) -> None:
@@ -44,16 +44,16 @@ def test_an_answer_does_not_depend_on_the_batch(folder: Path, odd_images: list[S
 def test_rf_detr_runs_in_bfloat16_and_is_read_in_float32(
     folder: Path, odd_images: list[Sample]
 ) -> None:
-    said = stage(folder, dtype="bfloat16").predict(odd_images)
-    for one, sample in zip(said, odd_images, strict=True):
+    answers = stage(folder, dtype="bfloat16").predict(odd_images)
+    for one, sample in zip(answers, odd_images, strict=True):
         assert_sane(one, sample)
-    numbers = torch.tensor([one.box_xyxy for each in said for one in each])
+    numbers = torch.tensor([one.box_xyxy for each in answers for one in each])
     assert (numbers.bfloat16().float() != numbers).any()
 
 
 def test_awkward_images_are_answered(folder: Path, awkward: list[Sample]) -> None:
-    for said, sample in zip(stage(folder).predict(awkward), awkward, strict=True):
-        assert_sane(said, sample)
+    for answers, sample in zip(stage(folder).predict(awkward), awkward, strict=True):
+        assert_sane(answers, sample)
 
 
 def test_an_image_size_that_the_model_cannot_take_ends_at_loading(folder: Path) -> None:

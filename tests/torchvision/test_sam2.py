@@ -50,8 +50,8 @@ def test_masks_are_those_of_transformers(
     specialist.load()
     samples = [with_boxes(one) for one in [*map(photograph, ("cat", "rocket")), *odd_images]]
     answers = specialist.predict(samples)
-    for sample, said in zip(samples, answers, strict=True):
-        assert_as_expected(said, expected(folder, processor, sample, multimask=multimask))
+    for sample, answer in zip(samples, answers, strict=True):
+        assert_as_expected(answer, expected(folder, processor, sample, multimask=multimask))
     masks = pixels_of(answers[0])
     assert (masks[0] != masks[-1]).any()
     assert 0.01 < masks.mean() < 0.99
@@ -64,6 +64,6 @@ def test_half_precision_and_strips_are_answered(
     specialist = SegmentAnything(SegmentAnythingConfig(**options))
     specialist.load()
     _, *samples = map(with_boxes, awkward)
-    for sample, said in zip(samples, specialist.predict(samples), strict=True):
-        assert said
-        assert_alike(said, specialist.predict([sample])[0])
+    for sample, answer in zip(samples, specialist.predict(samples), strict=True):
+        assert answer
+        assert_alike(answer, specialist.predict([sample])[0])

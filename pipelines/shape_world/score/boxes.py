@@ -21,14 +21,14 @@ MIN_IOU = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoxScore:
-    """Scores in 0..1, and counts: `said` boxes were predicted, `true` things exist.
+    """Scores in 0..1, and counts: `predicted` boxes, `true` things.
 
     A box is right if it matches a thing of its label; one box per thing. `f1_any_name` ignores
     labels. `map50` and `map` are COCO's average precision at
     IoU 0.5 and over 0.5..0.95, ranked by confidence, else score.
     """
 
-    said: int
+    predicted: int
     true: int
     precision: float | None
     recall: float | None
@@ -96,7 +96,7 @@ class BoxTally:
         """Return the score of all samples."""
         map50, mean = average_precision(self._images, self._true, self._predicted)
         return BoxScore(
-            said=self._named.predicted,
+            predicted=self._named.predicted,
             true=self._named.true,
             precision=self._named.precision,
             recall=self._named.recall,

@@ -43,13 +43,13 @@ class FactScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionScore:
-    """The captions of one length; `said` samples of `true` have one.
+    """The captions of one length; `predicted` samples of `true` have one.
 
     An attribute (colour or pattern) is right if its object is; a relation needs two right objects.
     `cider`, 0..10, compares the wording with that of the true caption.
     """
 
-    said: int
+    predicted: int
     true: int
     objects: FactScore
     attributes: FactScore
@@ -107,7 +107,7 @@ class CaptionTally:
         """Return the scores of all samples, by task."""
         return {
             task: CaptionScore(
-                said=length.captions,
+                predicted=length.captions,
                 true=len(length.texts),
                 objects=FactScore.of(length.objects),
                 attributes=FactScore.of(length.attributes),

@@ -15,14 +15,14 @@ _CLOSE_IOU = 0.75
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskScore:
-    """Scores in 0..1, and counts: `said` masks were predicted, `true` things exist.
+    """Scores in 0..1, and counts: `predicted` masks, `true` things.
 
     `iou` is the mean over masks of the best overlap with a thing, `iou_of_things` the mean over
     things of the best overlap with a mask, 0 without one. `above_50` and `above_75` are the shares
     of masks with at least such an IoU; `f1`, at IoU 0.5, allows one mask per thing.
     """
 
-    said: int
+    predicted: int
     true: int
     iou: float | None
     iou_of_things: float | None
@@ -54,7 +54,7 @@ class MaskTally:
         things = np.concatenate([np.empty(0), *self._best_of_things])
         nothing = 0.0 if len(things) else None
         return MaskScore(
-            said=self._counts.predicted,
+            predicted=self._counts.predicted,
             true=self._counts.true,
             iou=float(masks.mean()) if len(masks) else nothing,
             iou_of_things=float(things.mean()) if len(things) else None,

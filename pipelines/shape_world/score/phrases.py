@@ -18,13 +18,13 @@ from florilegium.specialists.words.occurrences import occurrences
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhraseScore:
-    """`said` counts phrases that name a thing, `true` the things that captions claim rightly.
+    """`predicted` counts phrases that name a thing, `true` the things that captions claim rightly.
 
     `precision` is the share of those phrases whose box lies on a thing that the phrase may refer
     to, `recall_at_1` the share of those things whose highest ranked phrase lies on such a thing.
     """
 
-    said: int
+    predicted: int
     true: int
     precision: float | None
     recall_at_1: float | None
@@ -66,7 +66,7 @@ class PhraseTally:
     def score(self) -> PhraseScore:
         """Return the score of all samples."""
         return PhraseScore(
-            said=self._counts.predicted,
+            predicted=self._counts.predicted,
             true=self._counts.true,
             precision=self._counts.precision,
             recall_at_1=self._counts.recall,

@@ -21,14 +21,14 @@ MIN_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadingScore:
-    """The reading of a sign is the highest ranked line on it. `said` lines, `true` signs.
+    """The reading of a sign is the highest ranked line on it. `predicted` lines, `true` signs.
 
     `cer` is the character error rate, 0 at best: edits over true characters of all signs; a sign
     without a line counts as deleted. `word_accuracy` is the share of signs that are read exactly,
     `precision` the share of all lines that are the word of the sign that they lie on.
     """
 
-    said: int
+    predicted: int
     true: int
     cer: float | None
     word_accuracy: float | None
@@ -67,7 +67,7 @@ class ReadingTally:
     def score(self) -> ReadingScore:
         """Return the score of all samples."""
         return ReadingScore(
-            said=self._counts.predicted,
+            predicted=self._counts.predicted,
             true=self._counts.true,
             cer=character_error_rate(self._words, self._readings),
             word_accuracy=self._counts.recall,

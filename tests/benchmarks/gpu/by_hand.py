@@ -51,7 +51,7 @@ class Loop(ABC, Generic[ConfigT]):
         """Say something about RGB images, together: one list each."""
 
     def __call__(self, files: Sequence[bytes]) -> int:
-        """Annotate images, each a file's bytes, together; return how much was said."""
+        """Annotate images, each a file's bytes, together; return the number of annotations."""
         import torch
 
         images = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
@@ -84,10 +84,10 @@ def looped(loop: Loop[Any], paths: Sequence[Path], *, batch_size: int) -> Looped
     loop([path.read_bytes() for path in paths[:batch_size]])
     _wait(loop)
     started_s = time.perf_counter()
-    said = sum(loop([path.read_bytes() for path in part]) for part in cut(paths, batch_size))
+    annotations = sum(loop([path.read_bytes() for path in part]) for part in cut(paths, batch_size))
     _wait(loop)
     seconds = time.perf_counter() - started_s
-    return Looped(images=len(paths), seconds=seconds, annotations=said)
+    return Looped(images=len(paths), seconds=seconds, annotations=annotations)
 
 
 def cut(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -124,12 +124,12 @@ def _rows(name: str, measured: Measured, *, is_real: bool) -> Iterator[Row]:
         value=built.images_per_s / best,
         limit=MIN_RATIO if is_real else None,
     )
-    said, by_hand = built.annotations(name), batched.annotations
+    by_engine, by_hand = built.annotations(name), batched.annotations
     yield Row(
         what="annotations more or less than by hand",
-        value=abs(said - by_hand) / max(by_hand, 1),
+        value=abs(by_engine - by_hand) / max(by_hand, 1),
         limit=MAX_DIFFERENCE_GPU if is_real else MAX_DIFFERENCE_CPU,
-        how=f"{said} by the engine, {by_hand} by hand",
+        how=f"{by_engine} by the engine, {by_hand} by hand",
     )
     if is_real and name == BUSY_STAGE:
         how = "share of the time after warm-up in which a kernel runs, nvidia-smi"

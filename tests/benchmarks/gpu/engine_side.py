@@ -1,7 +1,7 @@
 """The same stage in the engine: Ray, a pool on one GPU, layers and shards written.
 
 Speed is that of the images through the stage from a quarter of them on, when the first shard is
-written and everything is warm; the start-up, models included, is told apart.
+written and everything is warm; the start-up, models included, is reported apart.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Built:
         return self.first_s - self.started_s
 
     def annotations(self, stage: str) -> int:
-        """Return how much a stage said."""
+        """Return the number of annotations of a stage."""
         return sum(self.manifest.totals.specialists.get(stage, {}).values())
 
 

@@ -82,15 +82,15 @@ class SegmentAnythingLoop(Loop[SegmentAnythingConfig]):
     def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
         asked = [[list(box) for box in boxes(image.size, GRID)] for image in images]
         inputs = self.processor(images=images, input_boxes=asked, return_tensors="pt")
-        said = self.model(
+        output = self.model(
             pixel_values=inputs["pixel_values"].to(self.device, self.dtype),
             input_boxes=inputs["input_boxes"].to(self.device),
             multimask_output=False,
         )
         masks = self.processor.post_process_masks(
-            said.pred_masks.float(), inputs["original_sizes"], inputs["reshaped_input_sizes"]
+            output.pred_masks.float(), inputs["original_sizes"], inputs["reshaped_input_sizes"]
         )
-        scores = said.iou_scores.float().cpu()
+        scores = output.iou_scores.float().cpu()
         return [
             [
                 {"mask": coco_mask.encode(np.asfortranarray(mask)), "score": score}
@@ -131,9 +131,9 @@ class ImageTagsLoop(Loop[ImageTagsConfig]):
         ]
 
 
-def _float(said: Any) -> Any:
+def _float(output: Any) -> Any:
     """Return outputs of a detector in the type in which they are read."""
-    return SimpleNamespace(logits=said.logits.float(), pred_boxes=said.pred_boxes.float())
+    return SimpleNamespace(logits=output.logits.float(), pred_boxes=output.pred_boxes.float())
 
 
 def _regions(found: Any, labels: list[str], image: Image.Image) -> list[Any]:

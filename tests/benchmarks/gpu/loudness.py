@@ -15,7 +15,7 @@ from florilegium.engine.planning.graph import Node, plan
 from tests.benchmarks.gpu.by_hand import release
 
 IMAGES = 4
-Said = list[list[Annotation]]
+Answers = list[list[Annotation]]
 
 
 def least_scores(
@@ -28,31 +28,31 @@ def least_scores(
     samples = [_sample(path) for path in paths[:IMAGES]]
     found: dict[str, float] = {}
     for node in plan(validated(RunConfig, document, where="benchmark")).specialists:
-        said = _said(node, samples, is_loud=node.name in wanted)
+        answers = _answers(node, samples, is_loud=node.name in wanted)
         if node.name in wanted:
-            least = found[node.name] = _least(said, wanted[node.name])
-            said = [[one for one in own if (one.score or 0) > least] for own in said]
+            least = found[node.name] = _least(answers, wanted[node.name])
+            answers = [[one for one in own if (one.score or 0) > least] for own in answers]
         samples = [
             replace(sample, annotations=(*sample.annotations, *stamp(own, node.provenance, "")))
-            for sample, own in zip(samples, said, strict=True)
+            for sample, own in zip(samples, answers, strict=True)
         ]
     return found
 
 
-def _said(node: Node[Any], samples: Sequence[Sample], *, is_loud: bool) -> Said:
+def _answers(node: Node[Any], samples: Sequence[Sample], *, is_loud: bool) -> Answers:
     stage = node.stage
     if is_loud:
         stage = type(stage)(stage.config.model_copy(update={"least_score": 0.0}))
     stage.load()
-    said = [own if isinstance(own, list) else [] for own in stage.predict(samples)]
+    answers = [own if isinstance(own, list) else [] for own in stage.predict(samples)]
     del stage
     release()
-    return said
+    return answers
 
 
-def _least(said: Said, wanted: int) -> float:
-    scores = sorted((one.score or 0.0 for own in said for one in own), reverse=True)
-    place = wanted * len(said)
+def _least(answers: Answers, wanted: int) -> float:
+    scores = sorted((one.score or 0.0 for own in answers for one in own), reverse=True)
+    place = wanted * len(answers)
     return scores[place] if place < len(scores) else 0.0
 
 

@@ -87,8 +87,8 @@ def _looped(
     photographs = [one for part in cut(paths, batch_size) for one in annotate(list(part))]
     write_tar(tar, graph, photographs)
     seconds = time.perf_counter() - started_s
-    said = sum(len(one.said) for one in photographs)
-    return Looped(images=len(paths), seconds=seconds, annotations=said)
+    annotations = sum(len(one.annotations) for one in photographs)
+    return Looped(images=len(paths), seconds=seconds, annotations=annotations)
 
 
 def _rows(alone: Looped, batched: Looped, built: Built, *, is_real: bool) -> Iterator[Row]:
@@ -104,8 +104,9 @@ def _rows(alone: Looped, batched: Looped, built: Built, *, is_real: bool) -> Ite
     limit = MIN_RATIO if is_real else None
     yield AtLeast(what="engine / the better loop", value=built.images_per_s / best, limit=limit)
     totals = built.manifest.totals
-    said = totals.annotations_kept + totals.annotations_dropped
-    how = f"{said} by the engine, {batched.annotations} by hand; {totals.dead_letters} dead letters"
-    difference = abs(said - batched.annotations) / max(batched.annotations, 1)
+    by_engine = totals.annotations_kept + totals.annotations_dropped
+    counts = f"{by_engine} by the engine, {batched.annotations} by hand"
+    how = f"{counts}; {totals.dead_letters} dead letters"
+    difference = abs(by_engine - batched.annotations) / max(batched.annotations, 1)
     yield Row(what="annotations more or less than by hand", value=difference, how=how)
     yield Row(what="start-up", value=built.startup_s, unit="s", how="start of Ray to the first")

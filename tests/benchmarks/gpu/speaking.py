@@ -32,12 +32,12 @@ class Florence2Loop(Loop[Florence2Config]):
         return resolve_florence2(stage.config.models[0], is_random=bool(stage.config.caveat))
 
     def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
-        said: list[list[Any]] = [[] for _ in images]
+        answers: list[list[Any]] = [[] for _ in images]
         for task in self.config.tasks:
-            for own, text in zip(said, self._texts(images, task), strict=True):
+            for own, text in zip(answers, self._texts(images, task), strict=True):
                 if clean(text):
                     own.append({"task": task, "text": text})
-        return said
+        return answers
 
     def _texts(self, images: list[Image.Image], task: str) -> list[str]:
         marker = FLORENCE2_TASKS[task].marker
@@ -62,7 +62,7 @@ class ChatCaptionLoop(Loop[ChatCaptionConfig]):
         self.processor.tokenizer.padding_side = "left"
 
     def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
-        said: list[list[Any]] = [[] for _ in images]
+        answers: list[list[Any]] = [[] for _ in images]
         for task, question in zip(self.config.tasks, self.config.chat_prompts, strict=True):
             content = [{"type": "image"}, {"type": "text", "text": question.prompt}]
             prompt = self.processor.apply_chat_template(
@@ -79,10 +79,10 @@ class ChatCaptionLoop(Loop[ChatCaptionConfig]):
             )
             ids = self.model.generate(**inputs, max_new_tokens=question.max_new_tokens, **GREEDY)
             new = ids[:, inputs["input_ids"].shape[1] :]
-            for own, text in zip(said, _sentences(self, new), strict=True):
+            for own, text in zip(answers, _sentences(self, new), strict=True):
                 if text:
                     own.append({"task": task, "text": text})
-        return said
+        return answers
 
 
 class RegionTextLoop(Loop[RegionTextConfig]):

@@ -60,12 +60,12 @@ class Grid(Specialist[GridConfig]):
         self.produces = (config.task,)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        said = Annotation(kind="region", task=self.config.task, label="thing", score=0.9)
+        annotation = Annotation(kind="region", task=self.config.task, label="thing", score=0.9)
         if self.config.task == "ocr":
-            said = Annotation(kind="region", task="ocr", text="line", score=0.9)
+            annotation = Annotation(kind="region", task="ocr", text="line", score=0.9)
         return [
             [
-                replace(said, box_xyxy=box)
+                replace(annotation, box_xyxy=box)
                 for box in boxes((one.width, one.height), self.config.grid)
             ]
             for one in samples
@@ -78,5 +78,5 @@ class Saying(Specialist[StageConfig]):
     produces = ("detailed_caption",)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        said = Annotation(kind="text", task="detailed_caption", text=CAPTION, language="en")
-        return [[said] for _ in samples]
+        annotation = Annotation(kind="text", task="detailed_caption", text=CAPTION, language="en")
+        return [[annotation] for _ in samples]

@@ -79,8 +79,8 @@ def test_the_columns_are_those_of_the_output_contract_in_its_order() -> None:
 
 
 def test_a_stamp_says_who_said_it() -> None:
-    (said,) = stamp([region()], WHO, "sample")
-    assert (said.specialist, said.model, said.revision, said.round, said.stage) == (
+    (stamped,) = stamp([region()], WHO, "sample")
+    assert (stamped.specialist, stamped.model, stamped.revision, stamped.round, stamped.stage) == (
         "eye", "eyes/one", "abc", 2, "f00d",
     )  # fmt: skip
 
@@ -127,16 +127,16 @@ def test_coordinates_keep_two_decimals_and_scores_five() -> None:
         box_xyxy=(0.123, 1.999, 3, 4.005),
         quad=(0.111,) * 8,
     )
-    (said,) = stamp([fine], WHO, "sample")
-    assert (said.score, said.support) == (0.12346, 0.98765)
-    assert said.box_xyxy == (0.12, 2.0, 3.0, 4.0)
-    assert set(said.quad) == {0.11}
-    assert all(isinstance(edge, float) for edge in said.box_xyxy)
+    (stamped,) = stamp([fine], WHO, "sample")
+    assert (stamped.score, stamped.support) == (0.12346, 0.98765)
+    assert stamped.box_xyxy == (0.12, 2.0, 3.0, 4.0)
+    assert set(stamped.quad) == {0.11}
+    assert all(isinstance(edge, float) for edge in stamped.box_xyxy)
 
 
 def test_no_score_stays_no_score() -> None:
-    (said,) = stamp([region(score=None)], WHO, "sample")
-    assert said.score is None
+    (stamped,) = stamp([region(score=None)], WHO, "sample")
+    assert stamped.score is None
 
 
 def test_a_row_without_a_field_is_an_error() -> None:

@@ -51,10 +51,10 @@ def test_bytes_in_shared_memory_decode_like_bytes(photographs: dict[str, Path]) 
 
 
 def test_annotations_of_a_task_come_in_the_order_they_were_said() -> None:
-    said = (region("a"), caption(), region("b"))
-    sample = Sample(key="x", width=1, height=1, picture=Picture(b""), annotations=said)
+    annotations = (region("a"), caption(), region("b"))
+    sample = Sample(key="x", width=1, height=1, picture=Picture(b""), annotations=annotations)
     assert [one.label for one in sample.of("object_detection")] == ["a", "b"]
-    assert list(sample.of("caption", "object_detection")) == list(said)
+    assert list(sample.of("caption", "object_detection")) == list(annotations)
     assert list(sample.of("ocr")) == []
 
 

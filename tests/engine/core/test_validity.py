@@ -21,16 +21,16 @@ WHOLE: dict[str, Any] = {
 
 
 def masked(size: Any, counts: Any) -> str:
-    said = Annotation(kind="region", task="segmentation", mask_rle=MaskRLE(size, counts))
-    return problem_of(said, width=4, height=3)
+    annotation = Annotation(kind="region", task="segmentation", mask_rle=MaskRLE(size, counts))
+    return problem_of(annotation, width=4, height=3)
 
 
 def test_the_mask_of_pycocotools_as_it_is_has_the_call_that_is_meant() -> None:
     mask: Any = {"size": [3, 4], "counts": b"<"}
-    said = Annotation(kind="region", task="segmentation", mask_rle=mask)
-    told = problem_of(said, width=4, height=3)
-    assert "is no MaskRLE: {'size': [3, 4], 'counts': b'<'}" in told
-    assert "MaskRLE(size=(height, width), counts=...)" in told
+    annotation = Annotation(kind="region", task="segmentation", mask_rle=mask)
+    problem = problem_of(annotation, width=4, height=3)
+    assert "is no MaskRLE: {'size': [3, 4], 'counts': b'<'}" in problem
+    assert "MaskRLE(size=(height, width), counts=...)" in problem
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -42,8 +42,8 @@ def test_a_mask_of_pycocotools_is_believed(seed: int) -> None:
     pixels = (random.random((height, width)) < random.random()).astype(np.uint8)
     rle = coco.encode(np.asfortranarray(pixels))
     mask = MaskRLE(tuple(rle["size"]), rle["counts"].decode())
-    said = Annotation(kind="region", task="segmentation", mask_rle=mask)
-    assert problem_of(said, width=width, height=height) == ""
+    annotation = Annotation(kind="region", task="segmentation", mask_rle=mask)
+    assert problem_of(annotation, width=width, height=height) == ""
 
 
 @pytest.mark.parametrize(
@@ -68,21 +68,23 @@ def test_a_negative_run_is_noticed_though_the_sum_is_right(counts: str, runs: li
 def test_a_box_is_outside_beyond_either_side_of_a_long_image(size_wh: tuple[int, int]) -> None:
     width, height = size_wh
 
-    def told(*box_xyxy: float) -> str:
-        said = Annotation(kind="region", task="object_detection", label="a", box_xyxy=box_xyxy)
-        return problem_of(said, width=width, height=height)
+    def problem(*box_xyxy: float) -> str:
+        annotation = Annotation(
+            kind="region", task="object_detection", label="a", box_xyxy=box_xyxy
+        )
+        return problem_of(annotation, width=width, height=height)
 
     outside = f"a box outside the {width}x{height} image"
     far = (width - 5, height - 5)
-    assert told(*far, width + 50, height + 50) == ""
-    assert told(-50, -50, 1, 1) == ""
-    assert outside in told(width + 0.01, height - 5, width + 9, height)
-    assert outside in told(width - 5, height + 0.01, width, height + 9)
-    assert outside in told(-9, 1, -0.01, 5)
-    assert outside in told(1, -9, 5, -0.01)
+    assert problem(*far, width + 50, height + 50) == ""
+    assert problem(-50, -50, 1, 1) == ""
+    assert outside in problem(width + 0.01, height - 5, width + 9, height)
+    assert outside in problem(width - 5, height + 0.01, width, height + 9)
+    assert outside in problem(-9, 1, -0.01, 5)
+    assert outside in problem(1, -9, 5, -0.01)
     # One that only touches the image is a filter's business.
-    assert told(width, 1, width + 9, 5) == told(1, height, 5, height + 9) == ""
-    assert told(-9, 1, 0, 5) == told(1, -9, 5, 0) == ""
+    assert problem(width, 1, width + 9, 5) == problem(1, height, 5, height + 9) == ""
+    assert problem(-9, 1, 0, 5) == problem(1, -9, 5, 0) == ""
 
 
 @pytest.mark.parametrize("size", [(4, 3), (0, 0), (10**5, 10**5), ("3", 4), (10**5000, 1)])
@@ -91,7 +93,7 @@ def test_a_mask_of_another_size_is_noticed(size: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "problem"),
     [
         ({"kind": "banana"}, "a kind of 'banana'"),
         ({"kind": []}, "a kind of"),
@@ -110,9 +112,9 @@ def test_a_mask_of_another_size_is_noticed(size: Any) -> None:
         ({"span": (10**5000, 1)}, "a span of"),
     ],
 )
-def test_nonsense_is_named(fields: dict[str, Any], told: str) -> None:
-    said = Annotation(**{"kind": "text", "task": "caption", **fields})
-    assert told in problem_of(said, width=4, height=3)
+def test_nonsense_is_named(fields: dict[str, Any], problem: str) -> None:
+    annotation = Annotation(**{"kind": "text", "task": "caption", **fields})
+    assert problem in problem_of(annotation, width=4, height=3)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -128,12 +130,12 @@ def test_what_a_task_wants_is_enough(task: str) -> None:
 )
 def test_a_field_that_a_task_wants_is_named_where_it_is_missing(task: str, field: str) -> None:
     given = {**WHOLE, field: type(WHOLE[field])() if field != "mask_rle" else None}
-    told = problem_of(Annotation(kind=TABLE[task].kind, task=task, **given), width=4, height=3)
-    assert f"{task} needs `{field}`; it has only `" in told
+    problem = problem_of(Annotation(kind=TABLE[task].kind, task=task, **given), width=4, height=3)
+    assert f"{task} needs `{field}`; it has only `" in problem
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "problem"),
     [
         ({"text": "sharp"}, "a tag needs `label`; it has only `text`"),
         ({"label": " "}, "a tag needs `label`; it has nothing"),
@@ -149,10 +151,10 @@ def test_a_field_that_a_task_wants_is_named_where_it_is_missing(task: str, field
     ],
 )
 def test_an_annotation_without_what_its_task_wants_is_refused(
-    fields: dict[str, Any], told: str
+    fields: dict[str, Any], problem: str
 ) -> None:
-    said = Annotation(**{"kind": "text", "task": "tag", **fields})
-    assert problem_of(said, width=4, height=3) == told
+    annotation = Annotation(**{"kind": "text", "task": "tag", **fields})
+    assert problem_of(annotation, width=4, height=3) == problem
 
 
 def test_a_task_of_ones_own_wants_nothing_but_a_kind() -> None:

@@ -24,7 +24,7 @@ Say = Callable[[Sample], list[Annotation]]
 
 
 class Saying(Specialist[StageConfig]):
-    """Says what it is told to; remembers the batches that it saw."""
+    """Returns the given answers; remembers the batches that it saw."""
 
     produces = ("object_detection", "caption")
 
@@ -46,9 +46,9 @@ def sample(key: str = "a", *annotations: Annotation) -> Sample:
     return Sample(key=key, width=40, height=30, picture=Picture(b""), annotations=annotations)
 
 
-def problem(*said: Annotation, heard: Sequence[Annotation] = ()) -> str:
+def problem(*annotations: Annotation, upstream: Sequence[Annotation] = ()) -> str:
     """Return what is wrong with an answer."""
-    (answer,) = ask(node_of(Saying(lambda _: list(said))), [sample("a", *heard)])
+    (answer,) = ask(node_of(Saying(lambda _: list(annotations))), [sample("a", *upstream)])
     if not isinstance(answer, SampleError):
         return ""
     assert answer.reason == "invalid_output"
@@ -184,7 +184,7 @@ class Unspeakable(Exception):
 
 @pytest.mark.attack("hangs")
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (Unspeakable(), "Unspeakable: (its message cannot be written)"),
         (SampleError("Too Ugly!", "no"), "no (its reason is not made of small letters"),
@@ -193,7 +193,7 @@ class Unspeakable(Exception):
     ],
 )
 def test_an_error_that_no_dead_letter_could_hold_is_told_as_far_as_it_goes(
-    error: Exception, told: str
+    error: Exception, message: str
 ) -> None:
     def say(one: Sample) -> list[Annotation]:
         raise error
@@ -201,12 +201,12 @@ def test_an_error_that_no_dead_letter_could_hold_is_told_as_far_as_it_goes(
     (raised,) = ask(node_of(Saying(say)), [sample()])
     assert isinstance(raised, SampleError)
     assert raised.reason == "stage_failed"
-    assert raised.message.startswith(told)
+    assert raised.message.startswith(message)
 
 
 @pytest.mark.attack("memory")
 @pytest.mark.parametrize(
-    ("said", "reason", "told"),
+    ("annotations", "reason", "message"),
     [
         ([region()] * 1_000_000, "too_many_annotations", "1000000 annotations, limits.max_annot"),
         ([object()] * 11, "too_many_annotations", "11 annotations, limits.max_annotations is 10"),
@@ -217,15 +217,15 @@ def test_an_error_that_no_dead_letter_could_hold_is_told_as_far_as_it_goes(
     ],
 )
 def test_an_answer_that_is_too_large_is_refused_and_its_neighbours_are_not(
-    said: list[Any], reason: str, told: str
+    annotations: list[Any], reason: str, message: str
 ) -> None:
-    stage = Saying(lambda one: said if one.key == "b" else [caption("x" * 100)] * 10)
+    stage = Saying(lambda one: annotations if one.key == "b" else [caption("x" * 100)] * 10)
     limits = Limits(max_annotations=10, max_caption_characters=100)
     first, second = ask(node_of(stage), [sample("a"), sample("b")], limits=limits)
     assert first == [caption("x" * 100)] * 10
     assert isinstance(second, SampleError)
     assert second.reason == reason
-    assert second.message.startswith(f"stage 'stage': {told}")
+    assert second.message.startswith(f"stage 'stage': {message}")
 
 
 def test_an_interrupt_is_not_a_dead_letter() -> None:
@@ -237,7 +237,7 @@ def test_an_interrupt_is_not_a_dead_letter() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "annotations",
     [
         region(score=None),
         region(score=0.0),
@@ -249,12 +249,12 @@ def test_an_interrupt_is_not_a_dead_letter() -> None:
         caption(span=(0, 1)),
     ],
 )
-def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
-    assert problem(said) == ""
+def test_an_answer_that_makes_sense_is_believed(annotations: Annotation) -> None:
+    assert problem(annotations) == ""
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("annotations", "message"),
     [
         (region(score=1.01), "a score of 1.01"),
         (region(score=-0.1), "a score of -0.1"),
@@ -281,17 +281,17 @@ def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
         (Annotation(kind="region", task="ocr"), "declares only object_detection, caption"),
     ],
 )
-def test_nonsense_is_named_and_costs_the_image(said: Annotation, told: str) -> None:
-    assert told in problem(said)
+def test_nonsense_is_named_and_costs_the_image(annotations: Annotation, message: str) -> None:
+    assert message in problem(annotations)
 
 
 def test_what_is_missing_is_told_by_stage_task_and_field() -> None:
-    told = "stage 'stage': an object_detection needs `box_xyxy`; it has only `label`"
-    assert problem(region(box_xyxy=())) == told
+    message = "stage 'stage': an object_detection needs `box_xyxy`; it has only `label`"
+    assert problem(region(box_xyxy=())) == message
 
 
 def test_a_parent_may_be_heard_or_said_in_the_same_answer() -> None:
-    assert problem(region(parent_id="x"), heard=[caption(id="x")]) == ""
+    assert problem(region(parent_id="x"), upstream=[caption(id="x")]) == ""
     assert problem(region(parent_id="x"), caption(id="x")) == ""
 
 
@@ -299,14 +299,14 @@ def test_an_id_names_one_annotation() -> None:
     """A `parent_id` could mean either; and which one would depend on what is asked together."""
     twice = "the id 'x' is that of two annotations of the sample"
     assert twice in problem(caption(id="x"), region(id="x", parent_id="x"))
-    assert twice in problem(region(id="x"), heard=[caption(id="x")])
-    assert problem(caption(), region(), heard=[caption(id="x")]) == ""
+    assert twice in problem(region(id="x"), upstream=[caption(id="x")])
+    assert problem(caption(), region(), upstream=[caption(id="x")]) == ""
 
 
 def test_a_statement_is_merged_from_what_was_heard() -> None:
     merged = region(merged_from=("x", "y"))
-    assert problem(merged, heard=[region(id="x"), region(id="y")]) == ""
-    assert "merged from 'y'" in problem(merged, region(id="y"), heard=[region(id="x")])
+    assert problem(merged, upstream=[region(id="x"), region(id="y")]) == ""
+    assert "merged from 'y'" in problem(merged, region(id="y"), upstream=[region(id="x")])
 
 
 def test_nonsense_about_one_image_costs_only_that_image() -> None:
@@ -335,7 +335,7 @@ def test_an_error_that_is_false_is_an_error_and_no_empty_answer(is_raised: bool)
 
 
 class Measuring(BrightEnough):
-    """Measures what it is told to."""
+    """Returns the given measurements."""
 
     measurements: list[list[Measurement]]
 
@@ -358,7 +358,7 @@ def test_measurements_are_taken_as_they_are() -> None:
 
 @pytest.mark.attack("memory")
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (None, "must be a list of Measurement"),
         ([{"brightness": 1.0}], "must be a list of Measurement"),
@@ -366,8 +366,8 @@ def test_measurements_are_taken_as_they_are() -> None:
         ([Measurement("x", {})] * 10_001, "10001 measurements, at most 10000 are believed"),
     ],
 )
-def test_measurements_that_are_none_or_too_many_are_named(rows: Any, told: str) -> None:
-    assert told in measuring(rows).message
+def test_measurements_that_are_none_or_too_many_are_named(rows: Any, message: str) -> None:
+    assert message in measuring(rows).message
 
 
 def test_an_undeclared_measurement_or_a_wrong_count_is_nonsense() -> None:
@@ -376,7 +376,7 @@ def test_an_undeclared_measurement_or_a_wrong_count_is_nonsense() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (None, "not NoneType"),
         ((one for one in [region("cat")]), "not generator"),
@@ -385,13 +385,13 @@ def test_an_undeclared_measurement_or_a_wrong_count_is_nonsense() -> None:
         ("cat", "not str"),
     ],
 )
-def test_an_answer_that_is_no_list_of_annotations_is_named(answer: Any, told: str) -> None:
+def test_an_answer_that_is_no_list_of_annotations_is_named(answer: Any, message: str) -> None:
     """One that can be read only once would be lost without a word."""
     (error,) = ask(node_of(Saying(lambda _: answer)), [sample()])
     assert isinstance(error, SampleError)
     assert error.reason == "invalid_output"
     wanted = "stage 'stage': its answer to a sample must be a list of Annotation, "
-    assert error.message == wanted + told
+    assert error.message == wanted + message
 
 
 @pytest.mark.parametrize("answers", [None, iter([])])
@@ -424,7 +424,7 @@ class Telling(Exception):
 
     def __str__(self) -> str:
         self.looks.append(bool(self.inside))
-        return "told"
+        return "message"
 
 
 @pytest.mark.attack("hangs")

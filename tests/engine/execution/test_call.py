@@ -33,8 +33,8 @@ def call_about(
 
 def texts(graph: Graph, call: WorkerCall, name: str) -> dict[int, list[str]]:
     node = next(node for node in graph.nodes if node.name == name)
-    said = call.part(node).annotations(range(3))
-    return {number: [one.words for one in ones] for number, ones in said.items()}
+    annotations = call.part(node).annotations(range(3))
+    return {number: [one.words for one in ones] for number, ones in annotations.items()}
 
 
 def test_a_stage_hears_what_an_earlier_one_said(images: ShardBytes) -> None:
@@ -44,19 +44,19 @@ def test_a_stage_hears_what_an_earlier_one_said(images: ShardBytes) -> None:
     call.ask(bright, [0, 1, 2])
     call.ask(describe, [0, 1, 2])
     (box,) = call.part(bright).annotations([2])[2]
-    (said,) = call.part(describe).annotations([2])[2]
-    assert said.parent_id == box.id
-    assert (said.specialist, said.stage) == ("describe", describe.fingerprint)
+    (described,) = call.part(describe).annotations([2])[2]
+    assert described.parent_id == box.id
+    assert (described.specialist, described.stage) == ("describe", describe.fingerprint)
 
 
 def test_an_annotation_is_named_by_its_own_sample(images: ShardBytes) -> None:
     (bright,) = planned(specialists={"bright": DESCRIBED["bright"]}).specialists
     call = call_about(images)
     call.ask(bright, [2, 0])
-    said = call.part(bright).annotations([0, 2])
+    annotations = call.part(bright).annotations([0, 2])
     for number in (0, 2):
         ids = [one.id for one in stamp([region()], bright.provenance, f"digest-{number}")]
-        assert [one.id for one in said[number]] == ids
+        assert [one.id for one in annotations[number]] == ids
 
 
 def test_a_stage_is_shown_what_it_reads_of_whom_even_where_there_is_nothing(
@@ -105,7 +105,7 @@ def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> N
     call = call_about(images, {"bright": {1: stored}})
     call.ask(describe, [1])
     assert texts(graph, call, "describe")[1] == ["A picture with a moon."]
-    assert call.part(bright).table.num_rows == 0  # only what was said now
+    assert call.part(bright).table.num_rows == 0  # only new annotations
 
 
 def test_a_stage_is_asked_about_its_share_of_the_samples_only(
@@ -137,15 +137,15 @@ def test_a_stage_hears_only_the_tasks_that_it_reads(
     images: ShardBytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (node,) = planned(specialists={"echo": {"use": "tests.stages:Echo"}}).specialists
-    heard: list[list[str]] = []
+    asked: list[list[str]] = []
 
     def listen(samples: Sequence[Sample]) -> list[list[Annotation]]:
-        heard.extend([one.task for one in sample.annotations] for sample in samples)
+        asked.extend([one.task for one in sample.annotations] for sample in samples)
         return [[] for _ in samples]
 
     monkeypatch.setattr(node.stage, "predict", listen)
     call_about(images, labels={0: [caption("Label."), region("box")]}).ask(node, [0, 1])
-    assert heard == [["caption"], []]
+    assert asked == [["caption"], []]
 
 
 def test_a_stage_knows_the_labels_of_the_source_that_it_does_not_read(

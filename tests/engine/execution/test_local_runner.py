@@ -21,7 +21,7 @@ def letters(manifest: Manifest) -> dict[str, tuple[str, str, str]]:
 
 @pytest.mark.attack("hangs")
 @pytest.mark.parametrize(
-    ("how", "reason", "told"),
+    ("how", "reason", "message"),
     [
         (
             "sleep", "stage_timeout",
@@ -34,13 +34,13 @@ def letters(manifest: Manifest) -> dict[str, tuple[str, str, str]]:
     ],
 )  # fmt: skip
 def test_an_image_of_which_the_worker_is_lost_is_named_and_the_others_are_kept(
-    album: Path, tmp_path: Path, how: str, reason: str, told: str
+    album: Path, tmp_path: Path, how: str, reason: str, message: str
 ) -> None:
     guilty = {"use": "tests.security.stages:Guilty", "key": "cup", "how": how, "call_seconds": 1}
     manifest = build(
         album, tmp_path / "out", runner=LOCAL, specialists={"guilty": guilty, **BRIGHTEST}
     )
-    assert letters(manifest) == {"cup": ("guilty", reason, told)}
+    assert letters(manifest) == {"cup": ("guilty", reason, message)}
     assert manifest.totals.tasks["object_detection"]["kept"] == 11
 
 
@@ -50,25 +50,25 @@ def test_a_file_that_never_comes_is_named_and_the_others_are_read(
 ) -> None:
     where = [{"url": str(album), "kind": "tests.security.stages:SleepingSource"}]
     manifest = build(where, tmp_path / "out", runner=LOCAL, limits={"file_seconds": 1})
-    told = "reading cup.jpg took longer than limits.file_seconds = 1 seconds allows"
-    assert letters(manifest) == {"cup": ("source", "file_timeout", told)}
+    message = "reading cup.jpg took longer than limits.file_seconds = 1 seconds allows"
+    assert letters(manifest) == {"cup": ("source", "file_timeout", message)}
     assert manifest.totals.samples == 11
 
 
 @pytest.mark.attack("hangs")
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         ("sleep", "loading stage 'slow' took longer than limits.load_seconds = 0.3 seconds"),
         ("die", "a worker died while loading slow: it ended with exit code 7"),
     ],
 )
 def test_a_model_that_is_never_loaded_ends_the_run_with_its_name(
-    album: Path, tmp_path: Path, how: str, told: str
+    album: Path, tmp_path: Path, how: str, message: str
 ) -> None:
     slow = {"use": "tests.security.stages:NeverLoaded", "key": "", "how": how}
     keys: dict[str, Any] = {"specialists": {"slow": slow}, "limits": {"load_seconds": 0.3}}
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         build(album, tmp_path / "out", runner=LOCAL, **keys)
 
 

@@ -31,8 +31,8 @@ def test_what_every_run_lost_is_added_to_the_log(tmp_path: Path, kind: str) -> N
         letter = DeadLetter(key=key, source="x.jpg", stage="source", reason="empty", message="!")
         with run_log(folder):
             log_dead_letters("000000", [letter])
-    told = (folder.read(LOG) or b"").decode()
-    lines = [re.sub("-[0-9a-f]{16}", "", line.partition("Z ")[2]) for line in told.splitlines()]
+    written = (folder.read(LOG) or b"").decode()
+    lines = [re.sub("-[0-9a-f]{16}", "", line.partition("Z ")[2]) for line in written.splitlines()]
     assert lines == [
         "WARNING 000000: first (x.jpg): source: empty: !",
         "WARNING 000000: second (x.jpg): source: empty: !",
@@ -44,10 +44,10 @@ def test_why_a_run_stopped_is_written_down(tmp_path: Path, kind: str) -> None:
     folder = Folder(str(tmp_path) if kind == "local" else f"memory://{tmp_path}")
     with pytest.raises(RunError):
         fail(folder)
-    told = (folder.read(LOG) or b"").decode()
-    assert "ERROR   the run stopped: " in told
-    assert "ValueError: invalid literal for int()" in told
-    assert told.endswith("RunError: stage 'x' cannot be loaded\n")
+    written = (folder.read(LOG) or b"").decode()
+    assert "ERROR   the run stopped: " in written
+    assert "ValueError: invalid literal for int()" in written
+    assert written.endswith("RunError: stage 'x' cannot be loaded\n")
 
 
 def test_an_error_that_explains_itself_has_no_traceback(tmp_path: Path) -> None:
@@ -64,10 +64,12 @@ def test_a_run_that_loses_nothing_writes_no_log(album: Path, tmp_path: Path) -> 
 def test_a_failure_inside_a_stage_is_logged_with_its_traceback(album: Path, tmp_path: Path) -> None:
     trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": "raise"}
     build(album, tmp_path / "out", specialists={"trouble": trouble})
-    told = text(tmp_path / "out")
-    assert "cup (cup.jpg): trouble: stage_failed: ValueError: this image is not to my tas" in told
-    assert "  tests/stages.py, line " in told
-    assert '    raise ValueError("this image is not to my taste")' in told
+    written = text(tmp_path / "out")
+    assert (
+        "cup (cup.jpg): trouble: stage_failed: ValueError: this image is not to my tas" in written
+    )
+    assert "  tests/stages.py, line " in written
+    assert '    raise ValueError("this image is not to my taste")' in written
 
 
 def test_what_strangers_wrote_is_escaped(tmp_path: Path) -> None:
@@ -81,5 +83,5 @@ def test_what_strangers_wrote_is_escaped(tmp_path: Path) -> None:
     )
     with run_log(Folder(str(tmp_path))):
         log_dead_letters("000000-", [letter])
-    told = text(tmp_path).partition("WARNING 000000-")[2].partition(": ")[2].splitlines()
-    assert told[:3] == [r"k (\x1b[2J.jpg): s: r: a\nb", r"  c\x1b", "  d"]
+    written = text(tmp_path).partition("WARNING 000000-")[2].partition(": ")[2].splitlines()
+    assert written[:3] == [r"k (\x1b[2J.jpg): s: r: a\nb", r"  c\x1b", "  d"]

@@ -119,7 +119,7 @@ class Call:
 
 
 class FakeRunner(Runner):
-    """Runs nothing; writes down the calls, and dies when told to."""
+    """Runs nothing; records the calls, and dies as planned."""
 
     def __init__(
         self,
@@ -524,8 +524,8 @@ class Stuck(FakeRunner):
         if self.stage in names and self.guilty in samples:
             start = self.guilty // 4 * 4
             batch = tuple(number for number in range(start, start + 4) if number in samples)
-            told = f"{self.stage} took too long"
-            raise WorkerStuck(told, reason="stage_timeout", stage=self.stage, samples=batch)
+            message = f"{self.stage} took too long"
+            raise WorkerStuck(message, reason="stage_timeout", stage=self.stage, samples=batch)
         return part
 
 

@@ -63,8 +63,8 @@ def test_a_call_that_takes_too_long_is_left_with_what_it_was_at(
 ) -> None:
     with pytest.raises(WorkerStuck) as stuck:
         within(Watch(), 0.05, released.wait)
-    told = "stage 'slow', asked about cat, took longer than limits.stage_seconds = 0.05 seconds"
-    assert str(stuck.value).startswith(told)
+    message = "stage 'slow', asked about cat, took longer than limits.stage_seconds = 0.05 seconds"
+    assert str(stuck.value).startswith(message)
     known = (stuck.value.reason, stuck.value.stage, stuck.value.samples)
     assert known == ("stage_timeout", "slow", (3,))
 

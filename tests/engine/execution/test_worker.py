@@ -162,15 +162,15 @@ def test_each_stage_is_asked_about_what_it_has_left_in_batches_of_its_own(
     part = worker.run(work, images, ["small", "large"], range(12)).part
     assert batches["large"] == [keys]
     assert batches["small"] == [keys[0:10:2], keys[10:11]]
-    said = {name: layer.table.column("sample").to_pylist() for name, layer in part.items()}
-    assert said == {"small": [0, 2, 4, 6, 8, 10], "large": list(range(12))}
+    answered = {name: layer.table.column("sample").to_pylist() for name, layer in part.items()}
+    assert answered == {"small": [0, 2, 4, 6, 8, 10], "large": list(range(12))}
 
 
 def errors_of(worker: Worker, work: ShardWork, reason: str) -> None:
     """Store that the first stage failed on the second sample."""
     failed = StageError(sample=1, reason=reason, message="no")
-    said = {number: [] for number in (0, 2, 3, 4)}
-    part = {"bright": make_layer(worker._nodes["bright"], said, [failed])}
+    answered = {number: [] for number in (0, 2, 3, 4)}
+    part = {"bright": make_layer(worker._nodes["bright"], answered, [failed])}
     worker.store(work, ["bright"], part)
 
 

@@ -80,7 +80,7 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (MINIMAL + "shard_sise: 3\n", "did you mean 'shard_size'"),
         (MINIMAL + "runner: {kind: ray, adress: auto}\n", "did you mean 'address'"),
@@ -96,8 +96,8 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
         ("- a list", "must hold a mapping"),
     ],
 )
-def test_a_mistake_is_named_with_its_cure(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_mistake_is_named_with_its_cure(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, text))
 
 
@@ -113,12 +113,14 @@ def test_a_malformed_override_is_named(tmp_path: Path, override: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "told"),
+    ("old", "message"),
     [
         ("max_pixels: 9", "write `limits: {max_pixels: 9}`"),
         ("allow_caveats: true", "now called 'allow_random_weights'"),
     ],
 )
-def test_an_old_key_is_an_error_that_names_the_new_one(tmp_path: Path, old: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(told)):
+def test_an_old_key_is_an_error_that_names_the_new_one(
+    tmp_path: Path, old: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         load_config(write(tmp_path, f"{MINIMAL}\n{old}\n"))

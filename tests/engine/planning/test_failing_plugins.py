@@ -119,7 +119,7 @@ def test_an_error_in_load(album: Path, tmp_path: Path, module: str) -> None:
 
 
 def test_an_error_in_what_names_the_model(album: Path, tmp_path: Path, module: str) -> None:
-    with pytest.raises(PlanError, match="revision of stage 'it' cannot be told: Index") as raised:
+    with pytest.raises(PlanError, match="revision of stage 'it' cannot be read: Index") as raised:
         run(album, tmp_path, module, "FailsToTell")
     assert lines_of(raised.value)[1] == "return [][0]"
 

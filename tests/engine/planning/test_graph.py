@@ -42,21 +42,21 @@ class Nonsense(Brightest):
 
 def test_a_task_that_is_none_is_refused_with_the_nearest_one() -> None:
     use = f"{__name__}:Nonsense"
-    told = (
+    message = (
         r"specialists.boxes: the stage produces 'object_detecton', which is no task; "
         r"did you mean 'object_detection'\?; a new task is an entry point"
     )
-    with pytest.raises(PlanError, match=told):
+    with pytest.raises(PlanError, match=message):
         planned(specialists={"boxes": {"use": use}})
 
 
 def test_a_missing_input_is_named_with_the_nearest_one() -> None:
     specialists = {**BRIGHTEST, "echo": {"use": "tests.stages:First"}}
-    told = (
+    message = (
         r"'echo' reads caption, which no stage here produces \(they produce .*\): add a specialist "
         r"that does, or switch the stage off by --set (specialists|filters)\.echo=null"
     )
-    with pytest.raises(PlanError, match=told):
+    with pytest.raises(PlanError, match=message):
         planned(specialists=specialists)
 
 
@@ -132,7 +132,7 @@ def test_a_node_has_the_stages_that_it_reads_and_the_tasks_of_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"specialists": {"enough": BRIGHT_ENOUGH["enough"]}}, "belongs under `filters`"),
         ({"filters": {"bright": {"use": "tests.stages:Brightest"}, }, "specialists": DESCRIBED},
@@ -143,8 +143,8 @@ def test_a_node_has_the_stages_that_it_reads_and_the_tasks_of_each() -> None:
         ({"specialists": {"source": {"use": "tests.stages:Brightest"}}}, "belongs to the labels"),
     ],
 )  # fmt: skip
-def test_a_stage_of_the_wrong_type_is_refused(keys: dict[str, Any], told: str) -> None:
-    with pytest.raises(PlanError, match=told):
+def test_a_stage_of_the_wrong_type_is_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
         planned(**keys)
 
 

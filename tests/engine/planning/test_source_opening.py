@@ -267,7 +267,7 @@ def test_a_source_of_another_package_has_options_of_its_own(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"kind": NUMBERS, "frist": 7}, "unknown key 'frist', did you mean 'first'"),
         ({"kind": NUMBERS, "first": "x"}, "first = 'x': give a whole number"),
@@ -281,10 +281,10 @@ def test_a_source_of_another_package_has_options_of_its_own(tmp_path: Path) -> N
     ],
 )
 def test_wrong_options_of_a_source_are_named_with_the_nearest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=f"^source .*{re.escape(told)}"):
+    with pytest.raises(ConfigError, match=f"^source .*{re.escape(message)}"):
         config_of(SourceEntry(**options))

@@ -74,8 +74,8 @@ def test_an_annotation_has_the_types_of_the_contract() -> None:
         if column.name == "kind":
             options = tuple({type(one) for one in options})
         assert column.is_nullable == (NoneType in options), column.name
-        told = {dict if one is MaskRLE else one for one in options} - {NoneType}
-        assert told == {json_type(column)}, column.name
+        types = {dict if one is MaskRLE else one for one in options} - {NoneType}
+        assert types == {json_type(column)}, column.name
 
 
 def test_the_columns_of_files_are_nullable_and_have_no_metadata() -> None:

@@ -103,8 +103,8 @@ def test_dropped_annotations_come_with_the_verdicts_that_dropped_them(finished: 
     sample = next(one for one in everything if one.annotations)
     measured = {one.id: one.score for one in sample.annotations if one.task == "object_detection"}
     for name, score in measured.items():
-        ((verdict,), told) = ((sample.verdicts or {})[name], {"brightness": score})
-        assert (verdict.filter, verdict.measurement) == ("enough", told)
+        ((verdict,), measured) = ((sample.verdicts or {})[name], {"brightness": score})
+        assert (verdict.filter, verdict.measurement) == ("enough", measured)
     assert dataset.select(verdict="all").select(verdict="kept") == dataset
 
 
@@ -125,10 +125,10 @@ def test_rows_and_annotations_are_selected_alike(
     tasks: Any, specialists: Any, least: float | None
 ) -> None:
     chance = random.Random(0)
-    said = [annotation(chance, number) for number in range(200)]
+    annotations = [annotation(chance, number) for number in range(200)]
     selection = Selection(tasks=tasks, specialists=specialists, least_confidence=least)
-    columns = {**to_columns(said), "kept": pa.array([True] * len(said))}
-    found = selection.of_kept(said)
+    columns = {**to_columns(annotations), "kept": pa.array([True] * len(annotations))}
+    found = selection.of_kept(annotations)
     assert list(found) == from_table(selection.of_rows(pa.table(columns)))
     assert (len(found) == 200) == (tasks is specialists is least is None)
     assert all(least is None or (one.confidence or 0) >= least for one in found)

@@ -17,7 +17,7 @@ from florilegium.engine.results.contract import VERDICT_TYPE
 from florilegium.engine.results.judging import Judged, judge
 from florilegium.engine.results.layer import make_layer
 from tests.building import BRIGHTEST
-from tests.engine.by_hand import Said, caption, layers_of, planned, record, region, shard_of
+from tests.engine.by_hand import Answers, caption, layers_of, planned, record, region, shard_of
 
 Rule = Callable[[Statements, Verdicts], None]
 
@@ -63,9 +63,9 @@ def drop(*texts: str, reason: str = "bad") -> Rule:
     return rule
 
 
-def judged(graph: Graph, said: Said, **changes: Any) -> Judged:
+def judged(graph: Graph, annotations: Answers, **changes: Any) -> Judged:
     shard = shard_of(3, labels=changes.pop("labels", None))
-    layers = layers_of(graph, shard, {"bright": said}) | changes.pop("layers", {})
+    layers = layers_of(graph, shard, {"bright": annotations}) | changes.pop("layers", {})
     return judge(shard, graph, layers, frozenset(changes.pop("without", ())))
 
 
@@ -192,17 +192,17 @@ def phrase(text: str, left: float = 0, label: str = "cat", **changes: Any) -> An
 
 
 def test_a_phrase_is_dropped_with_the_region_whose_box_and_label_it_bears() -> None:
-    said = [box("dropped"), box("other", 30), phrase("a cat"), phrase("a second cat", 30)]
-    found = judged(graph_of(drop("dropped")), {0: said})
+    annotations = [box("dropped"), box("other", 30), phrase("a cat"), phrase("a second cat", 30)]
+    found = judged(graph_of(drop("dropped")), {0: annotations})
     assert kept(found) == ["other", "a second cat"]
     assert by_text(found)["a cat"] == [("lineage", False, "parent_dropped")]
     assert found.drops == {("f0", "bad"): 1, ("lineage", "parent_dropped"): 1}
 
 
 def test_a_phrase_stays_while_any_region_with_its_box_and_label_is_live() -> None:
-    said = [box("dropped"), box("twin"), phrase("a cat")]
-    assert kept(judged(graph_of(drop("dropped")), {0: said})) == ["twin", "a cat"]
-    both = judged(graph_of(drop("dropped"), drop("twin")), {0: said})
+    annotations = [box("dropped"), box("twin"), phrase("a cat")]
+    assert kept(judged(graph_of(drop("dropped")), {0: annotations})) == ["twin", "a cat"]
+    both = judged(graph_of(drop("dropped"), drop("twin")), {0: annotations})
     assert both.drops == {("f0", "bad"): 1, ("f1", "bad"): 1, ("lineage", "parent_dropped"): 1}
 
 
@@ -215,25 +215,29 @@ def test_what_differs_in_box_label_or_kind_does_not_keep_a_phrase(stranger: Anno
 
 
 def test_a_region_of_another_sample_neither_keeps_nor_drops_a_phrase() -> None:
-    said = {0: [box("dropped"), phrase("a")], 1: [box("live"), phrase("b")], 2: [phrase("c")]}
-    assert kept(judged(graph_of(drop("dropped")), said)) == ["live", "b", "c"]
+    annotations = {
+        0: [box("dropped"), phrase("a")],
+        1: [box("live"), phrase("b")],
+        2: [phrase("c")],
+    }
+    assert kept(judged(graph_of(drop("dropped")), annotations)) == ["live", "b", "c"]
 
 
 def test_a_phrase_without_a_region_of_its_own_stays() -> None:
     boxless = phrase("thought", box_xyxy=())
-    said = [box("dropped", box_xyxy=()), boxless, phrase("elsewhere", 30)]
-    assert kept(judged(graph_of(drop("dropped")), {0: said})) == ["thought", "elsewhere"]
+    annotations = [box("dropped", box_xyxy=()), boxless, phrase("elsewhere", 30)]
+    assert kept(judged(graph_of(drop("dropped")), {0: annotations})) == ["thought", "elsewhere"]
 
 
 def test_what_was_made_from_an_orphaned_phrase_goes_with_it() -> None:
-    said = [
+    annotations = [
         box("dropped", id="box"),
         box("part", 30, parent_id="box"),
         phrase("a part", 30, id="phrase"),
         box("mask", 50, parent_id="phrase"),
         phrase("a mask", 50),
     ]
-    found = judged(graph_of(drop("dropped")), {0: said})
+    found = judged(graph_of(drop("dropped")), {0: annotations})
     assert kept(found) == []
     assert found.drops[("lineage", "parent_dropped")] == 4
 
@@ -295,13 +299,13 @@ def test_stored_measurements_find_their_rows_whatever_their_order() -> None:
         seen.update({name: column.tolist() for name, column in statements.measurements.items()})
 
     graph = graph_of(look, kind=Measured)
-    said = {0: [region("a"), region("b")], 2: [region("c")]}
-    ids = judged(graph, said).table.column("id").to_pylist()
+    annotations = {0: [region("a"), region("b")], 2: [region("c")]}
+    ids = judged(graph, annotations).table.column("id").to_pylist()
     rows = {
         2: [Measurement(ids[2], {"size": 3.0})],
         0: [Measurement(ids[1], {"size": 2.0, "weight": 20.0}), Measurement("gone", {"size": 9.0})],
     }
-    judged(graph, said, layers=measurements(graph, rows))
+    judged(graph, annotations, layers=measurements(graph, rows))
     np.testing.assert_equal(seen["size"], [np.nan, 2.0, 3.0])
     np.testing.assert_equal(seen["weight"], [np.nan, 20.0, np.nan])
 
@@ -319,14 +323,14 @@ def test_measurements_of_nothing_are_nan_for_every_row() -> None:
 
 def test_labels_of_the_source_come_first_and_are_judged_too() -> None:
     label = caption("label", id="l", specialist="source")
-    found = judged(graph_of(drop("label")), {0: [caption("said")], 1: []}, labels={0: [label]})
-    assert found.table.column("text").to_pylist() == ["label", "said"]
-    assert kept(found) == ["said"]
+    found = judged(graph_of(drop("label")), {0: [caption("kept")], 1: []}, labels={0: [label]})
+    assert found.table.column("text").to_pylist() == ["label", "kept"]
+    assert kept(found) == ["kept"]
 
 
 def test_rows_are_in_the_order_of_samples_and_failed_samples_are_left_out() -> None:
-    said: Said = {2: [caption("late")], 0: [caption("early")], 1: [caption("failed")]}
-    found = judged(graph_of(), said, without=[1])
+    annotations: Answers = {2: [caption("late")], 0: [caption("early")], 1: [caption("failed")]}
+    found = judged(graph_of(), annotations, without=[1])
     assert found.table.column("text").to_pylist() == ["early", "late"]
     assert found.table.column("sample").to_pylist() == [0, 2]
 
@@ -335,11 +339,11 @@ def test_a_failed_sample_is_left_out_of_what_every_stage_said() -> None:
     graph = planned(specialists={**BRIGHTEST, "other": BRIGHTEST["bright"]})
     label = caption("label", id="l", specialist="source")
     shard = shard_of(4, labels={3: [label]})
-    said = {
+    annotations = {
         "bright": {number: [caption(f"bright {number}")] for number in (0, 1, 3)},
         "other": {number: [caption(f"other {number}")] for number in (0, 1, 2)},
     }
-    found = judge(shard, graph, layers_of(graph, shard, said), frozenset([0, 2]))
+    found = judge(shard, graph, layers_of(graph, shard, annotations), frozenset([0, 2]))
     assert found.table.column("text").to_pylist() == ["bright 1", "other 1", "label", "bright 3"]
     assert found.table.column("sample").to_pylist() == [1, 1, 3, 3]
 

@@ -73,8 +73,8 @@ def recalled(store: LayerStore, node: Node[Any], digests: list[str], **changes: 
 
 
 def labels(layer: Layer, count: int) -> dict[int, list[str]]:
-    said = layer.annotations(range(count))
-    return {number: [one.label for one in ones] for number, ones in said.items() if ones}
+    annotations = layer.annotations(range(count))
+    return {number: [one.label for one in ones] for number, ones in annotations.items() if ones}
 
 
 def test_a_written_layer_is_read_back_whole(store: LayerStore, node: Node[Any]) -> None:

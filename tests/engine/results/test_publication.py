@@ -280,8 +280,8 @@ def test_statistics_say_what_is_in_the_shard(tmp_path: Path) -> None:
     assert (stats.recipe, stats.samples_digest) == (GRAPH.recipe, shard.digest)
     for kind in ("tar", "parquet"):
         data = file_of(folder, f".{kind}")
-        told = getattr(stats, kind)
-        assert (told.bytes, told.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        counts = getattr(stats, kind)
+        assert (counts.bytes, counts.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
 def test_a_shard_that_cannot_be_written_leaves_nothing(

@@ -50,8 +50,8 @@ class GivenTar(Given):
     is_packed = True
 
 
-def reading(name: str, data: bytes, *said: Annotation, metadata: str = "{}") -> Reading:
-    return Reading(name=name, location=name, data=data, annotations=said, metadata=metadata)
+def reading(name: str, data: bytes, *annotations: Annotation, metadata: str = "{}") -> Reading:
+    return Reading(name=name, location=name, data=data, annotations=annotations, metadata=metadata)
 
 
 def read(source: Source, **limits: int) -> tuple[Shard, ShardBytes]:
@@ -104,9 +104,9 @@ def test_labels_of_the_source_get_ids_and_provenance(photographs: dict[str, Path
     data = photographs["pagoda"].read_bytes()
     box = region(parent_id="c", score=None)
     shard, _ = read(Given({"a.jpg": [reading("a", data, caption(id="c"), box)]}))
-    said, found = shard.labels[0]
-    assert found.parent_id == said.id != "c"
-    assert (said.specialist, said.stage) == ("source", SOURCE_FINGERPRINT)
+    annotations, found = shard.labels[0]
+    assert found.parent_id == annotations.id != "c"
+    assert (annotations.specialist, annotations.stage) == ("source", SOURCE_FINGERPRINT)
 
 
 @pytest.mark.attack("files")
@@ -176,11 +176,11 @@ def test_a_label_of_a_wrong_type_costs_itself(
 @pytest.mark.attack("files")
 def test_more_labels_than_the_limit_are_left_out_and_told(photographs: dict[str, Path]) -> None:
     data = photographs["flower"].read_bytes()
-    said = [caption(text=f"{number}") for number in range(5)]
-    shard, _ = read(Given({"a.jpg": [reading("a", data, *said)]}), max_annotations=3)
+    annotations = [caption(text=f"{number}") for number in range(5)]
+    shard, _ = read(Given({"a.jpg": [reading("a", data, *annotations)]}), max_annotations=3)
     assert [label.text for label in shard.labels[0]] == ["0", "1", "2"]
-    told = json.loads(shard.records[0].metadata)["label_error"]
-    assert told == "2 of 5 labels left out: the limit is 3 (limits.max_annotations)"
+    error = json.loads(shard.records[0].metadata)["label_error"]
+    assert error == "2 of 5 labels left out: the limit is 3 (limits.max_annotations)"
 
 
 BOXES = {
@@ -209,10 +209,10 @@ def test_a_box_that_cannot_be_in_the_image_costs_itself(
     shard, _ = read(Given({"a.jpg": [reading("a", data, one, good, metadata=metadata)]}))
     boxes = {label.label: label.box_xyxy for label in shard.labels[0]}
     assert boxes == {"good": (7, 7, 9, 9)} | ({"case": right} if right else {})
-    told = json.loads(shard.records[0].metadata)
-    assert told["a"] == 1
-    assert told["label_error"].startswith("before")
-    assert ("1 of 2 labels left out: object_detection: " in told["label_error"]) == (right is None)
+    error = json.loads(shard.records[0].metadata)
+    assert error["a"] == 1
+    assert error["label_error"].startswith("before")
+    assert ("1 of 2 labels left out: object_detection: " in error["label_error"]) == (right is None)
 
 
 def _turned(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Tars in every compression, joined and damaged: read to the last byte, or told."""
+"""Tars in every compression, joined and damaged: read to the last byte, or an error."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def test_one_bad_box_costs_one_box_and_all_stays_in_the_metadata() -> None:
         "area": [100.5, 0],
         "id": [7, 8],
     }
-    metadata, said = row_labels({"objects": objects, "year": 1998})
-    assert said == [("cat", (1, 2, 11, 12))]
+    metadata, annotations = row_labels({"objects": objects, "year": 1998})
+    assert annotations == [("cat", (1, 2, 11, 12))]
     assert metadata == {
         "objects": objects,
         "year": 1998,
@@ -66,8 +66,8 @@ def test_columns_beside_boxes_and_categories_stay_so_that_they_join_to_them() ->
         {"bbox": [1, 2, 3, 4], "category": "cat", "area": 12},
         {"bbox": [1, 2, 3, 4], "category": "cat", "area": 13, "id": 9},
     ]
-    metadata, said = row_labels({"objects": rows})
-    assert said == [("cat", (1, 2, 4, 6))] * 2
+    metadata, annotations = row_labels({"objects": rows})
+    assert annotations == [("cat", (1, 2, 4, 6))] * 2
     assert metadata == {"objects": rows}
     plain = {"bbox": [[1, 2, 3, 4]], "category": ["cat"]}
     assert row_labels({"objects": plain}) == ({}, [("cat", (1, 2, 4, 6))])
@@ -80,26 +80,26 @@ def test_a_crowd_is_no_detection_and_the_metadata_says_so(flag: Any) -> None:
         "category": ["person", "person"],
         "iscrowd": [flag, 0],
     }
-    metadata, said = row_labels({"objects": objects})
-    assert said == [("person", (5, 6, 12, 14))]
+    metadata, annotations = row_labels({"objects": objects})
+    assert annotations == [("person", (5, 6, 12, 14))]
     assert metadata == {"objects": objects, "crowd_regions_left_out": 1}
 
 
 def test_objects_may_be_json_in_a_cell() -> None:
     cell = '{"bbox": [[1, 2, 3, 4]], "categories": ["fox"]}'
     assert row_labels({"objects": cell}) == ({}, [("fox", (1, 2, 4, 6))])
-    metadata, said = row_labels({"objects": "{'bbox': []}", "text": "A fox."})
-    assert said == [("A fox.", ())]
+    metadata, annotations = row_labels({"objects": "{'bbox': []}", "text": "A fox."})
+    assert annotations == [("A fox.", ())]
     assert metadata["label_error"].startswith("objects: Expecting property name")
     assert metadata["objects"] == "{'bbox': []}"
 
 
 def test_bytes_in_a_row_are_text_in_the_encoding_of_the_source_or_are_told() -> None:
     row = {"text": "café".encode("cp1252"), "title": "là".encode("cp1252")}
-    metadata, said = row_labels(row, "cp1252")
-    assert (metadata, said) == ({"text": "café", "title": "là"}, [("café", ())])
-    metadata, said = row_labels(row)
-    assert said == []
+    metadata, annotations = row_labels(row, "cp1252")
+    assert (metadata, annotations) == ({"text": "café", "title": "là"}, [("café", ())])
+    metadata, annotations = row_labels(row)
+    assert annotations == []
     assert metadata["text"] == row["text"].hex()
     assert metadata["label_error"].count("set the source's `encoding`") == 2
 
@@ -134,9 +134,9 @@ def test_one_bad_annotation_of_our_own_output_costs_one(bad: Any) -> None:
     )
     metadata, annotations = labels.finish()
     assert [annotation.text for annotation in annotations] == ["A rocket."]
-    told = json.loads(metadata)
-    assert told["a"] == 1
-    assert told["label_error"].startswith("annotations: 1 of 2 do not keep to the contract: ")
+    fields = json.loads(metadata)
+    assert fields["a"] == 1
+    assert fields["label_error"].startswith("annotations: 1 of 2 do not keep to the contract: ")
 
 
 def test_a_phrase_goes_with_its_caption() -> None:

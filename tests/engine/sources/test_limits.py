@@ -155,9 +155,9 @@ def test_texts_of_one_sample_are_held_within_a_limit(tmp_path: Path, jpeg: bytes
     (tmp_path / "0.tar").write_bytes(member("a.jpg", jpeg) + texts + bytes(1024))
     (one,), letters = read_all(source_at(tmp_path, max_label_bytes=20_000))
     assert not letters
-    told = json.loads(one.metadata)
-    assert told["0"] == "t" * 4000
-    assert "the limit is 20000" in told["label_error"]
+    fields = json.loads(one.metadata)
+    assert fields["0"] == "t" * 4000
+    assert "the limit is 20000" in fields["label_error"]
 
 
 def annotation(**values: Any) -> dict[str, Any]:
@@ -237,8 +237,8 @@ def test_annotations_beyond_the_limit_are_left_out_and_counted() -> None:
         add(labels)
         metadata, annotations = labels.finish()
         assert len(annotations) == 3
-        told = json.loads(metadata)["label_error"]
-        assert f"{beyond} annotations beyond the limit of 3" in told
+        fields = json.loads(metadata)["label_error"]
+        assert f"{beyond} annotations beyond the limit of 3" in fields
 
 
 @pytest.mark.timeout(30)
@@ -356,7 +356,7 @@ def test_a_sheet_has_so_many_lines_and_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told", "rows"),
+    ("name", "text", "fields", "rows"),
     [
         ("csv", "file_name,a\n0.jpg,{long}\n1.jpg,b\n", "line 2: 5007 characters", 1),
         ("jsonl", '{"file_name": "0.jpg", "a": "{long}"}\n{"file_name": "1.jpg"}\n', "line 1", 1),
@@ -367,7 +367,7 @@ def test_a_sheet_has_so_many_lines_and_names() -> None:
     ],
 )
 def test_a_row_of_a_sheet_is_no_larger_than_a_label(
-    name: str, text: str, told: str, rows: int
+    name: str, text: str, fields: str, rows: int
 ) -> None:
     texts = {"long": "x" * 5000, "many": ",".join(f"c{n}" for n in range(400))}
     texts |= {"empty": "," * 400, "values": "1," * 600}
@@ -375,7 +375,7 @@ def test_a_row_of_a_sheet_is_no_larger_than_a_label(
         text = text.replace(f"{{{key}}}", value)
     limits = Limits(max_sheet_bytes=1 << 16, max_label_bytes=4000, max_json_values=500)
     sheet = Sheet(f"metadata.{name}", text.encode(), limits=limits)
-    assert told in " ".join(sheet.problems)
+    assert fields in " ".join(sheet.problems)
     assert len(sheet) == rows
 
 

@@ -126,9 +126,9 @@ def test_a_caption_behind_a_link_is_a_problem_of_the_label(root: Path) -> None:
     readings, letters = results(root)
     (one,) = readings.values()
     assert (captions_of([one]), letters) == ([[]], {})
-    told = json.loads(one.metadata)["label_error"]
-    assert told.startswith("txt: a link that leads out of the source")
-    assert "follow_links" in told
+    fields = json.loads(one.metadata)["label_error"]
+    assert fields.startswith("txt: a link that leads out of the source")
+    assert "follow_links" in fields
     assert captions_of(list(results(root, follow_links=True)[0].values())) == [[SECRET]]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tracemalloc
 
+import pytest
+
 from florilegium.engine.planning.config import SourceEntry
 from florilegium.engine.planning.source_opening import open_source
 from florilegium.engine.storage.folder import Folder, file_system
@@ -26,6 +28,7 @@ def test_a_source_is_listed_once_and_its_kind_told_by_one_page() -> None:
         assert [size for size in server.pages if size > 1] == [PAGE] * PAGES
 
 
+@pytest.mark.usefixtures("usual_collector")
 def test_a_listing_holds_one_page_at_a_time() -> None:
     with listing_of(1000, page=50) as server, reached_at(server.address):
         fs, path = file_system("s3://bucket/photos")

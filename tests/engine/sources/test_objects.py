@@ -56,9 +56,9 @@ def test_a_bad_box_is_left_out_alone_and_told(box: Any, problem: str) -> None:
     for value in (rows, columns):
         found = read_objects(value)
         assert [one.label for one in found.annotations] == ["good"]
-        (told,) = found.problems
-        assert told.startswith("box 1 ")
-        assert problem in told
+        (problem,) = found.problems
+        assert problem.startswith("box 1 ")
+        assert problem in problem
         assert not found.is_all
 
 

@@ -43,14 +43,14 @@ def read(rows: list[Any]) -> tuple[tuple[Annotation, ...], str]:
 
 def test_masks_come_back() -> None:
     mask = {"size": [30, 40], "counts": "PU1"}
-    said, problem = read([box(task="segmentation", label="", box_xyxy=[], mask_rle=mask)])
+    annotations, problem = read([box(task="segmentation", label="", box_xyxy=[], mask_rle=mask)])
     assert not problem
-    assert said[0].mask_rle == ((30, 40), "PU1")
+    assert annotations[0].mask_rle == ((30, 40), "PU1")
 
 
 @pytest.mark.attack("files")
 @pytest.mark.parametrize(
-    ("rows", "kept", "told"),
+    ("rows", "kept", "message"),
     [
         ([box(task="T" * 50_000)], 0, "no name"),
         ([box(task="../../x")], 0, "no name"),
@@ -78,12 +78,12 @@ def test_masks_come_back() -> None:
     ],
 )
 def test_what_does_not_keep_to_the_contract_is_left_out_and_named(
-    rows: list[Any], kept: int, told: str
+    rows: list[Any], kept: int, message: str
 ) -> None:
-    said, problem = read(rows)
-    assert len(said) == kept
-    assert told in problem
-    assert bool(problem) == bool(told)
+    annotations, problem = read(rows)
+    assert len(annotations) == kept
+    assert message in problem
+    assert bool(problem) == bool(message)
     assert len(problem) <= 1000
 
 
@@ -91,8 +91,8 @@ def test_what_does_not_keep_to_the_contract_is_left_out_and_named(
 @pytest.mark.parametrize("is_backwards", [False, True])
 def test_a_chain_of_parents_ends(is_backwards: bool) -> None:
     rows = [box(id=f"{n}", parent_id=f"{n - 1}" if n else "") for n in range(5000)]
-    said, problem = read(rows[::-1] if is_backwards else rows)
-    assert sorted(int(one.id) for one in said) == list(range(MAX_LINEAGE))
+    annotations, problem = read(rows[::-1] if is_backwards else rows)
+    assert sorted(int(one.id) for one in annotations) == list(range(MAX_LINEAGE))
     assert "made from each other" in problem
 
 
@@ -117,7 +117,7 @@ def test_metadata_with_names_of_our_own_costs_no_image(rows: list[dict[str, Any]
 
 @pytest.mark.attack("files")
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
         ('{"caption": "a", "caption": "b"}', "'caption' is there twice"),
         ('{"annotations": [1], "annotations": []}', "'annotations' is there twice"),
@@ -129,11 +129,11 @@ def test_metadata_with_names_of_our_own_costs_no_image(rows: list[dict[str, Any]
         ("{" + ",".join(f'"{n}":1' for n in range(2000)) + "}", "limits.max_json_values"),
     ],
 )
-def test_json_that_hides_or_holds_too_much_is_no_label(document: str, told: str) -> None:
+def test_json_that_hides_or_holds_too_much_is_no_label(document: str, message: str) -> None:
     labels = Labels(limits=Limits(max_json_values=1000))
     labels.add_json(document.encode())
     metadata, annotations = labels.finish()
-    assert told in json.loads(metadata)["label_error"].replace("\\u", "\\\\u")
+    assert message in json.loads(metadata)["label_error"].replace("\\u", "\\\\u")
     assert not annotations
 
 

@@ -217,14 +217,14 @@ BAD_LINES = {
 def test_a_malformed_line_costs_one_row_and_is_told_by_its_number(
     tmp_path: Path, jpeg: bytes, name: str
 ) -> None:
-    data, told = BAD_LINES[name]
+    data, message = BAD_LINES[name]
     put(tmp_path, "a.jpg", "b.jpg", data=jpeg)
     (tmp_path / name).write_bytes(data)
     captions, errors, remarks = read_folder(tmp_path)
     assert captions == {"a.jpg": ["A."], "b.jpg": []}
     assert errors.keys() == {"b.jpg"}  # one of the lines may have been its own
     assert errors["b.jpg"].endswith("more)")
-    assert remarks[1].startswith(told)
+    assert remarks[1].startswith(message)
 
 
 def test_an_open_quote_is_told_with_all_that_it_takes() -> None:

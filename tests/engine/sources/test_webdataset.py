@@ -161,14 +161,18 @@ def test_our_own_output_gives_its_annotations_back_without_provenance(
     (reading,), dead_letters = read_all(source_at(path))
     assert not dead_letters
     assert json.loads(reading.metadata) == {"source": "in/a.jpg", "year": 1998}
-    said = reading.annotations
-    assert [a.task for a in said] == ["caption", "object_detection", "phrase_grounding"]
-    assert {(a.specialist, a.model, a.revision, a.round, a.stage) for a in said} == {
+    annotations = reading.annotations
+    assert [a.task for a in annotations] == ["caption", "object_detection", "phrase_grounding"]
+    assert {(a.specialist, a.model, a.revision, a.round, a.stage) for a in annotations} == {
         ("", "", "", 0, "")
     }
-    assert (said[1].score, said[1].box_xyxy, said[1].parent_id) == (0.5, (1, 2, 3, 4), "")
-    assert said[2].parent_id == said[0].id != ""
-    assert from_json(rows[0]).text == said[0].text
+    assert (annotations[1].score, annotations[1].box_xyxy, annotations[1].parent_id) == (
+        0.5,
+        (1, 2, 3, 4),
+        "",
+    )
+    assert annotations[2].parent_id == annotations[0].id != ""
+    assert from_json(rows[0]).text == annotations[0].text
 
 
 BROKEN_ANNOTATIONS = {

@@ -69,8 +69,8 @@ class WebServer:
                     self._send(200, data)
                     return
                 first, last = int(start or 0), int(stop or len(data) - 1)
-                told = f"bytes {first}-{min(last, len(data) - 1)}/{len(data)}"
-                self._send(206, data[first : last + 1], Content_Range=told)
+                content_range = f"bytes {first}-{min(last, len(data) - 1)}/{len(data)}"
+                self._send(206, data[first : last + 1], Content_Range=content_range)
 
             def _send(self, status: int, body: bytes, **headers: str) -> None:
                 self.send_response(status)

@@ -9,7 +9,7 @@ from florilegium.engine.storage.folder import Folder
 
 @pytest.mark.attack("changes")
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "it is not JSON"),
         (b"\xff", "it is not JSON"),
@@ -21,10 +21,12 @@ from florilegium.engine.storage.folder import Folder
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "deep in each other"),
     ],
 )
-def test_what_is_no_json_or_too_deep_is_one_sentence(data: bytes, told: str) -> None:
+def test_what_is_no_json_or_too_deep_is_one_sentence(data: bytes, message: str) -> None:
     folder = Folder("memory://documents")
     folder.publish("a.json", data)
-    with pytest.raises(StorageError, match=rf"a\.json is damaged: .*{told}.*; mend it$") as error:
+    with pytest.raises(
+        StorageError, match=rf"a\.json is damaged: .*{message}.*; mend it$"
+    ) as error:
         read_json(folder, "a.json", cure="mend it")
     assert "\n" not in str(error.value)
 

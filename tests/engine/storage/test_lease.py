@@ -349,8 +349,8 @@ def test_a_damaged_lease_counts_as_none_and_is_swept_away(output: Folder, data: 
 
 def test_a_holder_is_named_without_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/florilegium", "build", "c.yaml"])
-    told: Any = str(Holder.this_process())
-    assert told.endswith("florilegium build c.yaml")
+    written: Any = str(Holder.this_process())
+    assert written.endswith("florilegium build c.yaml")
 
 
 def test_an_output_that_cannot_be_written_is_told_with_the_cure(

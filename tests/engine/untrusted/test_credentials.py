@@ -19,7 +19,7 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"source": "https://anna:CANARY@host/a.tar"}, "the URL of the source"),
         ({"source": ["photos", {"url": "s3://CANARY:CAN/ARY@bucket"}]}, "the URL of the source"),
@@ -45,12 +45,12 @@ def document(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_config_with_a_secret_is_refused_and_not_repeated(
-    changes: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_SECRET", "canary-of-env")
     with pytest.raises(ConfigError) as refused:
         validated(RunConfig, document(**changes), where="test")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "environment" in str(refused.value)
     with pytest.raises(ValidationError) as raw:
         RunConfig(**document(**changes))

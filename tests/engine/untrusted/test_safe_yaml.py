@@ -60,7 +60,7 @@ REFUSED = {
     "base 8, negative": ("a: -0_7", "to the base of 8"),
     "NUL": ('a: "x\\0"', r"the text 'x\x00' has NUL"),
     "NUL in a key": ('"x\\0": 1', "has NUL"),
-    "half of a character": ('a: "\\ud800"', r"'\ud800' has half of a character"),
+    "half of a character": ('a: "\\ud800"', "invalid Unicode character escape code"),
     "code": ("a: !!python/object/apply:os.system [id]", "the tag '!!python/object/apply:os.sys"),
     "a name": ("a: !!python/name:os.system", "the tag '!!python/name:os.system'"),
     "a tag": ("a: !own 1", "the tag '!own' means nothing"),

@@ -35,30 +35,30 @@ def test_frames_of_who_only_passed_the_call_on_are_left_out() -> None:
     assert traceback_of(caught(), above=(__file__,)) == "ValueError: not to my taste"
 
 
-def failing_for(cause: Exception, *, is_told: bool) -> Exception:
+def failing_for(cause: Exception, *, is_shown: bool) -> Exception:
     try:
         try:
             raise cause
         except ValueError as error:
-            raise KeyError("weights") from (error if is_told else None)
+            raise KeyError("weights") from (error if is_shown else None)
     except KeyError as error:
         return error
 
 
 def test_a_cause_comes_first() -> None:
-    told = traceback_of(failing_for(ValueError("broken"), is_told=True))
-    assert told.index("ValueError: broken") < told.index("KeyError: 'weights'")
+    trace = traceback_of(failing_for(ValueError("broken"), is_shown=True))
+    assert trace.index("ValueError: broken") < trace.index("KeyError: 'weights'")
 
 
 def test_a_cause_that_is_not_to_be_told_is_not() -> None:
-    assert "ValueError" not in traceback_of(failing_for(ValueError("broken"), is_told=False))
+    assert "ValueError" not in traceback_of(failing_for(ValueError("broken"), is_shown=False))
 
 
 def test_its_length_is_bounded_and_its_end_stays() -> None:
     assert traceback_of(caught(200)).startswith("  ... 190 more\n")
-    told = traceback_of(caught(0, "x" * 10_000 + "end"))
-    assert len(told) == 4000
-    assert told.endswith("xend")
+    trace = traceback_of(caught(0, "x" * 10_000 + "end"))
+    assert len(trace) == 4000
+    assert trace.endswith("xend")
 
 
 def test_letters_that_no_file_takes_are_replaced() -> None:

@@ -13,9 +13,9 @@ from florilegium.pipelines.cluster.jobs import Job, find, latest, name_of, ours
 
 def details(name: str, status: str = "SUCCEEDED", **fields: Any) -> Any:
     """A job as Ray's client has it."""
-    told = {"message": None, "driver_exit_code": None, "metadata": None, "end_time": None}
+    missing = {"message": None, "driver_exit_code": None, "metadata": None, "end_time": None}
     where = {"submission_id": name, "status": SimpleNamespace(value=status), "start_time": 0}
-    return SimpleNamespace(**told | where | fields)
+    return SimpleNamespace(**missing | where | fields)
 
 
 def test_an_output_has_one_name_and_another_output_another() -> None:

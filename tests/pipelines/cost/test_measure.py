@@ -126,10 +126,12 @@ def planned(album: Path, output: Path, **stages: Any) -> Run:
 def test_leftovers_of_a_killed_plan_are_measured_again(
     album: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(probe, "hide_gpus", lambda: None)
     run = planned(album, tmp_path / "out", **BRIGHTEST)
-    with monkeypatch.context() as killed:
-        killed.setattr(Folder, "clear", lambda self: None)
-        measure(run, 4, on_stage=lambda name: None)
+    [sampled] = sample_source(run, 4)
+    scratch = Folder(f"{run.output.url}/plan")
+    killed = probe.Probe(run.config, run.graph.about_all(), scratch)
+    killed.measure("bright", killed.open(sampled.spec, 4))
     assert list((tmp_path / "out" / "plan").rglob("*.parquet"))
     again = measure(run, 4, on_stage=lambda name: None)
     assert [(cost.images, cost.failures) for cost in again.costs] == [(4, ())]
@@ -141,8 +143,8 @@ def test_a_stage_that_fits_no_node_is_refused_at_once(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     run = planned(album, tmp_path / "out", bright={**DESCRIBED["bright"], "num_gpus": 2})
-    told = r"stage 'bright' needs 2 GPU and no node of the cluster has that \(GPUs by node: 1\)"
-    with pytest.raises(RunError, match=told):
+    message = r"stage 'bright' needs 2 GPU and no node of the cluster has that \(GPUs by node: 1\)"
+    with pytest.raises(RunError, match=message):
         measure(run, 4, on_stage=lambda name: None)
 
 

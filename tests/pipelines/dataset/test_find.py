@@ -94,9 +94,9 @@ def test_another_image_is_never_meant(output: Folder, wanted: str) -> None:
 
 
 def test_of_several_all_are_named_and_none_is_taken(output: Folder) -> None:
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         find_image(output, "rex.png")
-    lines = str(told.value).splitlines()
+    lines = str(caught.value).splitlines()
     assert lines[0] == "'rex.png' may mean 3 images; name one by its path or digest:"
     assert sorted(line.split("  ")[2] for line in lines[1:]) == [
         "dogs/old/rex.png",

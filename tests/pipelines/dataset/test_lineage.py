@@ -32,10 +32,10 @@ def test_a_damaged_record_is_named_with_its_cure(tmp_path: Path, data: bytes) ->
     (tmp_path / LINEAGE).write_bytes(data)
     with pytest.raises(
         StorageError, match=r"refine\.json is damaged.*`florilegium refine`"
-    ) as told:
+    ) as caught:
         read_lineage(Folder(str(tmp_path)))
-    assert "validation error" not in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "validation error" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_report_of_other_rounds_does_not_stay(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What voters said of one image, as columns: rows in their order, numbers by hand."""
+"""The annotations of voters of one image, as columns: rows in their order, numbers by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from florilegium.pipelines.merge.candidates import (
 )
 from tests.pipelines.merge.voters import mask_of, voted, worth
 
-HEARD = [
+SOURCES = [
     voted(10, 20, 90, 40, label=" Ring", specialist="two", score=None, id="a"),
     voted(10, 20, 90, 40, label="star", specialist="stranger", id="b"),
     voted(0, 0, 9, 9, task="region_proposal", specialist="one", id="c"),
@@ -30,7 +30,7 @@ HEARD = [
 
 
 def test_candidates_are_what_the_voters_said_for_the_task_in_its_order() -> None:
-    found = candidates_of(HEARD, "object_detection", ("one", "two"))
+    found = candidates_of(SOURCES, "object_detection", ("one", "two"))
     assert [one.id for one in found.annotations] == ["a", "d", "e"]
     assert (len(found), found.task, found.voters) == (3, "object_detection", ("one", "two"))
     assert found.voter.tolist() == [1, 0, 1]
@@ -47,7 +47,7 @@ def test_trust_is_what_each_voters_own_word_is_worth_and_comes_before_the_score(
     learned = TaskCalibration(
         voters={"two": worth(slope=1, without_score=-1), "one": worth(slope=2, intercept=1)}
     )
-    found = candidates_of(HEARD, "object_detection", ("one", "two"))
+    found = candidates_of(SOURCES, "object_detection", ("one", "two"))
     before = found.overlap
     assert found.certainty.tolist() == [-1, 0.25, 0.5], "without trust the score counts"
     trusted = found.trusted(learned)

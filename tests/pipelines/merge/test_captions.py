@@ -106,7 +106,7 @@ def test_a_word_that_is_its_own_plural_counts_once() -> None:
 def test_things_agree_one_for_one_whatever_the_spelling() -> None:
     objects = [voted(0, 0, 9, 9, label=label) for label in ("Star ", "star", "ring", " ")]
     captions = ["Two STARS.", "Five stars.", "A cup.", "A star and a ring."]
-    # Of 3 things: 2 of 2; 2 of 5; nothing is told; 2 of 2.
+    # Of 3 things: 2 of 2; 2 of 5; no caption; 2 of 2.
     assert object_f1(captions, objects).tolist() == pytest.approx([4 / 5, 4 / 8, 0, 4 / 5])
     assert object_f1(captions, objects, names=["CUP"])[2] == 0
     assert object_f1(captions, [], names=["cup"]).tolist() == [1, 1, 0, 1]

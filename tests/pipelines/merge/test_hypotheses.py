@@ -58,7 +58,7 @@ CALIBRATION = TaskCalibration(
     }
 )
 """A score is worth itself, silence 0.75; one voter draws three times as well as another."""
-HEARD = [
+SOURCES = [
     voted(40, 30, 80, 90, label="ring", specialist="b", score=0.2),
     voted(20, 14, 60, 54, label="ring", specialist="c", score=None),
     voted(60, 40, 80, 80, label="cross", specialist="a", score=0.1),
@@ -71,7 +71,7 @@ LN4, LN3, LN15 = np.log(4), np.log(3), np.log(1.5)
 
 @pytest.fixture(scope="module")
 def known() -> Hypotheses:
-    candidates = candidates_of(HEARD, "object_detection", ("a", "b", "c")).trusted(CALIBRATION)
+    candidates = candidates_of(SOURCES, "object_detection", ("a", "b", "c")).trusted(CALIBRATION)
     return hypotheses_of(candidates, iou=0.5, calibration=CALIBRATION)
 
 

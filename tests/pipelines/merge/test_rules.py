@@ -1,4 +1,4 @@
-"""Which hypotheses are said, and in which order: small cases whose answer is known."""
+"""Which hypotheses are kept, and in which order: small cases whose answer is known."""
 
 from __future__ import annotations
 

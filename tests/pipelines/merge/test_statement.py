@@ -22,7 +22,7 @@ LEARNED = TaskCalibration(
 
 
 def statement(*given: Annotation, confidence: float = np.nan, word: str = "") -> Annotation:
-    """Merge what is said of one place; the statement of a word, if there are several."""
+    """Merge annotations of one box; of several labels, the statement of one."""
     voters = ("a", "b", "c")
     candidates = candidates_of(given, given[0].task, voters)
     hypotheses = hypotheses_of(candidates, iou=0.2, calibration=LEARNED)

@@ -24,7 +24,7 @@ GHOST = "ring"
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A scene, what was said of it, and the truth."""
+    """A scene, its annotations, and the truth."""
 
     key: str
     annotations: tuple[Annotation, ...]
@@ -58,10 +58,10 @@ def scene(number: int) -> Scene:
             if rng.random() < sees:
                 is_named = rng.random() < names
                 voted = label if is_named else NAMES[rng.integers(5)]
-                annotations.append(_said(rng, number, voter, voted, box, sigma, is_named))
+                annotations.append(_statement(rng, number, voter, voted, box, sigma, is_named))
         if rng.random() < 0.6:
             ghost = _box(rng, cells[-1])
-            annotations.append(_said(rng, number, voter, GHOST, ghost, sigma, False))
+            annotations.append(_statement(rng, number, voter, GHOST, ghost, sigma, False))
     named = [
         Annotation(**{**_fields(one), "id": f"{number}/{place}"})
         for place, one in enumerate(annotations)
@@ -79,7 +79,7 @@ def _box(rng: np.random.Generator, cell: int) -> tuple[float, ...]:
     return x, y, x + side, y + side
 
 
-def _said(
+def _statement(
     rng: np.random.Generator,
     number: int,
     voter: str,
@@ -118,7 +118,7 @@ def mask_of(*box_xyxy: int, size_wh: tuple[int, int], **rest: Any) -> Annotation
 
 
 def audit_of(scenes: list[Scene], voters: tuple[str, ...] = tuple(VOTERS)) -> Audit:
-    """Audit everything that these voters said, each statement on its own."""
+    """Audit all annotations of these voters, each statement on its own."""
     return Audit(
         right={
             one.id: bool(scene.right([one])[0])

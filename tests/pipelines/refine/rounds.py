@@ -25,7 +25,7 @@ SIDE = 64
 
 
 class SaysConfig(StageConfig):
-    """What is said."""
+    """The annotations."""
 
     labels: str
     """A JSON file: annotations by key."""
@@ -57,10 +57,10 @@ def refined(
         draw(images / f"{key}.png")
     output = Folder(str(folder / "run"))
     for number, labels in enumerate((*rounds, *rounds[-1:] * is_finished)):
-        said = folder / f"labels-{number}.json"
-        said.write_text(json.dumps({key: [*map(_json, ones)] for key, ones in labels.items()}))
+        path = folder / f"labels-{number}.json"
+        path.write_text(json.dumps({key: [*map(_json, ones)] for key, ones in labels.items()}))
         url = round_folder(output, number).url if number < len(rounds) else output.url
-        stage = {"use": "tests.pipelines.refine.rounds:Says", "labels": str(said)}
+        stage = {"use": "tests.pipelines.refine.rounds:Says", "labels": str(path)}
         build(images, Path(url), specialists={"says": stage}, **config)
     write_lineage(output, [*(lineage or map(entry, range(len(rounds))))])
     return output
@@ -105,5 +105,5 @@ def box(label: str, *box_xyxy: float, **changes: Any) -> Annotation:
 
 
 def text(words: str, task: str = "caption") -> Annotation:
-    """Return something that is said of the whole image."""
+    """Return an annotation of the whole image."""
     return Annotation(kind="text", task=task, text=words)

@@ -18,9 +18,9 @@ DIGESTS = {"a": "9", "b": "1", "c": "5", "d": "3"}
 
 
 def sample(key: str, *ids: str) -> DatasetSample:
-    said = tuple(box("star", 0, 0, 9, 9, id=name) for name in ids)
+    annotations = tuple(box("star", 0, 0, 9, 9, id=name) for name in ids)
     return DatasetSample(
-        key=key, sha256=DIGESTS[key] * 64, width=64, height=64, annotations=said, image=b""
+        key=key, sha256=DIGESTS[key] * 64, width=64, height=64, annotations=annotations, image=b""
     )
 
 
@@ -33,10 +33,11 @@ def test_the_samples_of_the_smallest_digests_are_audited_whatever_their_order() 
 
 def test_truth_audits_all_annotations_of_a_number_of_samples() -> None:
     truth = scene()
-    said = perfect(truth)
+    annotations = perfect(truth)
     wrong = replace(box("lamp", 0, 0, 9, 9), id="wrong")
     samples = [
-        replace(labelled(truth, [*said, wrong]), key=key, sha256=DIGESTS[key] * 64) for key in "abc"
+        replace(labelled(truth, [*annotations, wrong]), key=key, sha256=DIGESTS[key] * 64)
+        for key in "abc"
     ]
     auditor = TruthAuditor(lambda _: truth, 2)
     assert auditor.keys == frozenset()
@@ -45,7 +46,7 @@ def test_truth_audits_all_annotations_of_a_number_of_samples() -> None:
     assert auditor.keys == {"b", "c"}
     assert found.audit.right["wrong"] is False
     assert {name for name, is_right in found.audit.right.items() if is_right} == {
-        one.id for one in said
+        one.id for one in annotations
     }
     assert found.earlier == ()
     assert auditor.review(samples[:1]).samples == tuple(samples[:1])

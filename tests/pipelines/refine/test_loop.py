@@ -280,7 +280,7 @@ def test_a_checkpoint_that_is_not_there_is_refused_before_anything_starts(
 def test_merge_rules_are_scored_beside_each_other(undisturbed: Path) -> None:
     scores = score_rules(Folder(str(undisturbed)))
     assert list(scores) == ["agreement", "calibrated_fusion", "replace", "union"]
-    assert scores["union"].boxes.said > scores["agreement"].boxes.said
+    assert scores["union"].boxes.predicted > scores["agreement"].boxes.predicted
     assert scores["replace"].samples == 12
     in_place = score_rounds(Folder(str(undisturbed)))["round 1"].boxes
     assert scores["calibrated_fusion"].boxes == in_place

@@ -40,7 +40,7 @@ def test_facts_that_no_caption_could_state_are_not_counted() -> None:
 
 def test_ocr_on_images_without_text_has_quality_zero() -> None:
     score = scored(perfect(scene()))
-    invented = replace(score.ocr, said=3, true=0, cer=None)
+    invented = replace(score.ocr, predicted=3, true=0, cer=None)
     assert by_kind(replace(score, ocr=invented))["ocr"] == 0
 
 
@@ -54,16 +54,16 @@ def test_captions_without_true_facts_are_not_measured() -> None:
 
 
 def audited(
-    monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path, *said: Annotation
+    monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path, *predicted: Annotation
 ) -> dict[str, float | None]:
     """Measure the labels of one sample by a file that knows of the annotations with an id."""
     path = tmp_path / "audit.jsonl"
-    right = {one.id: one.id.startswith("right") for one in said if one.id}
+    right = {one.id: one.id.startswith("right") for one in predicted if one.id}
     lines = [json.dumps({"id": name, "right": is_right}) for name, is_right in right.items()]
     path.write_text("\n".join(lines))
     auditor = FileAuditor(str(path))
     sample = DatasetSample(
-        key="a", sha256="0" * 64, width=64, height=64, annotations=said, image=b""
+        key="a", sha256="0" * 64, width=64, height=64, annotations=predicted, image=b""
     )
     auditor.review([sample])
     monkeypatch.setattr(quality.Dataset, "of", lambda _: iter([sample]))
@@ -201,8 +201,8 @@ def test_agreement_compares_each_voter_on_its_own_tasks(
         box("star", 0, 1, 20, 11, id="d", specialist="two"),
         box("cross", 0, 40, 20, 50, id="e", specialist="two"),
     ]
-    # Voter one: 1 right of 1 said, 2 true; two: 1 of 3 (of one thing once), 2 true.
-    # Together 2 of 4 and 2 of 4; nobody said a caption.
+    # Voter one: 1 right of 1 predicted, 2 true; two: 1 of 3 (of one thing once), 2 true.
+    # Together 2 of 4 and 2 of 4; no captions.
     found = agreement(monkeypatch, configure, kept, [*one, *two])
     assert found == {"boxes": pytest.approx(0.5)}
 
@@ -219,7 +219,7 @@ def test_captions_of_a_few_images_are_worth_less_than_of_all(
         rows = [([kept, ring], [vote])] * captioned + [([ring], [])] * (4 - captioned)
         monkeypatch.setattr(quality, "_rows", lambda _, rows=rows: iter(rows))
         found.append(measure(config, Folder("nowhere"), None).by_kind["captions"])
-    # 1 of 1 said and 1 of 4 images, then 4 of 4.
+    # 1 of 1 predicted and 1 of 4 images, then 4 of 4.
     assert found == [pytest.approx(0.4), 1.0]
 
 
@@ -248,7 +248,7 @@ def test_caption_quality_is_the_mean_f1_of_all_measured_facts() -> None:
     half = FactScore(precision=0.5, recall=0.5, f1=0.5)
     task, first = next(iter(score.captions.items()))
     one = replace(first, objects=half, attributes=NOTHING, relations=replace(half, f1=0.2))
-    unsaid = {other: replace(each, said=0) for other, each in score.captions.items()}
+    unsaid = {other: replace(each, predicted=0) for other, each in score.captions.items()}
     assert by_kind(replace(score, captions={**unsaid, task: one}))["captions"] == pytest.approx(
         0.35
     )

@@ -1,4 +1,4 @@
-"""What is said about a scene is what its pixels show."""
+"""The truth of a scene is what its pixels show."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_a_scene_depends_on_its_number_not_on_the_range() -> None:
     again = draw(WorldConfig(seed=4, count=5, start=100), 7)
     assert np.array_equal(first.pixels, again.pixels)
     assert first.captions == again.captions
-    assert [_said(thing) for thing in first.things] == [_said(thing) for thing in again.things]
+    assert [_described(thing) for thing in first.things] == [
+        _described(thing) for thing in again.things
+    ]
     assert first.relations == again.relations
 
 
@@ -264,7 +266,7 @@ def _middle(box_xyxy: tuple[float, ...]) -> np.ndarray:
     return np.reshape(box_xyxy, (2, 2)).mean(axis=0)
 
 
-def _said(thing: Thing) -> tuple[object, ...]:
+def _described(thing: Thing) -> tuple[object, ...]:
     return (thing.name, thing.colour, thing.pattern, thing.word, thing.box_xyxy)
 
 

@@ -75,12 +75,12 @@ def test_annotations_of_the_task_itself_are_preferred(task: str) -> None:
         for name, word, place in ((other, "other", LARGE), (own, "own", SMALL))
     ]
     first, last = made(*given, task=task), made(given[0], task=task)
-    is_told = [
+    is_described = [
         (word in one.prompt + one.target, tokens in one.prefix + one.target)
         for one, word, tokens in ((first, "own", SMALL_TOKENS), (last, "other", LARGE_TOKENS))
     ]
     has_words, has_place = task != "region_proposal", task != "transcript"
-    assert is_told == [(has_words, has_place)] * 2
+    assert is_described == [(has_words, has_place)] * 2
     assert "other" not in first.prompt + first.target
     assert LARGE_TOKENS not in first.prefix + first.target
 

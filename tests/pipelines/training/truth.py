@@ -37,10 +37,10 @@ class Truth(Specialist[TruthConfig]):
     )
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        return [list(_said(scene_of(self.config.url, sample.key))) for sample in samples]
+        return [list(_annotations(scene_of(self.config.url, sample.key))) for sample in samples]
 
 
-def _said(scene: Scene) -> Iterator[Annotation]:
+def _annotations(scene: Scene) -> Iterator[Annotation]:
     for task, text in scene.captions.items():
         yield Annotation(kind="text", task=task, text=text, id=task)
     for number, thing in enumerate(scene.things):

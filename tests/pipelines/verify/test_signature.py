@@ -108,6 +108,6 @@ def test_other_keys_are_refused_without_a_word_of_them(output: Folder, tmp_path:
             sign(output, path)
         with pytest.raises(ConfigError) as checking:
             list(check_signature(output, path))
-        told = f"{signing.value} {checking.value}"
-        assert "a secret" not in told
-        assert "PRIVATE" not in told
+        messages = f"{signing.value} {checking.value}"
+        assert "a secret" not in messages
+        assert "PRIVATE" not in messages

@@ -143,9 +143,9 @@ ROWS: dict[str, tuple[Callable[[Rows], None], str]] = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_parquet_file_that_breaks_the_contract_is_found(dataset: Path, name: str) -> None:
-    change, told = ROWS[name]
+    change, message = ROWS[name]
     change_rows(dataset, change)
-    assert any(told in problem for problem in problems(dataset)), problems(dataset)
+    assert any(message in problem for problem in problems(dataset)), problems(dataset)
 
 
 def test_columns_of_another_type_name_or_order_are_named(dataset: Path) -> None:
@@ -154,7 +154,7 @@ def test_columns_of_another_type_name_or_order_are_named(dataset: Path) -> None:
         table.schema.get_field_index("score"), "score", table["score"].cast(pa.float32())
     )
     sorted_names = table.select(sorted(table.column_names))
-    for changed, told in (
+    for changed, message in (
         (narrow, "score"),
         (table.drop_columns("language"), "language"),
         (table.append_column("extra", table["id"]), "extra"),
@@ -162,7 +162,7 @@ def test_columns_of_another_type_name_or_order_are_named(dataset: Path) -> None:
     ):
         write_table(dataset, changed)
         (problem,) = problems(dataset)
-        assert problem.endswith(f".parquet: its columns differ from the contract: {told}")
+        assert problem.endswith(f".parquet: its columns differ from the contract: {message}")
 
 
 def whole_scores(sample: dict[str, Any]) -> None:
@@ -200,15 +200,15 @@ SAMPLES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a field too few": (forget_language, "differ from the Parquet file in language"),
     "a score that is no number": (say(score=float("nan")), "NaN is no number"),
     "another id": (say(id="0"), "are not the kept rows"),
-    "nothing said": (lambda s: s.update(annotations=[]), "are not the kept rows"),
+    "no annotations": (lambda s: s.update(annotations=[]), "are not the kept rows"),
 }
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_json_that_breaks_the_contract_is_found(dataset: Path, name: str) -> None:
-    change, told = SAMPLES[name]
+    change, message = SAMPLES[name]
     change_samples(dataset, change)
-    assert any(told in problem for problem in problems(dataset)), problems(dataset)
+    assert any(message in problem for problem in problems(dataset)), problems(dataset)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +269,8 @@ def test_an_image_of_another_frame_than_its_boxes_is_found(dataset: Path) -> Non
 
     change_samples(dataset, turn)
     change_rows(dataset, lambda rows: [turn(row) for row in rows])
-    told = re.compile(r"its image is (\d+)x(\d+), in its json \2x\1$")
-    assert len([one for one in problems(dataset) if told.search(one)]) == 6
+    message = re.compile(r"its image is (\d+)x(\d+), in its json \2x\1$")
+    assert len([one for one in problems(dataset) if message.search(one)]) == 6
 
 
 def test_an_image_that_does_not_decode_is_found(dataset: Path) -> None:
@@ -305,7 +305,7 @@ def rewritten_label(dataset: Path) -> None:
 
 
 def stranger_s_label(dataset: Path) -> None:
-    """Let annotations be said by a stage that the manifest does not know."""
+    """Let annotations come from a stage that the manifest does not have."""
 
     def rename(row: dict[str, Any]) -> None:
         row["stage"] = "0123456789abcdef"
@@ -349,7 +349,7 @@ def stage_of(manifest: Any) -> Any:
 
 SEALED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a label": (rewritten_label, r"differs from the layer of 'bright' in annotations"),
-    "who said it": (stranger_s_label, r"annotations by 'bright' .* unknown to the manifest"),
+    "specialist": (stranger_s_label, r"annotations by 'bright' .* unknown to the manifest"),
     "what was kept": (turned_verdict, r"against their verdicts"),
     "a count": (
         lambda d: edit_stats(d, lambda s: s["tasks"]["caption"].update(kept=99)),
@@ -496,11 +496,11 @@ SEALED |= {
 @pytest.mark.attack("changes")
 @pytest.mark.parametrize("name", SEALED)
 def test_an_edit_is_found_although_every_digest_was_made_to_fit(dataset: Path, name: str) -> None:
-    edit, told = SEALED[name]
+    edit, message = SEALED[name]
     edit(dataset)
     found = problems(dataset)
     assert not any("digest" in one for one in found), found
-    assert any(re.search(told, one) for one in found), found
+    assert any(re.search(message, one) for one in found), found
 
 
 @pytest.mark.attack("changes")
@@ -576,13 +576,13 @@ def test_a_dataset_whose_layers_are_gone_is_right(dataset: Path) -> None:
     assert problems(dataset) == []
 
 
-@pytest.mark.parametrize(("version", "told"), [(3, "earlier version"), (99, "format 99")])
+@pytest.mark.parametrize(("version", "message"), [(3, "earlier version"), (99, "format 99")])
 def test_a_manifest_of_another_format_is_one_sentence(
-    dataset: Path, version: int, told: str
+    dataset: Path, version: int, message: str
 ) -> None:
     change_json(dataset / "manifest.json", lambda m: m.update(format=version))
     (problem,) = problems(dataset)
-    assert told in problem
+    assert message in problem
 
 
 def test_earlier_versions_that_are_kept_are_checked(album: Path, tmp_path: Path) -> None:
@@ -606,7 +606,7 @@ def edit_stage(earlier: Any) -> None:
 
 @pytest.mark.attack("changes")
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
         (edit_totals, "samples is 99, the shards add up to 12"),
         (edit_stage, "the fingerprint of stage 'bright' does not match its options"),
@@ -615,7 +615,7 @@ def edit_stage(earlier: Any) -> None:
     ],
 )
 def test_an_edit_of_an_earlier_version_is_found_although_its_digest_fits(
-    album: Path, tmp_path: Path, edit: Callable[[Any], None], told: str
+    album: Path, tmp_path: Path, edit: Callable[[Any], None], message: str
 ) -> None:
     build(album, tmp_path, shard_size=6, keep_versions=2)
     build(album, tmp_path, shard_size=6, keep_versions=2, filters=BRIGHT_ENOUGH)
@@ -623,7 +623,7 @@ def test_an_edit_of_an_earlier_version_is_found_although_its_digest_fits(
     earlier = json.loads(path.read_bytes())
     edit(earlier)
     path.write_bytes(sealed(earlier))
-    assert any(told in one for one in problems(tmp_path))
+    assert any(message in one for one in problems(tmp_path))
 
 
 @pytest.mark.attack("changes")

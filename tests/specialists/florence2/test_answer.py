@@ -36,7 +36,7 @@ BOX = Annotation(
 
 
 class ParserHarness:
-    """Reads texts as though the model had said them."""
+    """Reads texts as answers of the model."""
 
     def __init__(self, processor: Any, vocabulary: int) -> None:
         self.processor = processor
@@ -81,7 +81,7 @@ def bins(*numbers: int) -> str:
 
 
 def nearest_error(found: Sequence[tuple[float, ...]], predicted: np.ndarray) -> np.ndarray:
-    """Return, for each thing said, its distance in bins to the nearest found one."""
+    """Return, for each thing of the answer, its distance in bins to the nearest found one."""
     size = np.tile(SIZE, predicted.shape[1] // 2)
     distance = np.abs(np.array(found)[:, None] - predicted[None]) / size * 1000
     return distance.max(axis=2).min(axis=0)

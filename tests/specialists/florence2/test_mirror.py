@@ -1,4 +1,4 @@
-"""What is said of a mirror image, told of the picture itself."""
+"""Annotations of a mirror image become those of the picture itself."""
 
 from __future__ import annotations
 

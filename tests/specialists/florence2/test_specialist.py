@@ -85,7 +85,7 @@ def pictures(drawing: SampleOf, count: int, *annotations: Annotation) -> list[Sa
 
 @pytest.fixture
 def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let every network answer by the book; return the prompts that it heard."""
+    """Let every network answer by the book; return the prompts that it got."""
     given: list[str] = []
 
     def answer(
@@ -222,7 +222,7 @@ def answering(
     monkeypatch: pytest.MonkeyPatch, say: Callable[[int, str], str]
 ) -> list[tuple[str, bool]]:
     """Let networks answer by the row of the image and the prompt; return the prompts that they
-    heard, and whether an answer may repeat itself."""
+    got, and whether an answer may repeat itself."""
     given: list[tuple[str, bool]] = []
 
     def answer(
@@ -326,7 +326,7 @@ def test_what_is_not_sure_enough_is_not_said(
     scores = {one.task: one.score for one in predicted}
     assert scores["object_detection"] < scores["segmentation"]  # type: ignore[operator]
     sure = stage(tiny_florence2(0), tasks=tasks, least_score=0.5)
-    assert sure.predict(samples) == [[]], "a mask of a box that was not said"
+    assert sure.predict(samples) == [[]], "a mask of a box without an annotation"
 
 
 def test_in_cross_fit_the_model_of_the_fold_answers(

@@ -21,7 +21,7 @@ def box(row: int, column: int) -> tuple[float, ...]:
 
 
 def places(text: str, word: str = "X") -> list[GridPosition | None]:
-    """Return the places told of a word that is one letter long."""
+    """Return the positions of a word that is one letter long."""
     return stated_positions(
         text, [(at, at + 1) for at, letter in enumerate(text) if letter == word]
     )

@@ -1,4 +1,4 @@
-"""Which way lines run, told by a made-up reader that knows what each reads from which corner."""
+"""Which way lines run, by a made-up reader that knows what each reads from which corner."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_examples_come_first_each_with_its_image_question_and_answer(
     assert [max(image.size) for image in request.images] == [32] * 4
     questions = [message["content"] for message in request.json["messages"][1::2]]
     texts = [question[1]["text"] for question in questions]
-    assert len(set(texts[:3])) == 1  # of an example nobody said anything
+    assert len(set(texts[:3])) == 1  # an example has no caption
     assert texts[3].startswith(texts[0])
     assert '"A cat."' in texts[3]
     assert predicted.task == "detailed_caption"

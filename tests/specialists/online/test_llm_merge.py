@@ -46,7 +46,7 @@ def sample(*annotations: Annotation) -> Sample:
     return Sample(key="it", width=100, height=100, picture=Picture(b""), annotations=stamped)
 
 
-HEARD = (
+SOURCES = (
     caption("A cat on a sofa."),
     caption("A tabby cat lies on a red sofa beside a lamp.", "detailed_caption"),
     box("cat"),
@@ -57,7 +57,7 @@ HEARD = (
 
 def test_the_merged_caption_names_what_it_was_merged_from(asking: Asking) -> None:
     text = "A tabby cat lies on a red sofa. A lamp stands beside it."
-    it = sample(*HEARD)
+    it = sample(*SOURCES)
     with MisbehavingServer(ok(text)) as server:
         [[merged]] = asking(server).predict([it])  # type: ignore[misc]
     assert merged.text == text
@@ -69,7 +69,7 @@ def test_the_merged_caption_names_what_it_was_merged_from(asking: Asking) -> Non
 
 def test_the_model_reads_all_that_was_said_and_sees_nothing(asking: Asking) -> None:
     with MisbehavingServer() as server:
-        asking(server).predict([sample(*HEARD)])
+        asking(server).predict([sample(*SOURCES)])
     [request] = server.requests
     assert request.images == []
     for words in (
@@ -84,7 +84,7 @@ def test_the_model_reads_all_that_was_said_and_sees_nothing(asking: Asking) -> N
 def test_a_sentence_that_names_what_nobody_said_stands_alone(asking: Asking) -> None:
     text = "A dog barks. A cat lies on a sofa. The cat wears a hat. A lamp stands beside it."
     with MisbehavingServer(ok(text)) as server:
-        [predicted] = asking(server).predict([sample(*HEARD)])
+        [predicted] = asking(server).predict([sample(*SOURCES)])
     merged, *others = predicted  # type: ignore[misc]
     assert merged.text == "A cat lies on a sofa. A lamp stands beside it."
     assert [one.text for one in others] == ["A dog barks.", "The cat wears a hat."]
@@ -94,7 +94,7 @@ def test_a_sentence_that_names_what_nobody_said_stands_alone(asking: Asking) -> 
 
 def test_where_nothing_is_supported_only_that_is_said(asking: Asking) -> None:
     with MisbehavingServer(ok("A dog barks at a man.")) as server:
-        [[alone]] = asking(server).predict([sample(*HEARD)])  # type: ignore[misc]
+        [[alone]] = asking(server).predict([sample(*SOURCES)])  # type: ignore[misc]
     assert alone.text == "A dog barks at a man."
     assert alone.parent_id == ""
     assert alone.merged_from
@@ -103,7 +103,7 @@ def test_where_nothing_is_supported_only_that_is_said(asking: Asking) -> None:
 def test_each_task_is_asked_for_with_its_template(asking: Asking) -> None:
     everything = LlmMergeConfig().prompts
     with MisbehavingServer(ok("A cat."), ok("A sofa. A zebra."), ok("A lamp.")) as server:
-        [predicted] = asking(server, prompts=everything, concurrency=1).predict([sample(*HEARD)])
+        [predicted] = asking(server, prompts=everything, concurrency=1).predict([sample(*SOURCES)])
     assert [(one.task, one.text) for one in predicted] == [  # type: ignore[union-attr]
         ("caption", "A cat."),
         ("detailed_caption", "A sofa."),
@@ -122,7 +122,7 @@ def test_where_nobody_said_a_caption_nothing_is_asked(asking: Asking) -> None:
 def test_a_failure_costs_only_its_sample(asking: Asking) -> None:
     orders = (ok("I cannot help with that."), status(500), ok("A cat."))
     with MisbehavingServer(*orders) as server:
-        first, second, third = asking(server, concurrency=1).predict([sample(*HEARD)] * 3)
+        first, second, third = asking(server, concurrency=1).predict([sample(*SOURCES)] * 3)
     assert isinstance(first, SampleError)
     assert isinstance(second, SampleError)
     assert (first.reason, second.reason) == ("invalid_answer", "service_failed")
@@ -133,7 +133,7 @@ def test_answers_do_not_depend_on_the_batch(asking: Asking) -> None:
     def merge(request: Request) -> str:
         return f"A cat on a sofa. A {request.word} stands beside it."
 
-    samples = [sample(*HEARD[:count]) for count in (1, 2, 3)]
+    samples = [sample(*SOURCES[:count]) for count in (1, 2, 3)]
     with MisbehavingServer(answer=merge) as server:
         stage = asking(server)
         together = stage.predict(samples)

@@ -121,7 +121,7 @@ def test_the_second_statement_of_one_thing_is_one_too_many() -> None:
     now, earlier, right = zip(*map(twice, range(20)), strict=True)
     found = learned(now, {name: one for each in right for name, one in each.items()},
                     earlier=earlier)  # fmt: skip
-    # Of 40 stars 20 are right, the rings are too improbable to be said.
+    # Of 40 stars 20 are right, the rings are below the threshold.
     assert (found.precision.right, found.precision.audited, found.recall) == (20, 40, 1.0)
     # The surer of each two is the right one, so the best F1 is that of the first 20: 1.
     assert found.least_confidence == 0.5

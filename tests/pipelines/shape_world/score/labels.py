@@ -74,7 +74,7 @@ def empty_scene() -> Scene:
 
 
 def perfect(scene: Scene) -> list[Annotation]:
-    """All that a scene holds, said rightly and with certainty."""
+    """All that a scene holds, annotated rightly, with score 1."""
     predicted = [*map(_box, scene.things), *map(_mask, scene.things)]
     predicted += [_line(each) for each in scene.things if each.word]
     for task, text in scene.captions.items():

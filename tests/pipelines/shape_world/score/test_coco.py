@@ -88,5 +88,5 @@ def test_average_precision_and_matches_are_those_of_pycocotools() -> None:
         for image in coco.evalImgs
         if image and image["aRng"] == everywhere
     )
-    assert boxes.precision == pytest.approx(matched / boxes.said)
+    assert boxes.precision == pytest.approx(matched / boxes.predicted)
     assert boxes.recall == pytest.approx(matched / boxes.true)

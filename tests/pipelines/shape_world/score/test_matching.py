@@ -27,9 +27,9 @@ def test_forbidden_pairs_are_never_matched() -> None:
 
 
 def test_shares_of_empty_counts() -> None:
-    nothing, unsaid, untrue = MatchCounts(), MatchCounts(true=2), MatchCounts(predicted=2)
+    nothing, missed, untrue = MatchCounts(), MatchCounts(true=2), MatchCounts(predicted=2)
     assert (nothing.precision, nothing.recall, nothing.f1) == (None, None, None)
-    assert (unsaid.precision, unsaid.recall, unsaid.f1) == (0.0, 0.0, 0.0)
+    assert (missed.precision, missed.recall, missed.f1) == (0.0, 0.0, 0.0)
     assert (untrue.precision, untrue.recall, untrue.f1) == (0.0, None, 0.0)
 
 

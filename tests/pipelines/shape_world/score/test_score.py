@@ -56,7 +56,7 @@ def test_perfect_labels_of_the_world_score_one_everywhere() -> None:
     assert "ocr.cer" in faults
     assert "reliability.object_detection.ece" in faults
     assert set(faults.values()) == {0.0}
-    counts = (".said", ".true", ".rated", "samples")
+    counts = (".predicted", ".true", ".rated", "samples")
     for name, value in numbers.items():
         if name not in faults and not name.endswith(counts):
             assert value == pytest.approx(10.0 if name.endswith("cider") else 1.0), name
@@ -68,7 +68,7 @@ def test_no_labels_score_zero() -> None:
         name: value for name, value in numbers.items() if not name.endswith((".true", "ples"))
     }
     assert shares.pop("ocr.cer") == 1.0
-    # No caption told a thing truly, so no phrase was owed.
+    # No caption names a thing rightly, so no phrase is expected.
     assert shares.pop("phrases.recall_at_1") is None
     assert shares.pop("phrases.precision") is None
     assert shares.pop("phrases.f1") is None
@@ -169,7 +169,7 @@ def test_a_misread_letter_adds_one_edit() -> None:
 
 def test_a_missing_sign_counts_as_deleted() -> None:
     score = scored(spoilt("ocr", 0, lambda line: None))
-    assert (score.ocr.cer, score.ocr.word_accuracy, score.ocr.said) == (1.0, 0.0, 0)
+    assert (score.ocr.cer, score.ocr.word_accuracy, score.ocr.predicted) == (1.0, 0.0, 0)
 
 
 def test_the_right_word_elsewhere_is_not_read_on_the_sign() -> None:
@@ -249,7 +249,7 @@ def test_a_phrase_on_another_thing_lowers_precision_and_recall() -> None:
     right = scored(perfect(scene())).phrases
     wrong = scored(spoilt("phrase_grounding", 0, moved(30))).phrases
     assert (right.precision, right.recall_at_1) == (1.0, 1.0)
-    assert wrong.precision == pytest.approx((right.said - 1) / right.said)
+    assert wrong.precision == pytest.approx((right.predicted - 1) / right.predicted)
     assert wrong.recall_at_1 == pytest.approx((right.true - 1) / right.true)
 
 
@@ -271,7 +271,7 @@ def test_a_plural_finds_as_many_things_as_it_claims() -> None:
 
 
 def test_no_more_things_are_found_than_a_mention_claims_rightly() -> None:
-    """Of three circles that are told two are there: each mention owes one."""
+    """A caption has three circles where two are: each mention expects one phrase."""
     caption = Annotation(kind="text", task="caption", text="A circle and two circles.", id="c")
     given = [phrase(caption, (13, 24), box) for box in ((10, 10, 30, 30), (10, 60, 40, 90))]
     score = scored([caption, *given]).phrases
