@@ -83,7 +83,7 @@ class Statements:
     @cached_property
     def parent(self) -> np.ndarray:
         """The row of each row's parent, int64, shape (n,), -1 where there is none."""
-        return self.rows_of(self.sample.tolist(), self.texts("parent_id"))
+        return self.rows_of(self.sample.tolist(), self.texts("parent_id").tolist())
 
     def rows_of(self, samples: Sequence[int], names: Sequence[str]) -> np.ndarray:
         """Return the rows of annotations by their samples and ids, int64, shape (names,), -1 where

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.limits import Limits
 from florilegium.engine.core.sample import Picture, Sample
 from florilegium.engine.core.stage import Filter, Specialist
@@ -43,6 +44,19 @@ feeders). `attention="eager"` of
 allows."""
 NAMES = [name for name in stage_names() if HAS_TORCHVISION or not needs_torchvision(name)]
 """Those that can be asked in this process; `tests/torchvision` asks the others."""
+
+
+_QUESTION: dict[str, Any] = {
+    "kind": "text",
+    "task": "question_answer",
+    "text": "Is it day?",
+    "label": "yes",
+}
+ASKED = (
+    Annotation(**_QUESTION, id="question", specialist="asker"),
+    Annotation(**_QUESTION, id="answer", specialist="answerer", parent_id="question"),
+)
+"""A question and the answer of another stage, which the quickstart has not."""
 
 
 @cache
@@ -96,7 +110,7 @@ def annotated(run: Run) -> list[Sample]:
             height=record.height,
             picture=Picture(images[number]),
             sha256=record.sha256,
-            annotations=tuple(one for answers in found for one in answers[number]),
+            annotations=(*(one for answers in found for one in answers[number]), *ASKED),
             upstream={node.name: frozenset(node.stage.produces) for node in run.graph.specialists},
         )
         for number, record in enumerate(shard.records)
