@@ -18,6 +18,7 @@ from florilegium.engine.core.stage import (
     THRESHOLD,
     Specialist,
     Stage,
+    StageConfig,
 )
 
 FORMAT_VERSION = 4
@@ -76,7 +77,7 @@ def configuration_of(
 
 def thresholds_of(config: StageConfig) -> dict[str, Any]:
     """Return the thresholds of a stage, as JSON values."""
-    return config.model_dump(mode="json", include=_marked(config, (THRESHOLD,)))
+    return config.model_dump(mode="json", include=config.marked((THRESHOLD,)))
 
 
 def unnamed_content(stage: Stage[Any], revision: str) -> list[str]:

@@ -115,7 +115,7 @@ def check_stage(
     Raises:
         ContractBroken: an AssertionError with one sentence for each fault, and its cure.
     """
-    kinds = Specialist | Filter | SampleFilter
+    kinds = (Specialist, Filter, SampleFilter)
     if not (isinstance(stage_class, type) and issubclass(stage_class, kinds)):
         cure = "derive a class from Specialist, Filter or SampleFilter"
         raise ContractBroken(f"{stage_class!r}", [f"it is no stage: {cure}"])

@@ -23,8 +23,7 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="`florence2`, `coco`, `few_shot`, `episodes`, `interleaved`, `sequences` or one of "
-            "a plugin.",
+            help="The format: `coco`, `florence2`, `pali`, ... or one of a plugin; docs/how-to/export.md.",
         ),
     ],
     output: Annotated[

@@ -102,7 +102,7 @@ def regions_in(text: str, size_wh: SizeWH, codecs: Iterable[Codec] = ()) -> Iter
     What is no whole region is passed over, as a model may write anything; so is a mask or an image
     whose codes no codec reads.
     """
-    by_subject = {codec.subject: codec for codec in codecs}
+    by_subject: dict[str, Codec] = {codec.subject: codec for codec in codecs}
     items = list(_ITEM.finditer(text))
     ends = [*(one.start() for one in items), len(text)][1:]
     for item, end in zip(items, ends, strict=True):
