@@ -23,7 +23,7 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="The format: `coco`, `florence2`, `pali`, ... or one of a plugin; docs/how-to/export.md.",
+            help="`coco`, `florence2`, `pali`, `episodes`, ... or one of a plugin.",
         ),
     ],
     output: Annotated[
