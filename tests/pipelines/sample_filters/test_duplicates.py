@@ -76,7 +76,7 @@ def verdicts_of(stage: Duplicates, *shards: dict[str, str], **more) -> list[tupl
 
 
 def test_the_first_is_kept_and_its_copies_name_it() -> None:
-    stage = Duplicates(DuplicatesConfig(radius=4))
+    stage = Duplicates(DuplicatesConfig(radius=4, across_run=True))
     first = {"one": HASHES["a"], "two": HASHES["b"]}
     second = {"three": HASHES["close to a"], "one": HASHES["a"], "four": ""}
     third = {"three": HASHES["close to a"], "four": ""}
@@ -89,7 +89,7 @@ def test_the_first_is_kept_and_its_copies_name_it() -> None:
 
 
 def test_within_a_shard_the_largest_is_kept_then_the_first_key() -> None:
-    stage = Duplicates(DuplicatesConfig())
+    stage = Duplicates(DuplicatesConfig(across_run=True))
     shard = {"small": HASHES["a"], "large": HASHES["close to a"], "as large": HASHES["a"]}
     sizes = [(64, 48), (128, 96), (96, 128)]
     assert verdicts_of(stage, shard, sizes_wh=sizes) == [
@@ -100,7 +100,7 @@ def test_within_a_shard_the_largest_is_kept_then_the_first_key() -> None:
 
 
 def test_without_a_radius_only_bytes_are_compared_and_nothing_is_hashed() -> None:
-    stage = Duplicates(DuplicatesConfig(radius=None))
+    stage = Duplicates(DuplicatesConfig(radius=None, across_run=True))
     assert not stage.has_layer
     shard = columns_of(["a", "b", "c"], contents=["x", "y", "x"])
     assert next(stage.compare([shard])) == {"copy_of": ["", "", "a"], "copy": ["", "", "exact"]}
@@ -114,7 +114,9 @@ def test_images_of_a_benchmark_are_dropped_by_digest_and_by_hash(tmp_path: Path)
     parquet = tmp_path / "layers" / "0.parquet"
     parquet.parent.mkdir()
     pq.write_table(pa.table({"perceptual_hash": [HASHES["a"], None]}), parquet)
-    stage = Duplicates(DuplicatesConfig(benchmarks=(str(text), str(parquet.parent))))
+    stage = Duplicates(
+        DuplicatesConfig(benchmarks=(str(text), str(parquet.parent)), across_run=True)
+    )
     shard = {"one": HASHES["close to a"], "two": HASHES["b"], "three": HASHES["b"]}
     reasons = [reason for reason, _ in verdicts_of(stage, shard)]
     assert reasons == ["in_benchmark", "in_benchmark", ""]
