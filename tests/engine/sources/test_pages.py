@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -12,7 +14,12 @@ import pytest
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.planning.partition import partition
-from florilegium.engine.sources.page_text import read_html, read_markdown
+from florilegium.engine.sources.page_text import (
+    MAX_TITLE_CHARACTERS,
+    PageText,
+    read_html,
+    read_markdown,
+)
 from florilegium.engine.sources.pages import PagesSource
 from florilegium.engine.sources.source import Reading
 from tests.engine.sources.conftest import read_all, source_at
@@ -83,6 +90,50 @@ def test_malformed_pages_are_read_as_far_as_they_go() -> None:
     page = read_html("<p>a<img src=1.jpg>b<div><img src='2.jpg' alt=x/>c</p></div></nav>d<")
     assert [(one.address, one.before) for one in page.images] == [("1.jpg", "a"), ("2.jpg", "b")]
     assert page.rest == "c\nd<"
+
+
+HOSTILE = (
+    "<a ",
+    '<a x="',
+    "<a x='",
+    "</a ",
+    "<!--",
+    "<!x",
+    "<?",
+    "<script>",
+    "<svg>",
+    "&#",
+    "![a",
+    "[a](",
+)
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+@pytest.mark.parametrize("read", [read_html, read_markdown])
+def test_what_is_opened_and_never_closed_takes_no_square_of_its_length(
+    read: Callable[[str], PageText], piece: str
+) -> None:
+    start = process_time()
+    read("<img src=a.png>\n\n" + piece * 10_000 + "</title>" * 10_000)
+    assert process_time() - start < 2
+
+
+def test_markup_without_an_end_hides_the_rest_and_nothing_before_it() -> None:
+    page = read_html("one<img src='a.png' / >two < 3<img alt='x' src=b.png><!-- three <img src=c>")
+    assert [(one.address, one.alt, one.before) for one in page.images] == [
+        ("a.png", "", "one"),
+        ("b.png", "x", "two < 3"),
+    ]
+    assert page.rest == ""
+
+
+def test_a_title_within_a_drawing_is_not_that_of_the_page() -> None:
+    page = read_html("<title>A</title><svg><svg></svg><title>B</title>x</svg>y<img src=a>")
+    assert (page.title, page.images[0].before) == ("A", "y")
+
+
+def test_a_long_title_is_cut() -> None:
+    assert len(read_html(f"<title>{'t' * 5000}</title>").title) == MAX_TITLE_CHARACTERS
 
 
 @pytest.mark.parametrize(
