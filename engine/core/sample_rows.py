@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from florilegium.engine.core.limits import Limits
 from florilegium.engine.core.rows import INVALID_OUTPUT, TEXT_TOO_LONG, Rows
 from florilegium.engine.core.sample import Sample
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 Value = float | str
 """A measured number, or a short text such as a hash."""
 
@@ -87,10 +89,25 @@ class SampleMeasurementRows(Rows[SampleMeasurement]):
             if len(value) > limits.max_caption_characters:
                 message = f"a {name} of {len(value)} characters, limits.max_caption_characters is"
                 return SampleError(TEXT_TOO_LONG, f"{message} {limits.max_caption_characters}")
+            if _LONE_SURROGATE.search(value):
+                return SampleError(INVALID_OUTPUT, f"{name} has half of a character")
             return None
         if name not in self.numbers:
             return SampleError(INVALID_OUTPUT, f"undeclared measurement {name!r}")
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
-            return SampleError(INVALID_OUTPUT, f"{name} is no finite number: {value!r:.40}")
+        if not _is_finite(value):
+            return SampleError(INVALID_OUTPUT, f"{name} is no finite number: {_shown(value)}")
         return None
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float has
+        return False
+
+
+def _shown(value: object) -> str:
+    is_long = isinstance(value, int) and value.bit_length() > 128  # Python refuses to write it
+    return "a number beyond all floats" if is_long else f"{value!r:.40}"

@@ -327,7 +327,7 @@ class SampleFilter(Stage[ConfigT]):
 
     @property
     def rows(self) -> SampleMeasurementRows:
-        return SampleMeasurementRows(self.measured, self.measured_texts)
+        return SampleMeasurementRows(tuple(self.measured), tuple(self.measured_texts))
 
     @property
     def has_layer(self) -> bool:

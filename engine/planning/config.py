@@ -6,7 +6,7 @@ the stage's own `Config`, in the planner: this module knows no stage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -265,10 +265,21 @@ def validated(model: type[ModelT], values: Any, *, where: str) -> ModelT:
         details = error.errors(include_url=False)
         if any(detail["type"] != "too_short" for detail in details):  # what is wrong in it tells
             details = [detail for detail in details if detail["type"] != "too_short"]
-        lines = [_explain(model, detail) for detail in details[:_MAX_MISTAKES]]
+        lines = list(
+            _without_repeated_lists(_explain(model, one) for one in details[:_MAX_MISTAKES])
+        )
         if len(details) > _MAX_MISTAKES:
             lines.append(f"and {len(details) - _MAX_MISTAKES} more mistakes")
         raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _without_repeated_lists(lines: Iterable[str]) -> Iterator[str]:
+    """Yield mistakes; which keys are valid stands in the first of those with the same ones."""
+    shown: set[str] = set()
+    for line in lines:
+        mistake, _, valid = line.partition(", valid: ")
+        yield mistake if valid and valid in shown else line
+        shown.add(valid)
 
 
 def _explain(model: type[BaseModel], detail: Any) -> str:

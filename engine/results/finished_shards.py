@@ -38,6 +38,7 @@ from florilegium.engine.results.shard_table import (
     TableOfShards,
 )
 from florilegium.engine.results.state import State, Version, read_state
+from florilegium.engine.storage.documents import read_enough
 from florilegium.engine.storage.folder import Entry, Folder, entries_of, is_left_over
 from florilegium.engine.storage.side_by_side import side_by_side
 from florilegium.engine.storage.spool import regrouped
@@ -237,7 +238,7 @@ def in_place(output: Folder) -> InPlace:
         StorageError: it cannot be read: its shards are unknown, and must not be deleted.
     """
     state = read_state(output)
-    data = output.read(MANIFEST)
+    data = read_enough(output, MANIFEST)
     digest = sha256(data).hexdigest() if data else ""
     if digest and digest == state.version.manifest:
         return InPlace(state=state, version=state.version, current=state.current, is_of_state=True)

@@ -6,8 +6,9 @@ Nothing is run, and no address in a page is opened here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from html.parser import HTMLParser
+from html import unescape
 
 from markdown_it import MarkdownIt
 
@@ -19,6 +20,17 @@ _INLINE = frozenset(
     | {"tt", "u", "var", "wbr", "img", "picture", "source"}
 )
 """Elements that do not begin a line of their own."""
+_NESTED = frozenset({"svg", "template"})
+"""Those that may lie in one of the same name."""
+_RAW = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style")}
+"""Where the text ends that has no tags in it."""
+_TAG_NAME = re.compile(r"<(/?)([a-zA-Z][^\s/>]*+)")
+_ATTRIBUTE = re.compile(
+    r"""(?:\s|/(?!>))*+([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|(?!["'])([^\s>]*+)))?+"""
+)
+_TAG_END = re.compile(r"([\s/]*+)>")
+MAX_TITLE_CHARACTERS = 1000
+"""Characters of a title that are kept: it stands in the metadata of each image."""
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n.*?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _BLANKS = re.compile(r"[ \t\r\f\v\u00a0]+")
 _LINE_ENDS = re.compile(r" ?\n[ \n]*")
@@ -39,7 +51,8 @@ class PageImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageText:
-    """A page: its title, its images with the text before each, and the text after the last."""
+    """A page: its title (`MAX_TITLE_CHARACTERS` at most), its images with the text before each, and
+    the text after the last."""
 
     title: str
     images: tuple[PageImage, ...]
@@ -55,7 +68,6 @@ def read_html(text: str) -> PageText:
     """Read a page of HTML, which may be malformed; a paragraph is a line of text."""
     parser = _Parser()
     parser.feed(text)
-    parser.close()
     return parser.page()
 
 
@@ -64,51 +76,106 @@ def read_markdown(text: str) -> PageText:
     return read_html(MarkdownIt("commonmark").render(_FRONT_MATTER.sub("", text)))
 
 
-class _Parser(HTMLParser):
-    """Collects the text between images."""
+class _Parser:
+    """Collects the text between images, in time linear in the length of the page.
+
+    `html.parser` takes the square of it for tags and comments without an end, and reads them
+    differently in different releases of Python. Here what has no end is left out up to the end of
+    the page, as browsers do.
+    """
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self._images: list[PageImage] = []
         self._pieces: list[str] = []
         self._title: list[str] = []
-        self._within: list[str] = []  # open elements that are not shown
+        self._hidden = ""  # the open element that is not shown
+        self._depth = 0  # of elements of its name in each other
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _UNSHOWN:
-            self._within.append(tag)
-        elif tag == "img" and not self._within:
-            self._add_image({name: value or "" for name, value in attrs})
-        elif tag not in _INLINE:
+    def feed(self, text: str) -> None:
+        """Read a page."""
+        place = 0
+        while 0 <= place < len(text):
+            start = text.find("<", place)
+            if start < 0:
+                start = len(text)
+            if start > place:
+                self._add_text(unescape(text[place:start]))
+            place = self._markup(text, start) if start < len(text) else start
+
+    def _markup(self, text: str, start: int) -> int:
+        """Read what begins with `<`; return where it ends, -1 where it does not."""
+        if name := _TAG_NAME.match(text, start):
+            return self._tag(text, name)
+        if text.startswith(("<!-->", "<!--->"), start):
+            return text.index(">", start) + 1
+        if text.startswith("<!--", start):
+            return _after(text, "-->", start + 4)
+        if text.startswith(("<!", "<?", "</"), start):
+            return _after(text, ">", start)
+        self._add_text("<")
+        return start + 1
+
+    def _tag(self, text: str, found: re.Match[str]) -> int:
+        name = found[2].lower()
+        values: dict[str, str] = {}
+        place = found.end()
+        while one := _ATTRIBUTE.match(text, place):
+            value = one[2] or one[3] or one[4] or ""
+            values.setdefault(one[1].lower(), unescape(value) if name == "img" else "")
+            place = one.end()
+        last = _TAG_END.match(text, place)
+        if last is None:
+            return -1
+        if found[1]:
+            self._end(name)
+        elif not (last[1].endswith("/") and name in _UNSHOWN):
+            self._start(name, values)
+            if name in _RAW:
+                raw_end = _RAW[name].search(text, last.end())
+                return raw_end.start() if raw_end else -1
+        return last.end()
+
+    def _start(self, name: str, values: Mapping[str, str]) -> None:
+        if self._hidden:
+            self._depth += name == self._hidden and name in _NESTED
+        elif name in _UNSHOWN:
+            self._hidden, self._depth = name, 1
+        elif name == "img":
+            self._add_image(values)
+        elif name not in _INLINE:
             self._pieces.append("\n")
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in _UNSHOWN:
-            self.handle_starttag(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._within:
-            del self._within[self._within.index(tag) :]
-        elif tag not in _INLINE:
+    def _end(self, name: str) -> None:
+        if self._hidden:
+            self._depth -= name == self._hidden
+            if not self._depth:
+                self._hidden = ""
+        elif name not in _INLINE:
             self._pieces.append("\n")
 
-    def handle_data(self, data: str) -> None:
-        if not self._within:
-            self._pieces.append(data.replace("\n", " "))
-        elif self._within[-1] == "title":
-            self._title.append(data)
+    def _add_text(self, text: str) -> None:
+        if not self._hidden:
+            self._pieces.append(text.replace("\n", " "))
+        elif self._hidden == "title":
+            self._title.append(text)
 
     def page(self) -> PageText:
         """Return what was read."""
-        title = _plain("".join(self._title).replace("\n", " "))
+        title = _plain("".join(self._title).replace("\n", " "))[:MAX_TITLE_CHARACTERS]
         return PageText(title=title, images=tuple(self._images), rest=_plain("".join(self._pieces)))
 
-    def _add_image(self, values: dict[str, str]) -> None:
+    def _add_image(self, values: Mapping[str, str]) -> None:
         # Pages that load images late have the address in `data-src`.
         address = values.get("src", "").strip() or values.get("data-src", "").strip()
         before, self._pieces = _plain("".join(self._pieces)), []
         alt = _plain(values.get("alt", "").replace("\n", " "))
         self._images.append(PageImage(address=address, alt=alt, before=before))
+
+
+def _after(text: str, mark: str, start: int) -> int:
+    """Return the place after a mark, -1 where there is none."""
+    found = text.find(mark, start)
+    return found + len(mark) if found >= 0 else -1
 
 
 def _plain(text: str) -> str:

@@ -41,12 +41,22 @@ def read_limited(folder: Folder, name: str, *, cure: str) -> bytes | None:
     Raises:
         StorageError: there are more than `MAX_BYTES` of them, or they cannot be read.
     """
-    data = folder.read(name, most=MAX_BYTES + 1)
+    data = read_enough(folder, name)
     try:
         refuse_large(data or b"")
     except ValueError as error:
         raise damaged(folder, name, error, cure=cure) from None
     return data
+
+
+def read_enough(folder: Folder, name: str) -> bytes | None:
+    """Return the bytes of a file, of a large one as many as `refuse_large` needs; `None` when it
+    does not exist.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
+    return folder.read(name, most=MAX_BYTES + 1)
 
 
 def refuse_large(data: bytes) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
 
 from florilegium.engine.core.errors import ConfigError
-from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.planning.partition import partition
-from florilegium.engine.sources.page_text import read_html, read_markdown
+from florilegium.engine.sources.page_text import (
+    MAX_TITLE_CHARACTERS,
+    read_html,
+    read_markdown,
+)
 from florilegium.engine.sources.pages import PagesSource
 from florilegium.engine.sources.source import Reading
 from tests.engine.sources.conftest import read_all, source_at
@@ -83,6 +87,36 @@ def test_malformed_pages_are_read_as_far_as_they_go() -> None:
     page = read_html("<p>a<img src=1.jpg>b<div><img src='2.jpg' alt=x/>c</p></div></nav>d<")
     assert [(one.address, one.before) for one in page.images] == [("1.jpg", "a"), ("2.jpg", "b")]
     assert page.rest == "c\nd<"
+
+
+OPENED = ("<a ", '<a x="', "<a x='", "</a ", "<!--", "<!x", "<?", "<script>", "<svg>", "&#")
+
+
+@pytest.mark.parametrize("opened", OPENED)
+def test_what_is_never_closed_takes_no_square_of_its_length(opened: str) -> None:
+    start = process_time()
+    read_html("<svg>" * 20_000 + "</title>" * 20_000)
+    read_html("<img src=a.png>" + opened * 20_000)
+    read_markdown("![](a.png)\n\n" + opened * 2_000)
+    assert process_time() - start < 2
+
+
+def test_markup_without_an_end_hides_the_rest_and_nothing_before_it() -> None:
+    page = read_html("one<img src='a.png' / >two < 3<img alt='x' src=b.png><!-- three <img src=c>")
+    assert [(one.address, one.alt, one.before) for one in page.images] == [
+        ("a.png", "", "one"),
+        ("b.png", "x", "two < 3"),
+    ]
+    assert page.rest == ""
+
+
+def test_a_title_within_a_drawing_is_not_that_of_the_page() -> None:
+    page = read_html("<title>A</title><svg><svg></svg><title>B</title>x</svg>y<img src=a>")
+    assert (page.title, page.images[0].before) == ("A", "y")
+
+
+def test_a_long_title_is_cut() -> None:
+    assert len(read_html(f"<title>{'t' * 5000}</title>").title) == MAX_TITLE_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -156,8 +190,9 @@ def test_keys_stay_when_pages_are_added(site: Path, jpeg: bytes) -> None:
     def names(parts: int) -> list[tuple[str, str]]:
         source = pages_at(site, parts=parts)
         found = [(item, one) for item in source.items() for one in source.read(item)]
-        assert not any(isinstance(one, DeadLetter) for _, one in found)
-        return [(f"{item.location}{item.start}", str(one.name)) for item, one in found]
+        named = [(item, one) for item, one in found if isinstance(one, Reading)]
+        assert named == found
+        return [(f"{item.location}{item.start}", str(one.name)) for item, one in named]
 
     before = names(4)
     for number in range(40):
