@@ -30,7 +30,12 @@ class PoolVisits:
             await self._end(pool, _MORE_JOBS)
 
     async def plan(self, shard: str, segments: Sequence[Segment]) -> None:
-        """Note which pools a shard will visit, now that it is known."""
+        """Note which pools a shard will visit, now that it is known; one that starts again, after
+        an earlier plan of which visits did not end, has another."""
+        for visits in self._to_come.values():
+            if stale := {visit for visit in visits if visit[0] == shard}:
+                visits -= stale
+                visits.add((shard, _UNPLANNED))
         for index, segment in enumerate(segments):
             if segment.pool in self._to_come:
                 self._to_come[segment.pool].add((shard, index))

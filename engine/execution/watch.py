@@ -106,20 +106,25 @@ class Watch:
         thread: list[int] = []
 
         def run() -> T:
-            thread.append(threading.get_ident())
-            self._watched.add(thread[0])
-            self._own_since[thread[0]] = time.monotonic()
+            own = threading.get_ident()
+            self._own_since[own] = time.monotonic()
+            self._watched.add(own)
+            thread.append(own)  # from now on it is checked
             try:
                 return function(*arguments, **options)
             finally:
-                self._watched.discard(thread[0])
+                self._watched.discard(own)
                 is_done.set()
 
         future = self._threads[threads].submit(run)
         while not is_done.wait(TICK_S):
             self._unused_memory.give_back()
-            if thread:
-                self._check(thread[0])
+            try:
+                if thread:
+                    self._check(thread[0])
+            except WorkerStuck:
+                if not is_done.is_set():  # else it ended meanwhile: `is_spent` tells of its memory
+                    raise
         self._unused_memory.give_back()
         self._set_timer()
         try:
@@ -163,8 +168,9 @@ class Watch:
 
     def _check(self, thread: int) -> None:
         self._set_timer()
-        own_end_s = self._own_since[thread] + self._own.seconds
-        end_s, doing = self._doing.get(thread, (own_end_s, self._own))
+        end_s, doing = self._doing.get(thread) or (0.0, self._own)
+        if doing is self._own:  # read after the block was seen to be over
+            end_s = self._own_since[thread] + self._own.seconds
         if self._memory_mb is not None and memory_mb() > self._memory_mb:
             raise doing.too_large(self._memory_mb)
         if time.monotonic() > end_s:

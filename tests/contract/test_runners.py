@@ -44,6 +44,41 @@ def test_a_dataset_has_the_same_bytes_from_either_runner(
     assert contents(tmp_path / "here") == contents(tmp_path / "reference")
 
 
+def test_sample_filters_drop_the_same_from_either_runner(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    """Also where a filter reads captions, and only some samples are left to ask about."""
+
+    def curated(where: Runner, folder: Path, bright: float) -> Manifest:
+        def stage(use: str, **options: Any) -> dict[str, Any]:
+            return {"use": f"tests.curating:{use}", "log": str(folder / use), **options}
+
+        folder.mkdir(exist_ok=True)
+        return build(
+            album,
+            folder / "out",
+            runner=where,
+            shard_size=5,
+            sample_filters={
+                "bright": stage("Brightness", minimum=bright, batch_size=2),
+                "wordy": stage("OfCaptions", minimum=5),
+            },
+            specialists={"captions": stage("Captions"), "tags": stage("Tags", batch_size=3)},
+        )
+
+    here, reference = tmp_path / "here", tmp_path / "reference"
+    curated(runner, here, 150)
+    first = asked(here / "Tags")
+    totals = curated(runner, here, 100).totals
+    assert totals == curated({"kind": "in_process"}, reference, 100).totals
+    assert contents(here / "out") == contents(reference / "out")
+    assert totals.sample_drops.keys() == {"bright/too_dark", "wordy/few_words"}
+    keys = [key for key in asked(here / "Tags") if key != "loaded"]
+    assert sorted(keys) == sorted(key for key in asked(reference / "Tags") if key != "loaded")
+    assert len(keys) == totals.samples
+    assert 0 < len([key for key in first if key != "loaded"]) < len(keys)
+
+
 def test_every_input_is_a_sample_or_a_dead_letter(
     album: Path, tmp_path: Path, runner: Runner
 ) -> None:

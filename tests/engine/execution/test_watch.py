@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -178,6 +179,25 @@ def test_what_the_engine_does_between_two_blocks_ends_too(released: threading.Ev
     with pytest.raises(WorkerStuck, match=r"longer than limits.shard_seconds = 0.05") as stuck:
         one.call("stages", work)
     assert (stuck.value.reason, stuck.value.samples) == ("shard_timeout", ())
+
+
+@pytest.mark.attack("memory")
+def test_a_call_that_ends_while_it_is_checked_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it keeps is told by `is_spent`, where the stages are known."""
+    is_checked, one = threading.Event(), Watch(memory_mb=1)
+
+    def measured() -> float:
+        is_checked.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("stages"):
+                while thread.ident in one._watched:
+                    time.sleep(0.001)
+        time.sleep(0.01)  # until it is known to be over
+        return 2.0
+
+    monkeypatch.setattr(watch, "memory_mb", measured)
+    assert within(one, 60, lambda: is_checked.wait(60))
+    assert one.is_spent
 
 
 @pytest.mark.attack("memory")
