@@ -251,7 +251,8 @@ def test_any_attention_keeps_the_phrases_of_a_text_apart(
 ) -> None:
     samples = [captioned(sample, CAPTION) for sample in odd_images[:2]]
     some, others = (
-        stage(written(name), attention=attention).predict(samples) for attention in ("auto", "eager")
+        stage(written(name), attention=attention).predict(samples)
+        for attention in ("auto", "eager")
     )
     for one, other in zip(some, others, strict=True):
         assert one
