@@ -1,8 +1,8 @@
 """Drops questions whose answer another specialist does not find in the image.
 
 A specialist that can see answers the questions of another one: `florence2` with the task
-`question_answer`, `chat_answers`, a plugin. Its answers are children of the questions. Here both
-are compared; no pixels are used.
+`question_answer`, or a plugin. Its answers are children of the questions, and so are translations,
+which are no answers. Here questions and answers are compared; no pixels are used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from florilegium.engine.core.annotation import SCORE_DECIMALS
+from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
@@ -45,7 +45,8 @@ class AnswerableConfig(StageConfig):
 class Answerable(Filter[AnswerableConfig]):
     """Compare the answer to each question with those of other specialists to the same question.
 
-    A question that none of them answered is dropped, too.
+    A question that none of them answered is dropped, too. A translation is dropped with its question;
+    it is judged by itself only if it was answered itself.
     """
 
     Config = AnswerableConfig
@@ -67,7 +68,9 @@ class Answerable(Filter[AnswerableConfig]):
         best: dict[str, float] = {}
         for answer in questions.values():
             asked = questions.get(answer.parent_id)
-            if asked is not None and (not self.config.by or answer.specialist in self.config.by):
+            if asked is None or _is_translation(answer, asked):
+                continue
+            if not self.config.by or answer.specialist in self.config.by:
                 found = round(similarity(answer.label, asked.label), SCORE_DECIMALS)
                 best[asked.id] = max(found, best.get(asked.id, 0.0))
         return [Measurement(name, {SIMILARITY: found}) for name, found in best.items()]
@@ -78,12 +81,27 @@ class Answerable(Filter[AnswerableConfig]):
         of_task = statements.of_tasks(ANSWER_TASKS)
         is_question = np.isin(statements.task.astype(str), ANSWER_TASKS)
         parent = statements.parent
-        is_second = of_task & (parent >= 0) & is_question[parent]
+        is_child = (parent >= 0) & is_question[parent]
+        is_translated = is_child & _are_translations(statements, parent)
+        is_second = of_task & is_child & ~is_translated
         asked = of_task & ~is_second
         found = statements.measurements[SIMILARITY]
         verdicts.measure(SIMILARITY, found, asked & ~np.isnan(found))
-        verdicts.drop(asked & np.isnan(found), UNANSWERED)
+        verdicts.drop(asked & ~is_translated & np.isnan(found), UNANSWERED)
         verdicts.drop(asked & (found < self.config.least_similarity), OTHER_ANSWER)
         if not self.config.keep_answers:
             verdicts.drop(is_second, SECOND_ANSWER)
         return verdicts
+
+
+def _is_translation(one: Annotation, asked: Annotation) -> bool:
+    """Return whether a child of a question is the question in another language: an answer repeats
+    the question, or has its language or none."""
+    return one.language not in ("", asked.language) and one.text != asked.text
+
+
+def _are_translations(statements: Statements, parent: np.ndarray) -> np.ndarray:
+    """Return the same for all rows, bool, shape (n,); without meaning where there is no parent."""
+    language, text = statements.texts("language"), statements.texts("text")
+    is_other = (language != "") & (language != language[parent]) & (text != text[parent])
+    return np.asarray(is_other, dtype=bool)

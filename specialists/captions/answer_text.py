@@ -11,7 +11,7 @@ _ROLE = re.compile(
 _NEXT_TURN = re.compile(r"\s*\n\s*(?:user|human|question|instruction)\s*:", re.IGNORECASE)
 """Where a model continues with a turn of the user."""
 _SENTENCE_END = re.compile(
-    r"""[.!?\u2026]+["'\u201d\u2019)\]]*(?=\s|$)  # in scripts with spaces; ellipsis, curly quotes
+    r"""[.!?\u2026\u061f\u06d4\u0964\u0965]+["'\u201d\u2019)\]]*(?=\s|$)  # in scripts with spaces
     | [\u3002\uff01\uff1f]+[\u201d\u2019\uff09\u300d\u300f]*  # and in those without
     """,
     re.VERBOSE,

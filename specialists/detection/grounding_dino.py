@@ -59,6 +59,8 @@ class GroundingDino:
     def __init__(self, network: Network) -> None:
         self._network = network
         model = network.model
+        # The mask of its text is of booleans, which `eager` adds as numbers: it masks nothing.
+        model.model.text_backbone.set_attn_implementation("sdpa")
         self._tokenizer = network.processor.tokenizer
         self._preprocess = Preprocess(network.image_processor)
         to_full_precision(network, model.model.decoder, *model.bbox_embed, *model.class_embed)

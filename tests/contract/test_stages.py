@@ -39,9 +39,8 @@ HEAVY = ("torch", "transformers", "spacy", "cv2", "onnxruntime", "rapidocr", "ra
 HAS_TORCHVISION = find_spec("torchvision") is not None
 FIXED = ("compile", "attention", "threads", "feeders")
 """Options that are about speed, and too slow to try for every stage (`test_fed_stages` tries
-feeders). `attention="eager"` of
-`grounding` adds floats in another order, which changes a score by 0.009: more than the kit
-allows."""
+feeders). `attention="eager"` adds floats in another order, which changes the fifth decimal of a
+score of `image_text`; of verdicts, the kit compares all decimals."""
 NAMES = [name for name in stage_names() if HAS_TORCHVISION or not needs_torchvision(name)]
 """Those that can be asked in this process; `tests/torchvision` asks the others."""
 

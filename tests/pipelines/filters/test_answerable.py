@@ -63,6 +63,20 @@ def test_a_question_that_nobody_else_answered_is_dropped() -> None:
     ]
 
 
+def test_a_translation_is_no_answer_and_is_dropped_with_its_question_only() -> None:
+    question = asked("red", "q", language="en")
+    german = {"text": "Was ist es?", "language": "de", "specialist": "translate"}
+    translation = asked("rot", "t", parent_id="q", **german)
+    answer = told("red", "q")
+    assert judged(question, translation, answer) == ["", "", SECOND_ANSWER]
+    assert judged(question, translation) == [UNANSWERED, ""]
+    wrong = asked("blau", "t-student", **{**german, "specialist": "student", "parent_id": "t"})
+    assert judged(question, translation, answer, wrong) == [
+        *("", OTHER_ANSWER),
+        *(SECOND_ANSWER, SECOND_ANSWER),
+    ]
+
+
 def test_of_several_answers_the_best_counts_and_only_of_those_that_may_judge() -> None:
     rows = (asked("red", "q"), told("blue", "q", "one"), told("red", "q", "other"))
     assert judged(*rows)[0] == ""

@@ -38,6 +38,10 @@ def test_an_answer_is_cleaned_of_what_is_not_the_answer(answer: str, words: str)
         ("A car.", "A car."),
         ("A car... and", "A car..."),
         ("\u4e00\u8f86\u8f66\u3002\u4e00\u68f5", "\u4e00\u8f86\u8f66\u3002"),
+        (
+            "\u090f\u0915 \u0915\u093e\u0930\u0964 \u090f\u0915",
+            "\u090f\u0915 \u0915\u093e\u0930\u0964",
+        ),
         ("", ""),
     ],
 )

@@ -246,6 +246,20 @@ def test_an_answer_does_not_depend_on_the_neighbours(
 
 
 @pytest.mark.parametrize("name", MODEL_TYPES)
+def test_any_attention_keeps_the_phrases_of_a_text_apart(
+    name: str, written: Written, odd_images: list[Sample]
+) -> None:
+    samples = [captioned(sample, CAPTION) for sample in odd_images[:2]]
+    some, others = (
+        stage(written(name), attention=attention).predict(samples)
+        for attention in ("auto", "eager")
+    )
+    for one, other in zip(some, others, strict=True):
+        assert one
+        assert_close(pairs(one), pairs(other))
+
+
+@pytest.mark.parametrize("name", MODEL_TYPES)
 def test_bfloat16_says_nearly_the_same(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
