@@ -96,11 +96,10 @@ def pairs_of_file(data: Bytes) -> list[tuple[str, str]]:
     if not len(data):
         return []
     pairs: list[tuple[str, str]] = []
-    with suppress(Exception):  # Pillow raises anything when a file is broken
-        with pillow.opened(data) as image:
-            for read in (_exif, _iptc, _xmp):
-                with suppress(Exception):  # of one block; the others may be whole
-                    pairs += read(image)
+    with suppress(Exception), pillow.opened(data) as image:  # it raises anything, if broken
+        for read in (_exif, _iptc, _xmp):
+            with suppress(Exception):  # of one block; the others may be whole
+                pairs += read(image)
     return pairs
 
 
