@@ -61,7 +61,7 @@ def border_share(pixels: np.ndarray) -> float:
     """Return the share of an image that is bars, 0..1; of one colour alone, 1."""
     height, width = pixels.shape[:2]
     top, bottom = _bar(pixels), _bar(pixels[::-1])
-    if top == height:
+    if top + bottom >= height:  # of one colour, or fading so slowly that the bars meet
         return 1.0
     inner = pixels[top : height - bottom].swapaxes(0, 1)
     left, right = _bar(inner), _bar(inner[::-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import cache
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from florilegium.engine.core.image import pillow
 from florilegium.engine.core.judgement import SampleColumns, Verdicts
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import THRESHOLD, SampleFilter, StageConfig
@@ -54,11 +54,9 @@ class JpegQuality(SampleFilter[JpegQualityConfig]):
 
 
 def _measured(data: bytes) -> dict[str, float | str]:
-    from PIL import Image
-
     if not data.startswith(_START):
         return {}
-    with Image.open(io.BytesIO(data)) as image:
+    with pillow.opened(data, "JPEG") as image:
         tables = getattr(image, "quantization", {})
     if 0 not in tables:
         return {}

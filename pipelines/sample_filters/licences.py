@@ -87,9 +87,11 @@ def _plain(text: str) -> str:
 
 def _creative_commons(match: re.Match[str]) -> str:
     """Return the identifier of a licence of Creative Commons from its parts."""
+    if _PART.sub("", match["kind"]).strip(" _-"):  # of another kind, such as `sampling+`
+        return UNKNOWN
     found = {_short(part) for part in _PART.findall(match["kind"])}
     parts = [part for part in _ORDER if part in found]
-    if "BY" not in parts and parts:  # versions from 2.0 on all require attribution
+    if "BY" not in parts:  # versions from 2.0 on all require attribution
         return UNKNOWN
     port = match["port"]
     suffix = f"-{port.upper()}" if port and match["version"] != _PORTLESS else ""

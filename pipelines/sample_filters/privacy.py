@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from pydantic import Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
@@ -111,7 +112,10 @@ class Privacy(SampleFilter[PrivacyConfig]):
 def _box(annotation: Annotation) -> tuple[float, ...]:
     """Return the box around a region, with two decimals, or () for an annotation without."""
     corners = annotation.box_xyxy
-    if not corners and annotation.quad:
+    if not corners and annotation.mask_rle:  # of a segmentation
+        left, top, width, height = coco_mask.toBbox(annotation.mask_rle._asdict()).tolist()
+        corners = (left, top, left + width, top + height)
+    elif not corners and annotation.quad:
         xy = np.array(annotation.quad).reshape(-1, 2)
         corners = (*xy.min(axis=0).tolist(), *xy.max(axis=0).tolist())
     return tuple(round(float(one), 2) for one in corners)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -90,18 +91,16 @@ def rights_of(metadata: str, data: Bytes = b"") -> SourceRights:
 
 
 def pairs_of_file(data: Bytes) -> list[tuple[str, str]]:
-    """Return names and values of the metadata in a file; none where Pillow reads none."""
+    """Return names and values of the metadata in a file; none of a block that Pillow cannot read,
+    whatever is in the others."""
     if not len(data):
         return []
-    try:
-        with pillow.opened(data) as image:
-            exif = image.getexif()
-            found = [("artist", exif.get(_EXIF_ARTIST)), ("copyright", exif.get(_EXIF_COPYRIGHT))]
-            found += _iptc(image)
-            pairs = [(name, _text(value)) for name, value in found if value]
-            return pairs + _xmp(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"))
-    except Exception:  # Pillow raises anything when metadata is broken; the pixels may be whole
-        return []
+    pairs: list[tuple[str, str]] = []
+    with suppress(Exception), pillow.opened(data) as image:  # it raises anything, if broken
+        for read in (_exif, _iptc, _xmp):
+            with suppress(Exception):  # of one block; the others may be whole
+                pairs += read(image)
+    return pairs
 
 
 def _licence(pairs: list[tuple[str, str]]) -> tuple[str, str]:
@@ -118,7 +117,8 @@ def _opt_outs(name: str, value: str) -> Iterator[str]:
     plain = value.strip().casefold()
     if name in _ROBOTS_KEYS:
         # "noai, noimageai", or with the robot that is meant: "googlebot: noindex"
-        yield from re.findall(r"[a-z]{2,30}(?![^,;\s]*:)", plain)
+        for directive in re.split(r"[,;\s]+", plain):
+            yield from re.findall(r"[a-z]{2,30}", directive.rpartition(":")[2])
     elif name in _FLAG_KEYS and plain not in _FALSE:
         yield _FLAG_KEYS[name]
     elif name in _TDM_KEYS and plain in _TRUE:
@@ -160,16 +160,23 @@ def _plain_name(key: str) -> str:
     return re.sub(r"[\W_]+", "", key.rpartition(":")[2] or key).casefold()
 
 
-def _iptc(image: Any) -> list[tuple[str, Any]]:
+def _exif(image: Any) -> list[tuple[str, str]]:
+    exif = image.getexif()
+    found = (("artist", exif.get(_EXIF_ARTIST)), ("copyright", exif.get(_EXIF_COPYRIGHT)))
+    return [(name, _text(value)) for name, value in found if value]
+
+
+def _iptc(image: Any) -> list[tuple[str, str]]:
     from PIL import IptcImagePlugin
 
     iptc = IptcImagePlugin.getiptcinfo(image) or {}
     names = (("byline", _IPTC_BYLINE), ("copyrightnotice", _IPTC_COPYRIGHT))
-    return [(name, iptc.get(key)) for name, key in names]
+    return [(name, _text(iptc[key])) for name, key in names if iptc.get(key)]
 
 
-def _xmp(packet: bytes | str | None) -> list[tuple[str, str]]:
+def _xmp(image: Any) -> list[tuple[str, str]]:
     """Return some properties of an XMP packet, by its text: XML from outside is not parsed."""
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     if not packet:
         return []
     text = packet if isinstance(packet, str) else packet[:_MAX_XMP_BYTES].decode("utf-8", "replace")

@@ -23,6 +23,8 @@ _PROBED = 1
 _AT_ONCE = 1 << 14
 """Pairs whose cosines are computed together."""
 _SEED = 20
+_GRAIN = 256
+"""Steps of a standard deviation to which the directions are rounded."""
 
 
 def to_text(vector: np.ndarray) -> str:
@@ -49,8 +51,9 @@ def recall_of(cosine: float) -> float:
 
 def with_keys(vectors: np.ndarray) -> np.ndarray:
     """Append to each vector, int8, shape (n, width), its keys, so that they are made once: int8,
-    shape (n, width + 2 * `TABLES`)."""
-    signs = vectors.astype(np.float32) @ _axes(vectors.shape[1]) > 0
+    shape (n, width + 2 * `TABLES`). Sums of whole numbers are exact in any order, so keys are the
+    same on every machine."""
+    signs = vectors.astype(np.float64) @ _axes(vectors.shape[1]) > 0
     return np.concatenate([vectors, np.packbits(signs, axis=1).view(np.int8)], axis=1)
 
 
@@ -92,6 +95,6 @@ def _parts(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @cache
 def _axes(width: int) -> np.ndarray:
-    """Return the directions on which vectors are projected, float32."""
+    """Return the directions on which vectors are projected, whole numbers, float64."""
     generator = np.random.Generator(np.random.PCG64(_SEED))
-    return generator.standard_normal((width, TABLES * BAND_BITS), dtype=np.float32)
+    return np.rint(generator.standard_normal((width, TABLES * BAND_BITS)) * _GRAIN)

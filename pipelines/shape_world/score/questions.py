@@ -41,8 +41,8 @@ ALL = "all"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerScore:
-    """The answers of one specialist to questions of one kind: `said` answers, and `asked` questions
-    that have a true answer.
+    """The answers of one specialist to questions of one kind: `predicted` answers, and `asked`
+    questions that have a true answer.
 
     `anls` is the mean normalised Levenshtein similarity to the true answer, 0 below one half;
     `accuracy` the share of answers that are equal to it, normalised: the VQA accuracy for a single
@@ -50,7 +50,7 @@ class AnswerScore:
     of question, `blind_by_question` of that to each question. All 0..1.
     """
 
-    said: int
+    predicted: int
     asked: int
     anls: float | None
     accuracy: float | None
@@ -64,11 +64,11 @@ Name = tuple[int, str]
 
 @dataclass(kw_only=True, slots=True)
 class _Answers:
-    """What one specialist said: `said` counts it by kind; `found` has the question, the answer and
-    the true answer by the name of the question; `of` are the questions of others, by their asker.
-    """
+    """The answers of one specialist: `predicted` counts them by kind; `found` has the question, the
+    answer and the true answer by the name of the question; `of` are the questions of others, by
+    their asker."""
 
-    said: Counter[str] = field(default_factory=Counter)
+    predicted: Counter[str] = field(default_factory=Counter)
     found: dict[Name, tuple[str, str, str]] = field(default_factory=dict)
     of: dict[str, set[Name]] = field(default_factory=lambda: defaultdict(set))
 
@@ -85,7 +85,7 @@ class QuestionTally:
         questions = {one.id: one for one in comparison.of(*ANSWER_TASKS)}
         for one in questions.values():
             own = self._answers[one.specialist]
-            own.said[kind_of(one.text)] += 1
+            own.predicted[kind_of(one.text)] += 1
             true = true_answer(one.text, comparison.scene)
             if true is not None:
                 own.found[number, one.id] = (one.text, one.label, true)
@@ -95,7 +95,7 @@ class QuestionTally:
     def score(self) -> dict[str, dict[str, AnswerScore]]:
         """Return the scores by specialist and kind, `all` kinds last."""
         return {
-            name: _scores(own.said, [*own.found.values(), *self._left_out(own)])
+            name: _scores(own.predicted, [*own.found.values(), *self._left_out(own)])
             for name, own in sorted(self._answers.items())
         }
 
@@ -108,26 +108,26 @@ class QuestionTally:
 
 
 def _scores(
-    said: Mapping[str, int], triples: Sequence[tuple[str, str, str]]
+    predicted: Mapping[str, int], triples: Sequence[tuple[str, str, str]]
 ) -> dict[str, AnswerScore]:
     guesses = blind_guess((question, true) for question, _, true in triples)
     scores = {}
-    for kind in sorted({*said, *guesses}):
+    for kind in sorted({*predicted, *guesses}):
         own = [triple for triple in triples if kind_of(triple[0]) == kind]
         guess = guesses.get(kind)
         blind = (guess.by_kind, guess.by_question) if guess else None
-        scores[kind] = _score(said.get(kind, 0), own, blind)
-    whole = _score(sum(said.values()), triples, _mean_guess(list(scores.values())))
+        scores[kind] = _score(predicted.get(kind, 0), own, blind)
+    whole = _score(sum(predicted.values()), triples, _mean_guess(list(scores.values())))
     return {**scores, ALL: whole}
 
 
 def _score(
-    said: int, triples: Sequence[tuple[str, str, str]], blind: tuple[float, float] | None
+    predicted: int, triples: Sequence[tuple[str, str, str]], blind: tuple[float, float] | None
 ) -> AnswerScore:
     similarities = [anls(answer, true) for _, answer, true in triples]
     is_right = [normalised_answer(one) == normalised_answer(true) for _, one, true in triples]
     return AnswerScore(
-        said=said,
+        predicted=predicted,
         asked=len(triples),
         anls=float(np.mean(similarities)) if triples else None,
         accuracy=float(np.mean(is_right)) if triples else None,

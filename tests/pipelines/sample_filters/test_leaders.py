@@ -8,7 +8,7 @@ import pytest
 from florilegium.pipelines.sample_filters.bands import band_radii
 from florilegium.pipelines.sample_filters.leaders import NONE, Leaders
 from florilegium.pipelines.sample_filters.perceptual_hash import HashIndex
-from florilegium.pipelines.sample_filters.vectors import VectorIndex, recall_of, with_keys
+from florilegium.pipelines.sample_filters.vectors import VectorIndex, _axes, recall_of, with_keys
 
 COUNT = 1600
 
@@ -77,3 +77,12 @@ def test_the_search_of_vectors_is_nearly_complete_where_it_is_used() -> None:
     assert recall_of(0.95) > 0.9999
     assert recall_of(0.9) > 0.99
     assert recall_of(0.5) < 0.2
+
+
+def test_the_keys_of_a_vector_are_the_same_in_any_company() -> None:
+    vectors = np.random.default_rng(3).integers(-127, 128, (50, 512), dtype=np.int8)
+    alone = np.concatenate([with_keys(vectors[n : n + 1]) for n in range(len(vectors))])
+    assert np.array_equal(with_keys(vectors), alone)
+    turned = _axes(512)[::-1]
+    products = vectors.astype(np.float64) @ _axes(512)
+    assert np.array_equal(products, vectors[:, ::-1].astype(np.float64) @ turned)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
-from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.annotation import Annotation, MaskRLE
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.config import validated
 from florilegium.engine.results.dataset import open_dataset
@@ -24,8 +25,8 @@ KEYS = ("plain", "face", "mail", "face-mail")
 
 
 def face(label: str = "human face", score: float | None = None, **more: Any) -> Annotation:
-    box = {"box_xyxy": FACE_XYXY, **more}
-    return Annotation(kind="region", task="object_detection", label=label, score=score, **box)
+    fields = {"task": "object_detection", "box_xyxy": FACE_XYXY, **more}
+    return Annotation(kind="region", label=label, score=score, **fields)
 
 
 def line(text: str, **more: Any) -> Annotation:
@@ -58,6 +59,16 @@ def test_texts_count_by_their_kinds_and_bring_their_boxes(drawing) -> None:
     assert measured(drawing, mail, phone, texts=["phone"])["kinds"] == "phone"
     whole = Annotation(kind="text", task="transcript", text="write to jane@example.org")
     assert measured(drawing, whole)["without_box"] == 1
+
+
+def test_a_mask_is_blurred_by_the_box_around_it(drawing) -> None:
+    pixels = np.zeros((60, 80), np.uint8)
+    pixels[12:30, 20:50] = 1
+    encoded = coco_mask.encode(np.asfortranarray(pixels))
+    mask = MaskRLE(size=(60, 80), counts=encoded["counts"].decode())
+    outlined = face("face", task="segmentation", box_xyxy=(), mask_rle=mask)
+    row = measured(drawing, outlined)
+    assert (row["regions"], json.loads(row["blurred"])) == (1, [[20, 12, 50, 30]])
 
 
 def test_a_kind_that_is_not_known_is_refused() -> None:

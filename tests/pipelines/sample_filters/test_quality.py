@@ -120,6 +120,12 @@ def test_the_share_of_a_frame_is_its_area() -> None:
     assert found["border_share"] == pytest.approx(80 / 240, abs=0.02)
 
 
+def test_bars_that_meet_are_the_whole_image() -> None:
+    fading = np.linspace(0, 20, 64).astype(np.uint8)[:, None, None]
+    (found,) = Borders(Borders.Config()).measure([sample(np.broadcast_to(fading, (64, 64, 3)))])
+    assert found["border_share"] == 1
+
+
 def test_thresholds_are_options() -> None:
     assert sample_reasons(ImageSize, of_width(800, 600), options={"most_pixels": 1000}) == [
         "too_large"

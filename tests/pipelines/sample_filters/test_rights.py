@@ -40,6 +40,8 @@ LICENCES = {
     "CC-BY-4.0 for the text only": "",
     "https://example.org/?creativecommons.org/licenses/by/4.0/": "",
     "CC-NC-4.0": "",
+    "https://creativecommons.org/licenses/devnations/2.0/": "",
+    "https://creativecommons.org/licenses/by-sampling/1.0/": "",
 }
 
 
@@ -73,6 +75,7 @@ METADATA: dict[str, tuple[dict[str, Any], tuple[str, str, tuple[str, ...]]]] = {
         ("", "", ("noai", "noimageai", "tdm-reservation")),
     ),
     "one robot": ({"x_robots_tag": "somebot: noindex"}, ("", "", ("noindex",))),
+    "a robot without directives": ({"robots": "a" * 60_000 + ":"}, ("", "", ())),
     "meta": ({"meta": {"robots": "index, follow"}}, ("", "", ("follow", "index"))),
     "list of headers": ({"headers": [{"X-Robots-Tag": "noai"}]}, ("", "", ("noai",))),
     "no reservation": ({"tdm-reservation": 0, "noai": False}, ("", "", ())),
@@ -138,6 +141,16 @@ def test_the_source_comes_before_the_file_and_opt_outs_of_both_count() -> None:
 def test_broken_metadata_of_a_file_states_nothing() -> None:
     assert rights_of("{}", b"\xff\xd8\xff\xe1\x00\x10Exif\x00\x00garbage").licence == ""
     assert rights_of("{}", jpeg(xmp=b"<cc:license" + b"<" * 50_000)).licence == ""
+
+
+def test_a_broken_block_does_not_hide_the_opt_out_in_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(image: Any) -> Any:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(Image.Image, "getexif", broken)
+    assert rights_of("{}", jpeg(xmp=XMP.encode())).opt_outs == ("dmi-prohibited",)
 
 
 def reasons(metadata: list[dict[str, Any]], **policy: Any) -> list[str]:

@@ -58,14 +58,14 @@ def test_answers_are_scored_by_specialist_and_kind_and_a_missing_one_is_wrong() 
     ]
     score = scored([*rows, *answers])
     asker, student = score.questions["asker"], score.questions["student"]
-    assert [(one.said, one.asked, one.anls, one.accuracy) for one in asker.values()] == [
+    assert [(one.predicted, one.asked, one.anls, one.accuracy) for one in asker.values()] == [
         (2, 1, 1.0, 1.0),
         (1, 1, 0.0, 0.0),
         (1, 1, 1.0, 1.0),
         (4, 3, 2 / 3, 2 / 3),
     ]
     assert list(asker) == ["colour", "count", "reading", "all"]
-    assert [(one.said, one.asked, one.anls, one.accuracy) for one in student.values()] == [
+    assert [(one.predicted, one.asked, one.anls, one.accuracy) for one in student.values()] == [
         (1, 1, 1.0, 1.0),
         (0, 1, 0.0, 0.0),
         (1, 1, 0.75, 0.0),
