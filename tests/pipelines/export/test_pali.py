@@ -36,7 +36,7 @@ CONFIG = PaliConfig(sentinel="", ocr_language="en", expressions=("phrase_groundi
 def examples(*annotations: Annotation, **options: Any) -> tuple[list[PaliExample], LeftOut]:
     left_out = LeftOut()
     config = CONFIG.model_copy(update=options)
-    return list(examples_of(sample(*annotations), "a.jpg", config, left_out)), left_out
+    return list(examples_of(sample(*annotations), config, left_out)), left_out
 
 
 def lines(*annotations: Annotation, **options: Any) -> list[tuple[str, str]]:
