@@ -201,6 +201,13 @@ def test_a_dataset_without_an_example_is_refused_and_a_damaged_file_named(
         list(read_pali(tmp_path))
 
 
+def test_a_line_separator_of_unicode_ends_no_line(tmp_path: Path) -> None:
+    row = {"kind": "caption", "prefix": "", "suffix": "A\u2028cat.\x85", "size_wh": (4, 3)}
+    line = json.dumps({"image": "a.jpg", **row}, ensure_ascii=False)
+    (tmp_path / "annotations.jsonl").write_text(f"{line}\n", "utf-8")
+    assert [one.suffix for one in read_pali(tmp_path)] == ["A\u2028cat.\x85"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
