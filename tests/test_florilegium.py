@@ -23,8 +23,8 @@ from florilegium.testing import photo
 
 ROOT = Path(__file__).parents[1]
 NAMES = """
-API_VERSION Annotation CONTENT Case ConfigError Dataset DatasetSample DeadLetter ExportConfig
-Exported Exporter Filter Florence2Prompt Folder Item MaskRLE Measurement MissingModel
+ADDED API_VERSION Annotation CONTENT Case ConfigError Dataset DatasetSample DeadLetter
+ExportConfig Exported Exporter Filter Florence2Prompt Folder Item MaskRLE Measurement MissingModel
 MissingPackage RUNTIME Reading Rule RuleOptions Sample SampleColumns SampleError SampleFilter
 Source SourceConfig Specialist StageConfig Statements StorageError THRESHOLD Task UsageError
 Verdicts build maybe one_of open_dataset

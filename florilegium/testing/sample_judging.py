@@ -143,12 +143,12 @@ def _columns(
     layer = None
     if subject.is_asked:
         node = Node[Any](name="stage", use="stage", stage=stage, fingerprint="stage")
-        answers = {
-            sample.key: answer
-            for sample, answer in zip(subject.visible, subject.together, strict=True)
+        answers = {  # by object, as samples of a test may share a key
+            id(sample): answer
+            for sample, answer in zip(subject.samples, subject.together, strict=True)
             if not isinstance(answer, SampleError)
         }
-        rows = {n: answers[one.key] for n, one in enumerate(samples) if one.key in answers}
+        rows = {n: answers[id(one)] for n, one in enumerate(samples) if id(one) in answers}
         layer = make_layer(node, rows, ())
     columns = columns_of(shard, stage, layer, range(len(samples)))
     if not (compared and stage.compares):

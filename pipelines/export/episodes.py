@@ -34,7 +34,7 @@ from florilegium.engine.results.dataset_sample import DatasetSample
 from florilegium.engine.results.publication import to_json
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter
-from florilegium.pipelines.export.parts import TEST, TRAIN, VALID, part_of
+from florilegium.pipelines.export.parts import PARTS, TRAIN, part_of
 from florilegium.pipelines.export.shots import EPISODE_TASKS, Shot, shots_of
 from florilegium.pipelines.export.supports import (
     ClassSupports,
@@ -160,7 +160,7 @@ class EpisodesExporter(Exporter[EpisodesConfig, EpisodesExported]):
             supports = _CHOICES[self.config.supports](
                 gathered.shots[TRAIN, task], images, seed=self.config.seed
             )
-            for part in (TRAIN, VALID, TEST):
+            for part in PARTS:
                 queries = self._queries(gathered.shots[part, task], images)
                 for count in self.config.shots if queries else ():
                     written, missing = self._write(

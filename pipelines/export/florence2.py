@@ -9,13 +9,11 @@ The digest of a sample's image decides its folder.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel
 
@@ -23,8 +21,8 @@ from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.export.exporter import Exported, Exporter, upright
-from florilegium.pipelines.export.parts import TEST, TRAIN, VALID, part_of
+from florilegium.pipelines.export.exporter import Exported, Exporter
+from florilegium.pipelines.export.parts import PartFiles
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.examples import ExampleMaker
 from florilegium.pipelines.training.survey import survey, untrained
@@ -86,28 +84,13 @@ class Florence2Exporter(Exporter[Florence2Config, Florence2Exported]):
         return exported
 
     def _write(self, dataset: Folder, maker: ExampleMaker, output: Path) -> Florence2Exported:
-        images: Counter[str] = Counter()
-        lines: Counter[str] = Counter()
+        finished = Dataset.of(dataset)
         tasks = Counter(dict.fromkeys(self.config.chosen, 0))
-        with ExitStack() as stack:
-            files: dict[str, IO[str]] = {}
-            for part in (TRAIN, VALID, TEST):
-                (output / part).mkdir()
-                path = output / part / ANNOTATIONS
-                files[part] = stack.enter_context(path.open("w", encoding="utf-8"))
-            finished = Dataset.of(dataset)
-            kind = finished.manifest["images"]
+        with PartFiles(output, rows=ANNOTATIONS, kind=finished.manifest["images"]) as files:
             for sample in finished:
-                part = part_of(sample.sha256)
                 examples = list(maker.every(sample))
-                image = upright(sample.image, kind) if examples else None
-                name = f"{sample.key}.{image.extension}" if image else ""
-                if image:
-                    (output / part / name).write_bytes(image.data)
-                    images[part] += 1
-                for example in examples:
-                    row = {"image": name, "prefix": example.prefix, "suffix": example.target}
-                    files[part].write(json.dumps(row, ensure_ascii=False) + "\n")
-                    lines[part] += 1
-                    tasks[example.task] += 1
-        return Florence2Exported(images=dict(images), lines=dict(lines), tasks=dict(tasks))
+                files.add(
+                    sample, ({"prefix": one.prefix, "suffix": one.target} for one in examples)
+                )
+                tasks.update(one.task for one in examples)
+        return Florence2Exported(images=files.images, lines=files.lines, tasks=tasks)

@@ -10,13 +10,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -42,7 +40,6 @@ from florilegium.pipelines.export.exporter import (
     Exporter,
     LeftOut,
     left_out_lines,
-    upright,
 )
 from florilegium.pipelines.export.pali_format import (
     ANNOTATIONS,
@@ -55,9 +52,10 @@ from florilegium.pipelines.export.pali_format import (
     is_plain_name,
     ocr_prompt,
     question_prompt,
+    row_of,
     write_boxes,
 )
-from florilegium.pipelines.export.parts import TEST, TRAIN, VALID, part_of
+from florilegium.pipelines.export.parts import PartFiles
 
 QUESTION_TASKS = tuple(name for name in ("question_answer",) if name in TABLE)
 OCR_TASKS = names_of(
@@ -153,43 +151,30 @@ class PaliExporter(Exporter[PaliConfig, PaliExported]):
             StorageError: a shard cannot be read.
         """
         finished = Dataset.of(dataset)
-        images: Counter[str] = Counter()
         examples: Counter[Kind] = Counter()
         left_out = LeftOut()
-        with ExitStack() as stack:
-            files: dict[str, IO[str]] = {}
-            for part in (TRAIN, VALID, TEST):
-                (output / part).mkdir()
-                path = output / part / ANNOTATIONS
-                files[part] = stack.enter_context(path.open("w", encoding="utf-8"))
+        with PartFiles(output, rows=ANNOTATIONS, kind=finished.manifest["images"]) as files:
             for sample in finished:
-                part = part_of(sample.sha256)
-                image = upright(sample.image, finished.manifest["images"])
-                name = f"{sample.key}.{image.extension}"
-                own = list(examples_of(sample, name, self.config, left_out))
-                if own:
-                    (output / part / name).write_bytes(image.data)
-                    images[part] += 1
-                for one in own:
-                    files[part].write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
-                    examples[one.kind] += 1
+                own = list(examples_of(sample, self.config, left_out))
+                files.add(sample, map(row_of, own))
+                examples.update(one.kind for one in own)
         if not examples:
             raise UsageError(
                 f"no sample of {dataset.url} gives an example: check `captions`, `objects` and "
                 f"`expressions`, or label more samples"
             )
-        return PaliExported(images=dict(images), examples=dict(examples), left_out=left_out)
+        return PaliExported(images=files.images, examples=examples, left_out=left_out)
 
 
 def examples_of(
-    sample: DatasetSample, image: str, config: PaliConfig, left_out: LeftOut
+    sample: DatasetSample, config: PaliConfig, left_out: LeftOut
 ) -> Iterator[PaliExample]:
     """Yield the examples of a sample; count the annotations that give none."""
     size_wh = (sample.width, sample.height)
 
     def example(kind: Kind, prompt: str, answer: str) -> PaliExample:
         prefix = f"{prompt} {config.sentinel}".strip()
-        return PaliExample(image=image, kind=kind, prefix=prefix, suffix=answer, size_wh=size_wh)
+        return PaliExample(kind=kind, prefix=prefix, suffix=answer, size_wh=size_wh)
 
     lines: dict[str, list[str]] = {}
     objects: list[NamedBox] = []

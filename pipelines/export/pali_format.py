@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from florilegium.engine.core.errors import StorageError
 
@@ -33,9 +33,12 @@ class NamedBox:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaliExample:
-    """A prompt and its answer about an image; `size_wh` is that of the image in pixels."""
+    """A prompt and its answer about an image; `size_wh` is that of the image in pixels.
 
-    image: str
+    `image` is the name of its file, empty where there is none yet.
+    """
+
+    image: str = ""
     kind: Kind
     prefix: str
     suffix: str
@@ -107,6 +110,11 @@ def read_boxes(text: str, size_wh: tuple[int, int]) -> list[NamedBox]:
     return found
 
 
+def row_of(example: PaliExample) -> dict[str, Any]:
+    """Return the fields of an example beside its image, as they are written."""
+    return {name: value for name, value in asdict(example).items() if name != "image"}
+
+
 def read_pali(folder: Path) -> Iterator[PaliExample]:
     """Yield the examples of one folder of an export, `train`, `valid` or `test`.
 
@@ -115,10 +123,10 @@ def read_pali(folder: Path) -> Iterator[PaliExample]:
     """
     path = Path(folder) / ANNOTATIONS
     try:
-        lines = path.read_text("utf-8").splitlines()
-        for line in lines:
-            row = json.loads(line)
-            yield PaliExample(**{**row, "size_wh": tuple(row["size_wh"])})
+        with path.open(encoding="utf-8") as lines:  # other line breaks of Unicode stand in texts
+            for line in lines:
+                row = json.loads(line)
+                yield PaliExample(**{**row, "size_wh": tuple(row["size_wh"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StorageError(f"{path} is no file of examples of PaLI: {error}") from error
 

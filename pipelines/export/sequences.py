@@ -15,10 +15,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -27,8 +26,8 @@ from florilegium.engine.core.errors import UsageError, nearest
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
-from florilegium.pipelines.export.parts import TEST, TRAIN, VALID, part_of
+from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter
+from florilegium.pipelines.export.parts import PartFiles
 from florilegium.pipelines.sequences.codec import Codec, find_codec
 from florilegium.pipelines.sequences.examples import SEQUENCE_TASKS, SequenceMaker
 from florilegium.pipelines.sequences.tokens import special_tokens
@@ -114,33 +113,19 @@ class SequencesExporter(Exporter[SequencesConfig, SequencesExported]):
         return exported
 
     def _write(self, dataset: Dataset, maker: SequenceMaker, output: Path) -> SequencesExported:
-        images: Counter[str] = Counter()
-        lines: Counter[str] = Counter()
         tasks: Counter[tuple[str, str]] = Counter()
         left_out: Counter[str] = Counter()
-        with ExitStack() as stack:
-            files: dict[str, IO[str]] = {}
-            for part in (TRAIN, VALID, TEST):
-                (output / part).mkdir()
-                path = output / part / SEQUENCES
-                files[part] = stack.enter_context(path.open("w", encoding="utf-8"))
+        with PartFiles(output, rows=SEQUENCES, kind=dataset.manifest["images"]) as files:
             for sample in dataset:
                 others = (one.task for one in sample.annotations if one.task not in maker.tasks)
                 left_out.update(others)
-                part, size_wh = part_of(sample.sha256), (sample.width, sample.height)
+                size_wh = (sample.width, sample.height)
                 examples = list(maker.examples(sample.annotations, size_wh, sample.pixels))
-                if not examples:
-                    continue
-                image = upright(sample.image, dataset.manifest["images"])
-                name = f"{sample.key}.{image.extension}"
-                (output / part / name).write_bytes(image.data)
-                images[part] += 1
-                for example in examples:
-                    row = {"image": name, **asdict(example)}
-                    files[part].write(json.dumps(row, ensure_ascii=False) + "\n")
-                    lines[part] += 1
-                    tasks[example.task, example.direction] += 1
-        return SequencesExported(images=images, lines=lines, tasks=tasks, left_out=left_out)
+                files.add(sample, map(asdict, examples))
+                tasks.update((one.task, one.direction) for one in examples)
+        return SequencesExported(
+            images=files.images, lines=files.lines, tasks=tasks, left_out=left_out
+        )
 
 
 def _codec(name: str, subject: str) -> Codec:

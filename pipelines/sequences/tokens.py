@@ -28,7 +28,7 @@ from florilegium.specialists.regions.window import Window, encoded, tight_box
 SizeWH = tuple[int, int]
 Form = Literal["box", "quad", "poly", "mask", "image"]
 _FORMS: tuple[Form, ...] = ("box", "quad", "poly", "mask", "image")
-_ITEM = re.compile(rf"<({'|'.join(_FORMS)})>((?:<(?:bin|code)_\d+>)*)</\1>")
+_ITEM = re.compile(rf"<({'|'.join(_FORMS)})>((?:<(?:bin|code)_[0-9]{{1,9}}>)*)</\1>")
 _TOKEN = re.compile(r"<(bin|code)_(\d+)>")
 _OUTLINE_IOU = 0.95
 _BOX_BINS = 4

@@ -51,16 +51,10 @@ class Sound(Specialist[StageConfig]):
         return [tag(f"{sample.image.mean():.0f}")]
 
 
-class Open(BaseModel):
+class Open(StageConfig):
     """Options that may be changed."""
 
-    model_config = ConfigDict(extra="forbid")
-    batch_size: int = 8
-    """Images at once."""
-    round: int = 0
-    """The round."""
-    num_gpus: float = 0
-    """GPUs."""
+    model_config = ConfigDict(extra="forbid", frozen=False)
 
 
 class ForgetsTheLast(Sound):
@@ -95,7 +89,7 @@ class UnnamedWeights(Sound):
 class NotFrozen(Sound):
     """Has a config that is not frozen."""
 
-    Config: Any = Open
+    Config = Open
 
 
 class Lax(StageConfig):

@@ -181,5 +181,8 @@ def test_the_plugin_is_light() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    imported = {"florilegium", "florilegium.testing", "florilegium.testing.plugin"}
+    imported = {
+        *("florilegium", "florilegium.testing", "florilegium.testing.plugin"),
+        *("florilegium.engine", "florilegium.engine.core", "florilegium.engine.core.lazy"),
+    }
     assert set(re.findall(r"'([^']+)'", done.stdout)) == imported

@@ -119,3 +119,9 @@ def test_the_reasons_of_samples_are_those_of_a_build(tmp_path: Path) -> None:
     dark, bright = sample(GREY, key="dark"), sample(GREY + 90, key="bright")
     assert sample_reasons(Brightness, dark, bright, options=options) == ["too_dark", ""]
     assert sample_reasons(Repeats, dark, bright, sample(GREY, key="b")) == ["", "", "repeated"]
+
+
+def test_samples_with_one_key_have_a_reason_each(tmp_path: Path) -> None:
+    options = {"log": str(tmp_path / "log"), "minimum": 100}
+    dark, bright = sample(GREY), sample(GREY + 90)
+    assert sample_reasons(Brightness, dark, bright, options=options) == ["too_dark", ""]

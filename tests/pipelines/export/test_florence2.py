@@ -79,7 +79,7 @@ def test_a_folder_that_exists_is_left_alone_and_a_broken_export_leaves_nothing(
     def broken(sha256: str) -> str:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("florilegium.pipelines.export.florence2.part_of", broken)
+    monkeypatch.setattr("florilegium.pipelines.export.parts.part_of", broken)
     with pytest.raises(OSError, match="full"):
         export(str(scenes), Florence2Exporter(Florence2Config()), tmp_path / "other")
     assert not (tmp_path / "other").exists()

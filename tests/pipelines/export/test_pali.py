@@ -36,7 +36,7 @@ CONFIG = PaliConfig(sentinel="", ocr_language="en", expressions=("phrase_groundi
 def examples(*annotations: Annotation, **options: Any) -> tuple[list[PaliExample], LeftOut]:
     left_out = LeftOut()
     config = CONFIG.model_copy(update=options)
-    return list(examples_of(sample(*annotations), "a.jpg", config, left_out)), left_out
+    return list(examples_of(sample(*annotations), config, left_out)), left_out
 
 
 def lines(*annotations: Annotation, **options: Any) -> list[tuple[str, str]]:
@@ -199,6 +199,13 @@ def test_a_dataset_without_an_example_is_refused_and_a_damaged_file_named(
     (tmp_path / "annotations.jsonl").write_text(json.dumps({"image": "a"}))
     with pytest.raises(StorageError, match="no file of examples of PaLI"):
         list(read_pali(tmp_path))
+
+
+def test_a_line_separator_of_unicode_ends_no_line(tmp_path: Path) -> None:
+    row = {"kind": "caption", "prefix": "", "suffix": "A\u2028cat.\x85", "size_wh": (4, 3)}
+    line = json.dumps({"image": "a.jpg", **row}, ensure_ascii=False)
+    (tmp_path / "annotations.jsonl").write_text(f"{line}\n", "utf-8")
+    assert [one.suffix for one in read_pali(tmp_path)] == ["A\u2028cat.\x85"]
 
 
 @pytest.mark.parametrize(

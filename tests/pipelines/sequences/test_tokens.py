@@ -77,6 +77,8 @@ def test_an_image_comes_back() -> None:
         "<mask><bin_1><bin_2><bin_30><bin_40><code_1></mask>",
         "<mask><bin_9><bin_9><bin_1><bin_1>" + "<code_1>" * 64 + "</mask>",
         "<image><code_99999></image>",
+        "<image>" + "<code_99999999999999999999>" * 256 + "</image>",
+        f"<box><bin_1><bin_2><bin_3><bin_{'4' * 5000}></box>",
     ],
 )
 def test_what_is_no_whole_region_is_passed_over(text: str) -> None:
