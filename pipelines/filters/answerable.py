@@ -45,8 +45,8 @@ class AnswerableConfig(StageConfig):
 class Answerable(Filter[AnswerableConfig]):
     """Compare the answer to each question with those of other specialists to the same question.
 
-    A question that none of them answered is dropped, too. A translation is dropped with its question;
-    it is judged by itself only if it was answered itself.
+    A question that none of them answered is dropped, too. A translation is dropped with its
+    question; it is judged by itself only if it was answered itself.
     """
 
     Config = AnswerableConfig
