@@ -10,7 +10,6 @@ import typer
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
-from florilegium.engine.core.stage import SampleFilter
 from florilegium.engine.untrusted.escaped import json_text
 from florilegium.pipelines.commands.options import PluginPath, local_folder, out, warn
 from florilegium.pipelines.commands.shipped import config_file
@@ -110,6 +109,7 @@ def _make(folder: Path) -> None:
 
 def _drawn(trial: Trial, folder: Path) -> dict[str, Path]:
     """Write a picture of each image that did not fail; return them by the key of the image."""
+    from florilegium.engine.core.stage import SampleFilter
     from florilegium.pipelines.trial.picture import draw
 
     pictures = {}
@@ -122,6 +122,7 @@ def _drawn(trial: Trial, folder: Path) -> dict[str, Path]:
 
 
 def _print(trial: Trial, pictures: dict[str, Path]) -> None:
+    from florilegium.engine.core.stage import SampleFilter
     from florilegium.pipelines.commands.tables import print_table
     from florilegium.pipelines.trial.table import (
         cost_lines,

@@ -49,7 +49,7 @@ def test_a_folder_with_files_is_left_alone(florilegium: Command, here: Path) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("specialst", "blur"), "'specialist', 'filter', 'source', 'exporter'"),
+        (("specialst", "blur"), "'specialist', 'filter', 'sample_filter', 'source', 'exporter'"),
         (("filter", "numpy"), "there is a module 'numpy' already"),
         (("filter",), "Missing argument 'NAME'"),
         (("filter", "blur", "--output", "s3://bucket/blur"), "is a URL"),

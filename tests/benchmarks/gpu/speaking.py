@@ -63,7 +63,7 @@ class ChatCaptionLoop(Loop[ChatCaptionConfig]):
 
     def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
         answers: list[list[Any]] = [[] for _ in images]
-        for task, question in zip(self.config.tasks, self.config.chat_prompts, strict=True):
+        for task, _, question in self.config.asked:
             content = [{"type": "image"}, {"type": "text", "text": question.prompt}]
             prompt = self.processor.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True
