@@ -109,20 +109,17 @@ def _make(folder: Path) -> None:
 
 def _drawn(trial: Trial, folder: Path) -> dict[str, Path]:
     """Write a picture of each image that did not fail; return them by the key of the image."""
-    from florilegium.engine.core.stage import SampleFilter
     from florilegium.pipelines.trial.picture import draw
 
     pictures = {}
     for image in trial.images:
-        is_judged = image.dropped or isinstance(trial.node.stage, SampleFilter)
-        if image.data is not None and not image.failure and not is_judged:
+        if image.data is not None and not image.failure and not trial.is_about_samples(image):
             pictures[image.key] = path = folder / f"{image.key}.{trial.node.name}.png"
             draw(image.data, image.rows).save(path)
     return pictures
 
 
 def _print(trial: Trial, pictures: dict[str, Path]) -> None:
-    from florilegium.engine.core.stage import SampleFilter
     from florilegium.pipelines.commands.tables import print_table
     from florilegium.pipelines.trial.table import (
         cost_lines,
@@ -137,7 +134,7 @@ def _print(trial: Trial, pictures: dict[str, Path]) -> None:
             out.say(image.name, style="bold")
             for line in failure_lines(image.failure):
                 out.say(line)
-        elif image.dropped or isinstance(trial.node.stage, SampleFilter):
+        elif trial.is_about_samples(image):
             out.say(sample_line(image))
         elif image.rows:
             print_table(out, image_table(image, trial.node))

@@ -101,6 +101,10 @@ class Trial:
         """The images that failed."""
         return [image for image in self.images if image.failure]
 
+    def is_about_samples(self, image: TriedImage) -> bool:
+        """Whether a sample filter measured or dropped the image: it has no annotations to show."""
+        return bool(image.dropped) or isinstance(self.node.stage, SampleFilter)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:

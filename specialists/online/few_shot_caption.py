@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from florilegium.engine.core.errors import ConfigError, SampleError
 from florilegium.engine.core.image.reading import decode
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import CONTENT, StageConfig
+from florilegium.engine.core.stage import ADDED, CONTENT, StageConfig
 from florilegium.specialists.online.chat import Image, Message
 from florilegium.specialists.online.context import PromptContext
 from florilegium.specialists.online.examples import Example, Examples, read_examples
@@ -34,6 +34,8 @@ class FewShotCaptionConfig(LmmCaptionConfig):
     other."""
     example_seed: int = 0
     """Seed of the choice of examples."""
+    other_languages: Annotated[dict[str, dict[str, str]], ADDED] = Field(default_factory=dict)
+    """None: the examples are in one language."""
 
     @field_validator("other_languages")
     @classmethod

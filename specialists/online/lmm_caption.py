@@ -38,10 +38,11 @@ class LmmCaptionConfig(AnnotatorConfig):
     """Maximum pixels of the long side of an image that is sent."""
     quality: int = Field(default=90, ge=1, le=100)
     """Quality of the JPEG that is sent, 1..100."""
-    other_languages: Annotated[dict[str, dict[str, str]], ADDED] = Field(default_factory=dict)
-    """Further languages of captions, BCP 47, each with the paths of templates of its own by task:
-    `{de: {}, ja: {caption: prompts/ja.txt}}`. A task without one is asked by its template in
-    `prompts` and "Write it in German."."""
+    other_languages: Annotated[dict[str, dict[str, str]], ADDED] = Field(
+        default_factory=dict, examples=[{"de": {}, "ja": {}}]
+    )
+    """Further languages of captions, BCP 47, each with the paths of templates of its own by task. A
+    task without one is asked by its template in `prompts` and "Write it in German."."""
 
     @field_validator("other_languages")
     @classmethod
