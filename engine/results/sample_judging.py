@@ -30,7 +30,7 @@ SampleFilterNode = Node[SampleFilter[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What one sample filter said about the samples with these numbers, ascending."""
+    """The verdicts of one sample filter on the samples with these numbers, ascending."""
 
     node: SampleFilterNode
     numbers: tuple[int, ...]
