@@ -135,7 +135,7 @@ clean:
 	touch $@
 
 .venv/test.done: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) '.[starter,photographs,refine,online,azure,s3,metrics,tracing,lineage,dev,docs]'
+	$(INSTALL) '.[starter,photographs,refine,online,azure,s3,metrics,tracing,lineage,serve,dev,docs]'
 	$(COMPILE)
 	touch $@
 
