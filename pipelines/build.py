@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from hashlib import sha256
 
 from florilegium.engine.core.errors import StorageError
 from florilegium.engine.execution.observer import RunFinished
@@ -17,7 +16,7 @@ from florilegium.engine.planning.slices import Slice
 from florilegium.engine.results.dataset import manifest_of
 from florilegium.engine.results.finished_shards import refuse_vanished, stats_named
 from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest
-from florilegium.engine.results.publication import FileStats
+from florilegium.engine.results.publication import FileStats, digest_of_file
 from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.results.versions import (
     Retention,
@@ -206,8 +205,7 @@ def _is_as_left(output: Folder, manifest: Manifest) -> bool:
         return False
     if beside.shards and not live_beside(output, manifest).issuperset(beside.shards.names):
         return False
-    data = output.read(MANIFEST)
-    return data is not None and sha256(data).hexdigest() == manifest.file_sha256
+    return digest_of_file(output, MANIFEST) == manifest.file_sha256
 
 
 def draw_again(output: Folder) -> None:

@@ -62,7 +62,7 @@ class Readings:
         """Return which shards have the inputs that a finished one had, read as they are now: that
         of its row, of which -1 is none."""
         is_same = rows >= 0
-        own = self._finished.table.take(pa.array(rows[is_same]))
+        own = self._finished.table.select(INPUTS).take(pa.array(rows[is_same]))
         wanted = {
             name: column.filter(pa.array(is_same))
             for name, column in self.inputs_of(shards).items()

@@ -9,12 +9,22 @@ own: so workers are started with one (`MALLOC_ARENA_MAX`, man 3 mallopt).
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections.abc import Callable
 
 AFTER_CPU_S = 0.25
 """Seconds of processor time between two times, at least: each costs less than ten milliseconds, and
 0.9 where 128 photographs were read before it."""
+
+_ARROW_POOL = "ARROW_DEFAULT_MEMORY_POOL"
+
+
+def let_arrow_use_malloc() -> None:
+    """Have Arrow allocate by `malloc`, here and in child processes, unless the environment names
+    another allocator. Its own keeps a hundred megabytes where a large table was read. It has to be
+    called before Arrow is imported."""
+    os.environ.setdefault(_ARROW_POOL, "system")
 
 
 class UnusedMemory:

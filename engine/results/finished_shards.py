@@ -26,6 +26,7 @@ from florilegium.engine.results.publication import (
     STATS,
     FileStats,
     ShardStats,
+    digest_of_file,
     finished_names,
     is_whole,
     read_stats,
@@ -238,11 +239,10 @@ def in_place(output: Folder) -> InPlace:
         StorageError: it cannot be read: its shards are unknown, and must not be deleted.
     """
     state = read_state(output)
-    data = read_enough(output, MANIFEST)
-    digest = sha256(data).hexdigest() if data else ""
-    if digest and digest == state.version.manifest:
+    if state.version.manifest and digest_of_file(output, MANIFEST) == state.version.manifest:
         return InPlace(state=state, version=state.version, current=state.current, is_of_state=True)
-    version, current = _of_manifest(data, output, digest)
+    data = read_enough(output, MANIFEST)
+    version, current = _of_manifest(data, output, sha256(data).hexdigest() if data else "")
     return InPlace(state=state, version=version, current=current, is_of_state=False)
 
 

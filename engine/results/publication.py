@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from typing import IO, Annotated, Any
 
 import pyarrow as pa
@@ -82,6 +82,19 @@ class FileStats:
                 digest.update(data)
                 size += len(data)
         return cls(bytes=size, sha256=digest.hexdigest())
+
+
+def digest_of_file(folder: Folder, name: str) -> str | None:
+    """Return the SHA-256 in hex of a file, which is never whole in memory; `None` without a file.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    file = folder.snapshot(name)
+    if file is None:
+        return None
+    with file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from florilegium.engine.storage.object_storage import (
     FEW_TRIES,
     TRIES,
     beginning,
+    copy_to,
     end_of,
     options_in,
     speaks_s3,
@@ -193,7 +194,7 @@ class Folder:
                 return open(self.path(name), "rb")
             with ExitStack() as stack:
                 file = stack.enter_context(tempfile.NamedTemporaryFile())
-                self._fs.get_file(self.path(name), file.name)
+                copy_to(self._fs, self.path(name), file.name)
                 stack.pop_all()
                 return file
         return None

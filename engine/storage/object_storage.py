@@ -120,8 +120,17 @@ def is_folder(fs: Any, path: str) -> bool:
 
 def whole(fs: Any, path: str) -> bytes:
     """Return the bytes of a file, in one request."""
-    options = {"max_concurrency": 1} if speaks_s3(fs) else {}  # else its size is asked for first
-    return bytes(fs.cat_file(path, **options))
+    return bytes(fs.cat_file(path, **_in_one(fs)))
+
+
+def copy_to(fs: Any, path: str, local: str) -> None:
+    """Copy a file into a local one, in one request; it is never whole in memory."""
+    fs.get_file(path, local, **_in_one(fs))
+
+
+def _in_one(fs: Any) -> dict[str, int]:
+    """Return what keeps s3fs from asking for the size first, and from parts side by side."""
+    return {"max_concurrency": 1} if speaks_s3(fs) else {}
 
 
 def beginning(fs: Any, path: str, size: int) -> bytes:

@@ -18,6 +18,8 @@ _SEAL = b"sha256"
 """The key of the seal in the metadata of a file."""
 _MARK = b"sha256 of this file with zeros here: "
 _ZEROS = b"0" * 64
+_ROWS = 1 << 14
+"""Rows of a file that are read together."""
 _PIECE = 1 << 20
 """Bytes of a file that are read together."""
 
@@ -48,7 +50,11 @@ def from_parquet(data: bytes | IO[bytes], *, columns: list[str] | None = None) -
     """
     source = pa.BufferReader(data) if isinstance(data, bytes) else data
     with pq.ParquetFile(source, page_checksum_verification=True) as file:
-        return file.read(columns=columns, use_threads=False)
+        # A column of lists that is read at once takes twice its memory while it grows.
+        batches = list(file.iter_batches(_ROWS, columns=columns, use_threads=False))
+        if not batches:
+            return file.read(columns=columns, use_threads=False)
+        return pa.Table.from_batches(batches).replace_schema_metadata(file.schema_arrow.metadata)
 
 
 def to_sealed_parquet(table: pa.Table) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
-import resource
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from time import perf_counter
 from typing import Any
 
 from florilegium.engine.core.errors import SampleError
+from florilegium.engine.core.peak_memory import peak_mib
 from florilegium.engine.core.sample import Picture, Sample
 from florilegium.engine.core.stage import Stage
 from florilegium.engine.execution.answer import Answer, ask
@@ -28,8 +28,6 @@ from florilegium.testing.faults import raised
 _WAIT_S = 600
 HEAVY = ("torch", "transformers", "spacy")
 """Packages that take seconds to import, and start no thread until they are used."""
-_UNITS_IN_MIB = 1024 if sys.platform == "linux" else 1024**2
-"""Of `ru_maxrss`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +133,7 @@ def _reply(stage: Stage[Any], samples: Sequence[Sample]) -> Reply:
         answers=[_sendable(one) for one in answers],
         load_s=loaded - start,
         call_s=perf_counter() - first,
-        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _UNITS_IN_MIB,
+        peak_mb=peak_mib(),
     )
 
 

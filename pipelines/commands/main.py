@@ -20,6 +20,7 @@ import typer
 
 from florilegium.engine.core.errors import FlorilegiumError, OutputInUse, UsageError
 from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.unused_memory import let_arrow_use_malloc
 from florilegium.pipelines.commands.build import build, plan
 from florilegium.pipelines.commands.cluster import jobs, submit
 from florilegium.pipelines.commands.configs import configs
@@ -90,6 +91,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     from florilegium.pipelines.terminal.stopping import stoppable
 
+    let_arrow_use_malloc()
     with _outside_of_current_folder(), stoppable() as stop:
         code = _run(stop)
         if stop.is_asked or code == ExitCode.INTERRUPTED:

@@ -1,18 +1,10 @@
-"""The memory that this process has taken at most, and that of its GPU."""
+"""The memory of the GPU that this process has taken at most."""
 
 from __future__ import annotations
 
-import resource
 import sys
 
 _MIB = 1024 * 1024
-_PEAKS_PER_MIB = _MIB if sys.platform == "darwin" else 1024
-"""`ru_maxrss` is in bytes on macOS, in KiB on Linux."""
-
-
-def peak_mib() -> float:
-    """Return the peak memory of this process so far in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAKS_PER_MIB
 
 
 def gpu_memory() -> dict[str, float]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from florilegium.engine.core.peak_memory import peak_mib
 from florilegium.engine.core.stage import Stage
 from florilegium.engine.execution.ray_runner import hide_gpus
 from florilegium.engine.execution.watch import Watch
@@ -19,7 +20,7 @@ from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import ShardBytes
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.cost.cost import Cost
-from florilegium.pipelines.cost.memory import gpu_memory, peak_mib
+from florilegium.pipelines.cost.memory import gpu_memory
 from florilegium.specialists.pretrained.stage import HasNetworks
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import FlorilegiumError, RunError
+from florilegium.engine.core.peak_memory import peak_mib
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.core.sample_rows import Value
 from florilegium.engine.core.spent import Spent
@@ -26,7 +27,7 @@ from florilegium.engine.results.shard import Shard, ShardBytes
 from florilegium.engine.results.shard_files import read_rows
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.untrusted.traces import unforeseen
-from florilegium.pipelines.cost.memory import gpu_memory, peak_mib
+from florilegium.pipelines.cost.memory import gpu_memory
 from florilegium.pipelines.trial.given import by_digest, given_stage, read_given
 from florilegium.pipelines.trial.images import Images, look_at
 from florilegium.pipelines.trial.selection import Selection, select

@@ -6,7 +6,6 @@ The images are made up: random hashes and vectors, of which a tenth are changed 
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from florilegium.engine.core.peak_memory import peak_mib
 from florilegium.pipelines.sample_filters.leaders import NONE, Leaders
 from florilegium.pipelines.sample_filters.perceptual_hash import HashIndex
 from florilegium.pipelines.sample_filters.personal_text import personal_kinds
@@ -42,13 +42,13 @@ def _hashes(count: int) -> list[Row]:
     hashes[copies] = hashes[random.integers(0, count, len(copies))]
     for one in bits:
         hashes[copies] ^= np.uint64(1) << one
-    before_mb = _peak_mb()
+    before_mb = peak_mib()
     seconds, found = _searched(Leaders(partial(HashIndex, radius=4)), hashes)
     limit = LIMIT_S if count <= IMAGES else None
     return [
         Row(what=f"{count:,} hashes within 4 bits", value=seconds, unit="s", limit=limit),
         Row(what="copies that were found", value=found, how=f"{len(copies):,} were made"),
-        Row(what="memory beyond the hashes", value=_peak_mb() - before_mb, unit="MB"),
+        Row(what="memory beyond the hashes", value=peak_mib() - before_mb, unit="MB"),
     ]
 
 
@@ -83,7 +83,3 @@ def _personal_texts() -> Row:
         personal_kinds(line)
     seconds = time.perf_counter() - start
     return Row(what="personal text", value=1e6 * seconds / len(lines), unit="us", how="a line")
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

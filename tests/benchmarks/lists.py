@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from florilegium.engine.core.peak_memory import peak_mib
 from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
 from tests.benchmarks.children import ENVIRONMENT, ROOT, TIMEOUT_S
 from tests.benchmarks.table import Row
@@ -125,7 +125,7 @@ def _divide(document: dict[str, Any]) -> Spent:
     return Spent(
         cpu_s=time.process_time() - began_cpu_s,
         wall_s=time.perf_counter() - began_s,
-        peak_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        peak_bytes=int(peak_mib() * 2**20),
         shards=len(shards),
     )
 
