@@ -16,13 +16,13 @@ from florilegium.engine.core.errors import SampleError
 from florilegium.specialists.online.context import one_line
 from florilegium.specialists.online.failure import INVALID_ANSWER
 from florilegium.specialists.online.reply import without_reasoning
-from florilegium.specialists.questions.templates import KINDS
+from florilegium.specialists.questions.templates import PLAIN_KINDS
 from florilegium.specialists.words.instructions import is_instruction
 from florilegium.specialists.words.languages import language_of
 from florilegium.specialists.words.refusals import opens_with_refusal
 from florilegium.specialists.words.writing import script_share, words_of_any_script
 
-REPLY_KINDS = (*KINDS, "other")
+REPLY_KINDS = (*PLAIN_KINDS, "other")
 
 MALFORMED = "malformed"
 NO_PARENT = "no_parent"
