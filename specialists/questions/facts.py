@@ -39,13 +39,14 @@ class Sureness:
     """From which score on an annotation is a fact, 0..1; one without a score always is.
 
     `specialists` are those whose annotations can be facts, all if it is empty. Of two boxes that
-    share more than `most_overlap` of the smaller one, only the first in rank is a fact.
+    share more than `most_overlap` of the smaller one, only the first in rank is a fact. No phrase
+    is one where `least_phrase` is `None`.
     """
 
     least_object: float
     least_tag: float
     least_text: float
-    least_phrase: float
+    least_phrase: float | None
     most_overlap: float
     specialists: tuple[str, ...] = ()
 
@@ -133,6 +134,9 @@ def _phrases(
 
     A phrase that ends with the name of an object does so only where there is one object of it.
     """
+    least = sureness.least_phrase
+    if least is None:
+        return []
     by_words: dict[str, list[Annotation]] = {}
     for one in sample.of("phrase_grounding"):
         if one.box_xyxy and (match := _PHRASE.fullmatch(" ".join(one.text.split()))):
@@ -143,7 +147,7 @@ def _phrases(
     return [
         Thing(name=words, box_xyxy=relative(sure[0], sample), colour="", source=sure[0])
         for words, found in by_words.items()
-        if (sure := [one for one in found if sureness.is_fact(one, sureness.least_phrase)])
+        if (sure := [one for one in found if sureness.is_fact(one, least)])
         and _is_one_box(found)
         and not _PLACED.search(words)
         and not any(words == name or words.endswith(f" {name}") for name in unclear)

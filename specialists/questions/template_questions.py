@@ -80,13 +80,18 @@ class TemplateQuestionsConfig(StageConfig):
         return tuple(dict.fromkeys(kinds))
 
     @property
+    def has_phrases(self) -> bool:
+        """Whether any kind is about phrases of captions."""
+        return not set(OF_PHRASES).isdisjoint(self.kinds)
+
+    @property
     def sureness(self) -> Sureness:
         """From which score on annotations are facts."""
         return Sureness(
             least_object=self.least_object,
             least_tag=self.least_tag,
             least_text=self.least_text,
-            least_phrase=self.least_phrase,
+            least_phrase=self.least_phrase if self.has_phrases else None,
             most_overlap=self.most_overlap,
             specialists=self.facts_from,
         )
@@ -108,7 +113,7 @@ class TemplateQuestions(Specialist[TemplateQuestionsConfig]):
     def __init__(self, config: TemplateQuestionsConfig) -> None:
         super().__init__(config)
         self.required_stages = dict.fromkeys(config.facts_from, ())
-        if not set(OF_PHRASES).isdisjoint(config.kinds):
+        if config.has_phrases:
             self.reads = (*self.reads, one_of("phrase_grounding"))
 
     @property
