@@ -25,7 +25,8 @@ class Limits(BaseModel):
     max_file_bytes: int = Field(default=MAX_BYTES, ge=1)
     """Bytes of an image: a file, a member of an archive or a value in Parquet."""
     max_label_bytes: int = Field(default=16 << 20, ge=1)
-    """Bytes of the captions, JSON and other small texts that belong to one image."""
+    """Bytes of the captions, JSON and other small texts that belong to one image; of a page of HTML
+    or Markdown, images within it included."""
     max_sheet_bytes: int = Field(default=256 << 20, ge=1)
     """Bytes of a sheet of labels (`metadata.csv`, `.jsonl`, `.parquet`), on disk and unpacked; a
     sheet has at most one line, and names one image, for each 64 of them."""

@@ -89,7 +89,7 @@ class WorkerCall:
             self._ask_what_is_new(node, self._questions(node, ready))
             return
         answers = self._answers[node.name]
-        new = self._ask(node, self._seen(node, ready))
+        new = self._ask(node, self._seen(node, self._unknown(node, ready)))
         answers.update(new)
         if any(new.values()):  # there is nothing to stamp in an empty answer
             for number, answer in new.items():
@@ -97,7 +97,10 @@ class WorkerCall:
 
     def is_known(self, node: Node[Any], numbers: Sequence[int]) -> bool:
         """Take the answers about some samples that are known; tell whether that is all."""
-        pending = self._questions(node, self._ready(node, self.passed(node, numbers)))
+        ready = self._ready(node, self.passed(node, numbers))
+        if not node.is_divided:
+            return not self._unknown(node, ready)
+        pending = self._questions(node, ready)
         self._take_known(node, pending)
         return all(of_sample.is_known for of_sample in pending.values())
 
@@ -211,6 +214,22 @@ class WorkerCall:
         for number, of_sample in pending.items():
             if of_sample.is_known:
                 self._take(node, number, of_sample, of_sample.known.answers)
+
+    def _unknown(self, node: Node[Any], numbers: Sequence[int]) -> Sequence[int]:
+        """Take what a stage that has no gate any more answered when it had one; return the samples
+        that are left. Its annotations get the ids that they have without a gate."""
+        if not self._known.get(node.name):
+            return numbers
+        left = []
+        for number, of_sample in self._questions(node, numbers).items():
+            if not of_sample.is_known:
+                left.append(number)
+                continue
+            answers = of_sample.known.answers
+            rows = [row for question in of_sample.questions for row in answers[question.digest]]
+            self._answers[node.name][number] = self._stamped(node, number, rows)
+        self._stopwatches[node.name].reused += len(numbers) - len(left)
+        return left
 
     def _ask_what_is_new(self, node: Node[Any], pending: Mapping[int, SampleQuestions]) -> None:
         """Ask the questions to which no answer is known.

@@ -294,7 +294,7 @@ def _letters_of(shards: ShardTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         is_drop = pc.starts_with(pc.struct_field(letters, ["stage"]), f"{SAMPLE_FILTERS}/")
         is_fault = pc.and_not(pc.not_equal(reasons, TAKEN_DOWN), is_drop)
         rows = pc.list_parent_indices(chunk).to_numpy() + start
-        is_unpaid[rows[_true(pc.equal(reasons, BUDGET_EXHAUSTED))]] = True
+        is_unpaid[rows[_true(pc.and_not(pc.equal(reasons, BUDGET_EXHAUSTED), is_drop))]] = True
         has_failed[rows[_true(is_fault)]] = True
         start += len(chunk)
     return pc.list_value_length(lists).to_numpy(), is_unpaid, has_failed

@@ -191,7 +191,7 @@ class Worker:
     ) -> bool:
         """Whether layers under other gates have all that a stage would be asked; then its layer is
         stored, and no worker has to load its model."""
-        if not node.is_divided or not work.todo.keys().isdisjoint(node.inputs):
+        if not self._has_known(node) or not work.todo.keys().isdisjoint(node.inputs):
             return False
         if not self._known(node, work, missing):
             return False
@@ -204,6 +204,10 @@ class Worker:
         finally:
             del work.todo[node.name]
         return True
+
+    def _has_known(self, node: Node[Any]) -> bool:
+        """Whether a stage has, or had, a gate: layers under other gates may know its answers."""
+        return node.is_divided or self._layers.has_other_gates(node)
 
     def _known(
         self, node: Node[Any], work: ShardWork, samples: Sequence[int]
@@ -226,7 +230,9 @@ class Worker:
             self._stored_answers(work, nodes, samples),
             nodes=self._nodes,
             known={
-                node.name: self._known(node, work, samples) for node in nodes if node.is_divided
+                node.name: self._known(node, work, samples)
+                for node in nodes
+                if self._has_known(node)
             },
             limits=self._config.limits,
             watch=self._watch,

@@ -221,6 +221,10 @@ class LayerStore:
         """Whether a stage has a layer of any shard, under any gate: else it was never asked."""
         return bool(self._folders_of(node))
 
+    def has_other_gates(self, node: Node[Any]) -> bool:
+        """Whether a stage has layers under other gates than its own."""
+        return bool(self._folders_under_other_gates(node))
+
     def _folders_under_other_gates(self, node: Node[Any]) -> list[str]:
         own = layer_folder(node.name, node.fingerprint, node.gate.digest)
         return [one for one in self._folders_of(node) if one != own]

@@ -46,6 +46,8 @@ NO_ADDRESS = "no_address"
 NOT_IN_SOURCE = "image_not_in_source"
 """The address of an image is on the web, or outside of the source."""
 UNREADABLE_PAGE = "unreadable_page"
+PAGE_TOO_LARGE = "page_too_large"
+"""A MiB of Markdown takes 2 to 12 s, and the whole of a page must not take `file_seconds`."""
 TOO_MANY_IMAGES = "too_many_images"
 
 _DATA = re.compile(r"data:[^,;]*(?:;[^,;]*)*?(;base64)?,", re.IGNORECASE)
@@ -164,7 +166,14 @@ class PagesSource(Source[PagesConfig]):
             yield Reading(name=name, location=where, data=data, metadata=metadata)
 
     def _page(self, path: str) -> PageText:
-        data = self.place.read(path, limit=self.limits.max_file_bytes)
+        try:
+            data = self.place.read(path, limit=self.limits.max_label_bytes)
+        except SampleError as error:
+            if error.reason != TOO_MANY_BYTES:
+                raise
+            raise SampleError(
+                PAGE_TOO_LARGE, f"{error.message}; `limits.max_label_bytes` is that of a page"
+            ) from error
         try:
             text = decoded(data, self.config.encoding)
         except NotText as error:

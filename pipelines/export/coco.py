@@ -44,6 +44,7 @@ from florilegium.pipelines.export.exporter import (
     left_out_lines,
     upright,
 )
+from florilegium.specialists.regions.overlap import mask_box
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 INSTANCES, CAPTIONS = f"{ANNOTATIONS}/instances.json", f"{ANNOTATIONS}/captions.json"
@@ -231,7 +232,7 @@ def things_of(
             masks[one.parent_id] = one.mask_rle
     for one in alone:
         label = one.label or labels.get(one.parent_id, "")
-        box_xyxy = one.box_xyxy or _box_around(one.mask_rle)
+        box_xyxy = one.box_xyxy or (mask_box(one.mask_rle) if one.mask_rle else ())
         if label and box_xyxy:
             yield Thing(
                 id=one.id,
@@ -242,13 +243,6 @@ def things_of(
             )
         else:
             left_out[one.task, NO_BOX if label else NO_LABEL] += 1
-
-
-def _box_around(mask: MaskRLE | None) -> tuple[float, ...]:
-    if mask is None:
-        return ()
-    left, top, width, height = coco_mask.toBbox(mask._asdict()).tolist()
-    return (left, top, left + width, top + height)
 
 
 class _Entries:

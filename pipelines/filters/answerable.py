@@ -13,13 +13,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation
+from florilegium.engine.core.annotation import SCORE_DECIMALS
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
 from florilegium.engine.core.tasks import ANSWER_TASKS
-from florilegium.specialists.words.answers import ANLS_THRESHOLD, similarity
+from florilegium.specialists.words.answers import ANLS_THRESHOLD, is_translation, similarity
 
 OTHER_ANSWER = "other_answer"
 
@@ -68,7 +68,7 @@ class Answerable(Filter[AnswerableConfig]):
         best: dict[str, float] = {}
         for answer in questions.values():
             asked = questions.get(answer.parent_id)
-            if asked is None or _is_translation(answer, asked):
+            if asked is None or is_translation(answer, asked):
                 continue
             if not self.config.by or answer.specialist in self.config.by:
                 found = round(similarity(answer.label, asked.label), SCORE_DECIMALS)
@@ -94,14 +94,9 @@ class Answerable(Filter[AnswerableConfig]):
         return verdicts
 
 
-def _is_translation(one: Annotation, asked: Annotation) -> bool:
-    """Return whether a child of a question is the question in another language: an answer repeats
-    the question, or has its language or none."""
-    return one.language not in ("", asked.language) and one.text != asked.text
-
-
 def _are_translations(statements: Statements, parent: np.ndarray) -> np.ndarray:
-    """Return the same for all rows, bool, shape (n,); without meaning where there is no parent."""
+    """Return `is_translation` for all rows, bool, shape (n,); without meaning where there is no
+    parent."""
     language, text = statements.texts("language"), statements.texts("text")
     is_other = (language != "") & (language != language[parent]) & (text != text[parent])
     return np.asarray(is_other, dtype=bool)

@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation
-from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.rows import Measurement
@@ -21,17 +20,12 @@ from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import THRESHOLD, Filter, Input, StageConfig, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.pipelines.filters.per_task import Fraction
-from florilegium.specialists.pretrained.checkpoint import Family
-from florilegium.specialists.pretrained.network import Network
-from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.translation.stage import Translating
 from florilegium.specialists.translation.translate import TRANSLATED_TASKS, checked_tasks
 from florilegium.specialists.translation.translator import (
-    FAMILY,
     Text,
     Translation,
     TranslationConfig,
-    Translator,
-    load_translation,
 )
 from florilegium.specialists.words.chrf import chrf
 from florilegium.specialists.words.languages import known_language, same_language
@@ -67,8 +61,13 @@ class RoundTripConfig(TranslationConfig):
                 known_language(tag)
         return self
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The directions of translation, (source, target): the ways back."""
+        return [(tag, self.source) for tag in self.languages]
 
-class RoundTrip(Pretrained[RoundTripConfig], Filter[RoundTripConfig]):
+
+class RoundTrip(Translating[RoundTripConfig], Filter[RoundTripConfig]):
     """Measure translations by their way back, judge them by a threshold.
 
     A translation is an annotation in one of the languages whose parent is of the same task and has
@@ -76,7 +75,9 @@ class RoundTrip(Pretrained[RoundTripConfig], Filter[RoundTripConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = RoundTripConfig
-    family: ClassVar[Family] = FAMILY
+    without_languages: ClassVar[str] = (
+        "languages = () names no translations to judge: languages: [de]"
+    )
     judges_by = "annotation"
     reads: tuple[Input, ...] = (one_of(*CAPTION_TASKS),)
     measured = (SIMILARITY,)
@@ -85,27 +86,11 @@ class RoundTrip(Pretrained[RoundTripConfig], Filter[RoundTripConfig]):
         super().__init__(config)
         self.reads = (one_of(*config.tasks),)
 
-    def revision(self) -> str:
-        """Name the commit on the hub or the digest of the files.
-
-        Raises:
-            ConfigError: no language is named.
-        """
-        if not self.config.languages:
-            raise ConfigError("languages = () names no translations to judge: languages: [de]")
-        return super().revision()
-
-    def load(self) -> None:
-        """Load the weights, and check that the model has the languages."""
-        self.network = Network(self.checkpoint(), self.config, load=load_translation)
-        pairs = [(tag, self.config.source) for tag in self.config.languages]
-        self._translator = Translator(self.network, self.config, pairs)
-
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
         """Translate back all translations of the samples together."""
         judged = [list(self._judged(sample)) for sample in samples]
         texts = [Text(one.text, tag, self.config.source) for own in judged for one, _, tag in own]
-        back = iter(self._translator.translate(texts))
+        back = iter(self.translator.translate(texts))
         return [
             [
                 Measurement(one.id, {SIMILARITY: self._similarity(next(back), source.text)})

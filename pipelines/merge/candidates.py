@@ -14,12 +14,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.annotation import Annotation, MaskRLE
 from florilegium.engine.core.tasks import DETECTION_TASKS, MASK_TASKS, PHRASE_TASKS, names_of
 from florilegium.pipelines.merge.calibration import TaskCalibration
-from florilegium.specialists.regions.overlap import box_overlap, mask_overlap
+from florilegium.specialists.regions.overlap import box_overlap, mask_box, mask_overlap
 
 BOX_TASKS = (*DETECTION_TASKS, "region_proposal", "dense_region_caption")
 FREE_TEXT_TASKS = names_of(
@@ -154,8 +153,7 @@ def box_of(annotation: Annotation) -> tuple[float, ...]:
         return min(x), min(y), max(x), max(y)
     if annotation.kind == "text":
         return (np.nan,) * 4
-    left, top, width, height = coco_mask.toBbox(rle(annotation)).tolist()
-    return left, top, left + width, top + height
+    return mask_box(_mask(annotation))
 
 
 def rle(annotation: Annotation) -> dict[str, Any]:
@@ -164,9 +162,13 @@ def rle(annotation: Annotation) -> dict[str, Any]:
     Raises:
         ValueError: there is no mask.
     """
+    return _mask(annotation)._asdict()
+
+
+def _mask(annotation: Annotation) -> MaskRLE:
     if annotation.mask_rle is None:
         raise ValueError(f"annotation {annotation.id!r} has no mask")
-    return annotation.mask_rle._asdict()
+    return annotation.mask_rle
 
 
 def _has_content(annotation: Annotation) -> bool:

@@ -16,6 +16,7 @@ from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation, MaskR
 from florilegium.engine.core.tasks import MASK_TASKS
 from florilegium.pipelines.merge.candidates import Candidates, rle
 from florilegium.pipelines.merge.hypotheses import Hypotheses
+from florilegium.specialists.regions.overlap import mask_box
 
 
 def statement_of(
@@ -37,8 +38,7 @@ def statement_of(
     box_xyxy, mask = tuple(hypotheses.box_xyxy[row].tolist()), None
     if leader.task in MASK_TASKS:
         mask = majority([rle(one) for one in members], weight[is_present])
-        left, top, width, height = coco_mask.toBbox(mask._asdict()).tolist()
-        box_xyxy = (left, top, left + width, top + height)
+        box_xyxy = mask_box(mask)
     return Annotation(
         kind=leader.kind,
         task=leader.task,

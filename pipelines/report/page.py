@@ -92,6 +92,8 @@ def _content(output: Folder, shards: ShardTable, statistics: Statistics) -> dict
             if boxes.side.any()
         ],
         "captions": figures.caption_histograms(statistics.distributions),
+        "questions": statistics.questions.by_kind(),
+        "other_questions": statistics.questions.others,
         "rounds": read_rounds(output),
         "plates": plates,
         "shown_tasks": sorted(shown),

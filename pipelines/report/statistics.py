@@ -16,17 +16,25 @@ from florilegium.engine.results.shard_files import read_rows
 from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.dataset.files import STATISTICS
-from florilegium.pipelines.report import annotation_types, distributions, repeats
+from florilegium.pipelines.report import annotation_types, distributions, questions, repeats
 from florilegium.pipelines.report.annotation_types import AnnotationTypes
 from florilegium.pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
 from florilegium.pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
+from florilegium.pipelines.report.questions import QuestionBalance
 from florilegium.pipelines.report.repeats import without_repeats
 
 MEASURED_SHARDS = 256
 """Maximum number of shards that are measured, spread evenly; it bounds the time."""
 
 _COLUMNS = list(
-    dict.fromkeys((*distributions.COLUMNS, *annotation_types.COLUMNS, *repeats.COLUMNS))
+    dict.fromkeys(
+        (
+            *distributions.COLUMNS,
+            *annotation_types.COLUMNS,
+            *repeats.COLUMNS,
+            *questions.COLUMNS,
+        )
+    )
 )
 
 
@@ -38,6 +46,7 @@ class Statistics:
     measured: int
     types: AnnotationTypes
     distributions: Distributions
+    questions: QuestionBalance
 
     @classmethod
     def of_shards(cls, count: int) -> Statistics:
@@ -47,6 +56,7 @@ class Statistics:
             measured=min(count, MEASURED_SHARDS),
             types=AnnotationTypes(),
             distributions=Distributions(),
+            questions=QuestionBalance(),
         )
 
     @cached_property
@@ -60,10 +70,13 @@ class Statistics:
             once = without_repeats(table)
             self.types.add(once)
             self.distributions.add(once)
+            self.questions.add(table)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of `statistics.json`."""
+        """Return the content of `statistics.json`; `questions` only where there are any."""
+        balance = {kind: asdict(one) for kind, one in self.questions.by_kind().items()}
         return {
+            **({"questions": balance} if balance else {}),
             "shards": self.shards,
             "measured_shards": self.measured,
             "table_2": [

@@ -73,6 +73,16 @@ def spdx_of(text: str) -> str:
     return UNKNOWN
 
 
+def kind_of_versions(text: str) -> str:
+    """Return what the identifiers of all versions of a licence of Creative Commons begin with, such
+    as `CC-BY` or `CC0`; `UNKNOWN` where it is none."""
+    for version in ("-4.0", "-1.0"):  # CC0 and the mark of the public domain have the second only
+        known = spdx_of(f"{text}{version}")
+        if known.startswith("CC") and known.endswith(version):
+            return known.removesuffix(version)
+    return UNKNOWN
+
+
 def is_allowed(licence: str, allowed: frozenset[str]) -> bool:
     """Return whether an identifier is in a list, of which an entry such as `CC-BY-*` stands for all
     versions and ports of one licence."""

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from pydantic import Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
@@ -21,6 +20,7 @@ from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import THRESHOLD, Input, SampleFilter, StageConfig, maybe
 from florilegium.engine.core.tasks import REGION_TASKS
 from florilegium.pipelines.sample_filters.personal_text import KINDS, personal_kinds
+from florilegium.specialists.regions.overlap import mask_box
 
 PERSONAL_REGION = "personal_region"
 PERSONAL_TEXT = "personal_text"
@@ -113,8 +113,7 @@ def _box(annotation: Annotation) -> tuple[float, ...]:
     """Return the box around a region, with two decimals, or () for an annotation without."""
     corners = annotation.box_xyxy
     if not corners and annotation.mask_rle:  # of a segmentation
-        left, top, width, height = coco_mask.toBbox(annotation.mask_rle._asdict()).tolist()
-        corners = (left, top, left + width, top + height)
+        corners = mask_box(annotation.mask_rle)
     elif not corners and annotation.quad:
         xy = np.array(annotation.quad).reshape(-1, 2)
         corners = (*xy.min(axis=0).tolist(), *xy.max(axis=0).tolist())

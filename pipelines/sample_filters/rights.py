@@ -15,7 +15,12 @@ from pydantic import field_validator
 from florilegium.engine.core.judgement import SampleColumns, Verdicts
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import THRESHOLD, SampleFilter, StageConfig
-from florilegium.pipelines.sample_filters.licences import UNKNOWN, is_allowed, spdx_of
+from florilegium.pipelines.sample_filters.licences import (
+    UNKNOWN,
+    is_allowed,
+    kind_of_versions,
+    spdx_of,
+)
 from florilegium.pipelines.sample_filters.source_rights import (
     DATA_MINING,
     NO_AI,
@@ -97,7 +102,7 @@ def _entry(licence: str) -> str:
     """
     start = licence.strip().removesuffix("-*")
     versions = "-*" if start != licence.strip() else ""
-    known = spdx_of(f"{start}-4.0").removesuffix("-4.0") if versions else spdx_of(start)
+    known = kind_of_versions(start) if versions else spdx_of(start)
     if not known:
         raise ValueError(
             f"{licence!r} is no known licence: give an SPDX identifier such as 'CC-BY-4.0', "

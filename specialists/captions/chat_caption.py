@@ -26,7 +26,7 @@ from florilegium.specialists.captions.image_chat import (
 )
 from florilegium.specialists.pretrained.checkpoint import Family
 from florilegium.specialists.pretrained.stage import Pretrained
-from florilegium.specialists.words.languages import answer_in, known_language
+from florilegium.specialists.words.languages import answer_in, check_other_languages, known_language
 
 PROMPTS: Mapping[str, str] = MappingProxyType(
     {
@@ -92,9 +92,11 @@ class ChatCaptionConfig(ImageChatConfig):
 
     @model_validator(mode="after")
     def _have_tasks(self) -> ChatCaptionConfig:
-        for tag, prompts in self.other_languages.items():
-            if tag == self.language:
-                raise ValueError(f"{tag!r} is the language of `prompts` already")
+        others = self.other_languages.items()
+        check_other_languages(
+            self.language, {tag: own.keys() >= self.prompts.keys() for tag, own in others}
+        )
+        for tag, prompts in others:
             for task in prompts.keys() - self.prompts.keys():
                 raise ValueError(f"other_languages asks for {task} in {tag!r}, and `prompts` not")
         return self

@@ -32,7 +32,7 @@ from florilegium.specialists.regions.crops import BoxesConfig, crop_window
 from florilegium.specialists.regions.places import places
 from florilegium.specialists.regions.window import Window
 from florilegium.specialists.words.english import english_revision, load_english, parse
-from florilegium.specialists.words.languages import answer_in, known_language
+from florilegium.specialists.words.languages import answer_in, check_other_languages, known_language
 from florilegium.specialists.words.noun_phrases import noun_phrases
 
 CHAT_PROMPT = "What is shown here? Answer in at most eight words, without a full sentence."
@@ -68,9 +68,7 @@ class RegionTextConfig(ImageChatConfig, BoxesConfig):
     @field_validator("other_languages")
     @classmethod
     def _are_languages(cls, others: dict[str, str]) -> dict[str, str]:
-        for tag in others:
-            if known_language(tag) == "en":
-                raise ValueError("'en' is the language of `prompt` already")
+        check_other_languages("en", {known_language(tag): bool(own) for tag, own in others.items()})
         return others
 
 

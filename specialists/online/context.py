@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +28,7 @@ TASKS_OF = {
     "regions": DESCRIBED_TASKS,
     "lines": ("ocr",),
     "tags": ("tag",),
+    "facts": (*CAPTION_TASKS, *DESCRIBED_TASKS, "ocr", "tag"),
 }
 """The tasks that a field of a prompt contains; other fields need none."""
 
@@ -67,10 +69,25 @@ class ContextRegion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ContextFact:
+    """An annotation in a prompt, to be referred to by its `number`, 1 and up.
+
+    `kind` is "caption", "region", "text in the image" or "tag"; `text` is quoted; `box` as in
+    `ContextRegion`, "" without a box.
+    """
+
+    number: int
+    kind: str
+    text: str
+    box: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PromptContext:
     """The fields of a prompt. All texts are quoted; `width` and `height` are pixels.
 
-    `captions` are those of all three tasks, shortest first; `lines` is text in the image.
+    `captions` are those of all three tasks, shortest first; `lines` is text in the image; `facts`
+    has all of these, numbered.
     """
 
     width: int
@@ -82,6 +99,7 @@ class PromptContext:
     regions: tuple[ContextRegion, ...] = ()
     lines: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    facts: tuple[ContextFact, ...] = ()
 
 
 FIELDS = tuple(field.name for field in fields(PromptContext))
@@ -104,7 +122,40 @@ def context_of(sample: Sample, limits: PromptLimits) -> PromptContext:
         regions=tuple(_regions(sample, limits))[: limits.regions],
         lines=_distinct((quoted(one.text, names) for one in sample.of("ocr")), limits.lines),
         tags=_distinct((quoted(name_of(one), names) for one in tags), limits.tags),
+        facts=tuple(fact for fact, _ in numbered(sample, limits)),
     )
+
+
+def numbered(sample: Sample, limits: PromptLimits) -> list[tuple[ContextFact, Annotation]]:
+    """Return the facts of a prompt with the annotations that they stand for, by number.
+
+    Of several that say the same of the same place, only the first has a number.
+    """
+    found: dict[tuple[str, str, str], Annotation] = {}
+    for kind, one, text, box in _facts(sample, limits):
+        if text:
+            found.setdefault((kind, text, box), one)
+    return [
+        (ContextFact(number=number, kind=kind, text=text, box=box), one)
+        for number, ((kind, text, box), one) in enumerate(found.items(), start=1)
+    ]
+
+
+def _facts(sample: Sample, limits: PromptLimits) -> Iterator[tuple[str, Annotation, str, str]]:
+    """Yield kind, annotation, quoted text and box; a place has one box, whoever found it."""
+    for task in CAPTION_TASKS:
+        for one in islice(sample.of(task), limits.captions):
+            yield "caption", one, quoted(one.text, limits.caption_characters), ""
+    names = limits.name_characters
+    for place in _places(sample, limits)[: limits.regions]:
+        box = relative_box(place[0].box_xyxy, sample)
+        yield from (("region", one, quoted(name_of(one), names), box) for one in place)
+    for one in islice(sample.of("ocr"), limits.lines):
+        box = relative_box(one.box_xyxy, sample) if one.box_xyxy else ""
+        yield "text in the image", one, quoted(one.text, names), box
+    tags = ranked(sample.of("tag"), sample.known, source_first=limits.source_first)
+    for one in tags[: limits.tags]:
+        yield "tag", one, quoted(name_of(one), names), ""
 
 
 def name_of(annotation: Annotation) -> str:
@@ -134,15 +185,20 @@ def _captions(sample: Sample, task: str, limits: PromptLimits) -> tuple[str, ...
 
 def _regions(sample: Sample, limits: PromptLimits) -> Iterator[ContextRegion]:
     """Yield each place with all its different names; of one stage's texts for a box, the best."""
-    named = [one for one in _best_texts(sample, limits) if one.box_xyxy and one_line(name_of(one))]
     names_at: dict[str, dict[str, str]] = {}
-    for place in places(named, sample.known, source_first=limits.source_first):
+    for place in _places(sample, limits):
         names = names_at.setdefault(relative_box(place[0].box_xyxy, sample), {})
         for one in place:
             name = quoted(name_of(one), limits.name_characters)
             names.setdefault(name.casefold(), name)
     for box, names in names_at.items():
         yield ContextRegion(name=", ".join(names.values()), box=box)
+
+
+def _places(sample: Sample, limits: PromptLimits) -> list[tuple[Annotation, ...]]:
+    """Return the places of regions that have a name, the first in rank first."""
+    named = [one for one in _best_texts(sample, limits) if one.box_xyxy and one_line(name_of(one))]
+    return places(named, sample.known, source_first=limits.source_first)
 
 
 def _best_texts(sample: Sample, limits: PromptLimits) -> Iterator[Annotation]:

@@ -28,7 +28,11 @@ from florilegium.specialists.online.context import context_of
 from florilegium.specialists.online.photo import jpeg
 from florilegium.specialists.online.prompts import Prompt, read_prompt
 from florilegium.specialists.words.evidence import EVIDENCE_TASKS
-from florilegium.specialists.words.languages import known_language, language_of
+from florilegium.specialists.words.languages import (
+    check_other_languages,
+    known_language,
+    language_of,
+)
 
 
 class LmmCaptionConfig(AnnotatorConfig):
@@ -54,9 +58,11 @@ class LmmCaptionConfig(AnnotatorConfig):
 
     @model_validator(mode="after")
     def _have_tasks(self) -> LmmCaptionConfig:
-        for tag, templates in self.other_languages.items():
-            if tag == self.language:
-                raise ValueError(f"{tag!r} is the language of `prompts` already")
+        others = self.other_languages.items()
+        check_other_languages(
+            self.language, {tag: own.keys() >= self.prompts.keys() for tag, own in others}
+        )
+        for tag, templates in others:
             for task in templates.keys() - self.prompts.keys():
                 raise ValueError(f"other_languages asks for {task} in {tag!r}, and `prompts` not")
         return self

@@ -15,7 +15,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from florilegium.engine.core.errors import ConfigError, nearest
 from florilegium.engine.core.sample import digest_of
-from florilegium.specialists.online.context import FIELDS, TASKS_OF, ContextRegion, PromptContext
+from florilegium.specialists.online.context import (
+    FIELDS,
+    TASKS_OF,
+    ContextFact,
+    ContextRegion,
+    PromptContext,
+)
 from florilegium.specialists.words.files import read_text
 from florilegium.specialists.words.languages import language_of
 
@@ -34,12 +40,15 @@ SHIPPED = "package://florilegium/configs/prompts"
 MAX_CHARACTERS = 20_000
 """Maximum characters of a template."""
 _REGION = ContextRegion(name='"a dog"', box="100 200 300 400")
+_FACT = ContextFact(number=1, kind="region", text='"a dog"', box=_REGION.box)
 _REGION_FIELDS = tuple(field.name for field in fields(ContextRegion))
+_FACT_FIELDS = tuple(field.name for field in fields(ContextFact))
 _SPECIMEN = PromptContext(
     width=640,
     height=480,
     regions=(_REGION, _REGION),
-    **{name: ('"a dog"', '"a cat"') for name in TASKS_OF if name != "regions"},
+    facts=(_FACT, _FACT),
+    **{name: ('"a dog"', '"a cat"') for name in TASKS_OF if name not in ("regions", "facts")},
 )
 """Values for trying a template when it is read."""
 
@@ -59,9 +68,13 @@ class Prompt:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks whose annotations the template uses, in the order of `PromptContext`."""
-        used = _fields_used(self.source)
-        tasks = (task for name in FIELDS if name in used for task in TASKS_OF.get(name, ()))
+        tasks = (task for name in FIELDS if name in self.fields for task in TASKS_OF.get(name, ()))
         return tuple(dict.fromkeys(tasks))
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that the template uses."""
+        return _fields_used(self.source)
 
     def filled(self, context: PromptContext) -> str:
         """Return the prompt for one sample."""
@@ -147,7 +160,7 @@ class _Missing(StrictUndefined):
     def _undefined_message(self) -> str:
         name = str(self._undefined_name)
         return (
-            f"a field has no {name!r}; {nearest(name, _REGION_FIELDS)} (a region has "
-            f"{' and '.join(_REGION_FIELDS)}, `width` and `height` are numbers, the other fields "
-            "lists of texts)"
+            f"a field has no {name!r}; {nearest(name, _REGION_FIELDS + _FACT_FIELDS)} (a region "
+            f"has {' and '.join(_REGION_FIELDS)}, a fact has {', '.join(_FACT_FIELDS)}, `width` "
+            "and `height` are numbers, the other fields lists of texts)"
         )

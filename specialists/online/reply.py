@@ -16,13 +16,18 @@ _REASONING = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 """The reasoning before an answer, if the server does not remove it."""
 
 
+def without_reasoning(answer: str) -> str:
+    """Return an answer without the reasoning before it."""
+    return _REASONING.sub("", answer, count=1).strip()
+
+
 def text_in(answer: str) -> str | SampleError:
     """Return an answer as one line, without reasoning and enclosing quotation marks.
 
     A refusal, an answer without letters, or one of instructions only is an error:
     `invalid_answer`.
     """
-    line = one_line(_REASONING.sub("", answer, count=1))
+    line = one_line(without_reasoning(answer))
     if line.startswith('"') and line.endswith('"') and line.count('"') == 2:
         line = line[1:-1].strip()
     if not any(letter.isalpha() for letter in line) or line.startswith("<think>"):

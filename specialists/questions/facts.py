@@ -1,4 +1,5 @@
-"""What is known of an image, to ask about: things, lines of text, and what may be there.
+"""What is known of an image, to ask about: things, phrases of captions, lines of text, and what
+may be there.
 
 A fact is an annotation that is sure enough. Any other annotation casts doubt on what it names: it
 is neither asked about as if it were there, nor as if it were not.
@@ -6,6 +7,7 @@ is neither asked about as if it were there, nor as if it were not.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,13 @@ from florilegium.specialists.words.nouns import is_readable
 
 _SAME_IOU = 0.5
 """Intersection over union from which on two boxes of one name are the same thing."""
+_PHRASE = re.compile(r"(?:an?|the) ([^\W\d_]+(?:[ -][^\W\d_]+)*)", re.IGNORECASE)
+"""A phrase for one thing, after its article."""
+_PLACED = re.compile(
+    r"\b(?:left|right|top|bottom|cent(?:er|re)|middle|corner|side|upper|lower|other)\b",
+    re.IGNORECASE,
+)
+"""Words by which a phrase answers itself where its thing is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +39,14 @@ class Sureness:
     """From which score on an annotation is a fact, 0..1; one without a score always is.
 
     `specialists` are those whose annotations can be facts, all if it is empty. Of two boxes that
-    share more than `most_overlap` of the smaller one, only the first in rank is a fact.
+    share more than `most_overlap` of the smaller one, only the first in rank is a fact. No phrase
+    is one where `least_phrase` is `None`.
     """
 
     least_object: float
     least_tag: float
     least_text: float
+    least_phrase: float | None
     most_overlap: float
     specialists: tuple[str, ...] = ()
 
@@ -70,10 +81,11 @@ class Facts:
 
     `doubtful` are the names that further annotations have for what may be there; `lines` is `None`
     where a line is too unsure, so that not all text is known. `names` has a source for each name
-    that is there.
+    that is there. `phrases` are things as captions call them, without an article.
     """
 
     things: Sequence[Thing]
+    phrases: Sequence[Thing]
     doubtful: frozenset[str]
     lines: Sequence[Line] | None
     names: dict[str, Annotation]
@@ -96,9 +108,11 @@ def facts_of(sample: Sample, sureness: Sureness) -> Facts:
     sure = [box for box in boxes if sureness.is_fact(box, sureness.least_object)]
     facts = separate(ranked(sure, sample.known), sureness.most_overlap)
     tags = [tag for tag in sample.of("tag") if sureness.is_fact(tag, sureness.least_tag)]
+    things, doubtful = _things(sample, facts), frozenset(_doubts(boxes, facts))
     return Facts(
-        things=_things(sample, facts),
-        doubtful=frozenset(_doubts(boxes, facts)),
+        things=things,
+        phrases=_phrases(sample, sureness, things, doubtful),
+        doubtful=doubtful,
         lines=_lines(sample, sureness),
         names={one.label: one for one in (*reversed(tags), *reversed(facts))},
     )
@@ -111,6 +125,38 @@ def _things(sample: Sample, boxes: Sequence[Annotation]) -> list[Thing]:
         Thing(name=box.label, box_xyxy=place, colour=_hue(colour), source=box)
         for box, place, colour in zip(boxes, places, colours, strict=True)
     ]
+
+
+def _phrases(
+    sample: Sample, sureness: Sureness, things: Sequence[Thing], doubtful: frozenset[str]
+) -> list[Thing]:
+    """Return the phrases that refer to one box only, whoever found it, and do not tell where it is.
+
+    A phrase that ends with the name of an object does so only where there is one object of it.
+    """
+    least = sureness.least_phrase
+    if least is None:
+        return []
+    by_words: dict[str, list[Annotation]] = {}
+    for one in sample.of("phrase_grounding"):
+        if one.box_xyxy and (match := _PHRASE.fullmatch(" ".join(one.text.split()))):
+            by_words.setdefault(match[1].casefold(), []).append(one)
+    counts = Counter(thing.name.casefold() for thing in things)
+    several = {name for name, count in counts.items() if count > 1}
+    unclear = tuple(several | {name.casefold() for name in doubtful})
+    return [
+        Thing(name=words, box_xyxy=relative(sure[0], sample), colour="", source=sure[0])
+        for words, found in by_words.items()
+        if (sure := [one for one in found if sureness.is_fact(one, least)])
+        and _is_one_box(found)
+        and not _PLACED.search(words)
+        and not any(words == name or words.endswith(f" {name}") for name in unclear)
+    ]
+
+
+def _is_one_box(found: Sequence[Annotation]) -> bool:
+    boxes = [one.box_xyxy for one in found]
+    return bool((box_overlap(boxes, boxes)[0] >= _SAME_IOU).all())
 
 
 def _hue(colour: str) -> str:

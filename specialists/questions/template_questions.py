@@ -1,5 +1,5 @@
-"""Questions and answers from templates, filled with the objects, tags and OCR of other stages and
-with colours.
+"""Questions and answers from templates, filled with the objects, phrases of captions, tags and OCR
+of other stages and with colours.
 
 Colours are measured on the pixels. What is not known for sure is not asked about.
 """
@@ -16,10 +16,25 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import nearest
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import CONTENT, Input, Specialist, StageConfig, maybe, one_of
+from florilegium.engine.core.stage import (
+    ADDED,
+    CONTENT,
+    Input,
+    Specialist,
+    StageConfig,
+    maybe,
+    one_of,
+)
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.questions.facts import Facts, Sureness, facts_of
-from florilegium.specialists.questions.templates import KINDS, Asker, Draft, in_order
+from florilegium.specialists.questions.templates import (
+    KINDS,
+    OF_PHRASES,
+    PLAIN_KINDS,
+    Asker,
+    Draft,
+    in_order,
+)
 from florilegium.specialists.words.absent import Absence
 from florilegium.specialists.words.relations import Relations, read_relations
 from florilegium.specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
@@ -28,10 +43,12 @@ from florilegium.specialists.words.vocabulary import Names, Vocabulary, vocabula
 class TemplateQuestionsConfig(StageConfig):
     """What is asked, and what is sure enough for it."""
 
-    kinds: Annotated[tuple[str, ...], NamesAmong(KINDS)] = Field(default=tuple(KINDS), min_length=1)
-    """Kinds of questions: `existence`, `count`, `colour`, `position`, `relation`, `reading`."""
+    kinds: Annotated[tuple[str, ...], NamesAmong(KINDS)] = Field(default=PLAIN_KINDS, min_length=1)
+    """Kinds of questions: `existence`, `count`, `colour`, `position`, `relation`, `reading`; and
+    only where they are named, `phrase_position` and `phrase_relation`, about things as captions
+    call them."""
     most: int = Field(default=2, ge=1)
-    """Questions of a kind in an image, at most; of `existence` and `relation`, pairs of one with
+    """Questions of a kind in an image, at most; of `existence` and relations, pairs of one with
     "yes" and one with "no"."""
     facts_from: tuple[str, ...] = ()
     """Specialists whose annotations are asked about; by default all. Those of others that are read
@@ -48,6 +65,8 @@ class TemplateQuestionsConfig(StageConfig):
     least_text: float = Field(default=0.8, ge=0, le=1)
     """Minimum score of a line of text that is asked about, 0..1; no text of an image is asked
     about where another line has less."""
+    least_phrase: Annotated[float, ADDED, Field(ge=0, le=1)] = 0.5
+    """Minimum score of a phrase of a caption, with its box, that is asked about, 0..1."""
     most_overlap: float = Field(default=0.5, ge=0, le=1)
     """Of two boxes that share more than this share of the smaller one, only the first in rank is
     asked about, 0..1."""
@@ -61,12 +80,18 @@ class TemplateQuestionsConfig(StageConfig):
         return tuple(dict.fromkeys(kinds))
 
     @property
+    def has_phrases(self) -> bool:
+        """Whether any kind is about phrases of captions."""
+        return not set(OF_PHRASES).isdisjoint(self.kinds)
+
+    @property
     def sureness(self) -> Sureness:
         """From which score on annotations are facts."""
         return Sureness(
             least_object=self.least_object,
             least_tag=self.least_tag,
             least_text=self.least_text,
+            least_phrase=self.least_phrase if self.has_phrases else None,
             most_overlap=self.most_overlap,
             specialists=self.facts_from,
         )
@@ -88,6 +113,8 @@ class TemplateQuestions(Specialist[TemplateQuestionsConfig]):
     def __init__(self, config: TemplateQuestionsConfig) -> None:
         super().__init__(config)
         self.required_stages = dict.fromkeys(config.facts_from, ())
+        if config.has_phrases:
+            self.reads = (*self.reads, one_of("phrase_grounding"))
 
     @property
     def model(self) -> str:

@@ -99,20 +99,42 @@ def colour(asker: Asker) -> Iterator[Draft]:
 
 def position(asker: Asker) -> Iterator[Draft]:
     """Ask where in the picture a thing is, on a grid of three by three."""
-    placed = [thing for thing in asker.facts.single if _has_position(thing.box_xyxy)]
-    for thing in asker.drawn(placed, _name, "position")[: asker.most]:
+    return _positions(asker, asker.facts.single, "position")
+
+
+def phrase_position(asker: Asker) -> Iterator[Draft]:
+    """Ask the same about a thing as a caption calls it."""
+    return _positions(asker, asker.facts.phrases, "phrase_position")
+
+
+def _positions(asker: Asker, things: Sequence[Thing], kind: str) -> Iterator[Draft]:
+    placed = [thing for thing in things if _has_position(thing.box_xyxy)]
+    for thing in asker.drawn(placed, _name, kind)[: asker.most]:
         question = f"Where {_be(thing.name)} the {thing.name}?"
         yield Draft(question=question, answer=_place(thing.box_xyxy), sources=(thing.source,))
 
 
 def relation(asker: Asker) -> Iterator[Draft]:
     """Ask twice about two things, on whose side one lies and the other does not: yes and no."""
+    return _relations(asker, asker.facts.single, "relation")
+
+
+def phrase_relation(asker: Asker) -> Iterator[Draft]:
+    """Ask the same about two things as captions call them.
+
+    Whether a phrase is there is not asked: phrases have attributes and names of what is absent have
+    none, which would give the answer away.
+    """
+    return _relations(asker, asker.facts.phrases, "phrase_relation")
+
+
+def _relations(asker: Asker, things: Sequence[Thing], kind: str) -> Iterator[Draft]:
     pairs = [
         (first, second)
-        for first, second in combinations(asker.facts.single, 2)
+        for first, second in combinations(things, 2)
         if side_of(first.box_xyxy, second.box_xyxy)
     ]
-    for pair in asker.drawn(pairs, _names, "relation")[: asker.most]:
+    for pair in asker.drawn(pairs, _names, kind)[: asker.most]:
         one, other = asker.drawn(pair, _name, "subject")
         side = side_of(one.box_xyxy, other.box_xyxy)
         sources = (one.source, other.source)
@@ -151,9 +173,14 @@ KINDS: Mapping[str, Callable[[Asker], Iterator[Draft]]] = MappingProxyType(
         "position": position,
         "relation": relation,
         "reading": reading,
+        "phrase_position": phrase_position,
+        "phrase_relation": phrase_relation,
     }
 )
 """The kinds of questions, each with what makes them."""
+OF_PHRASES = ("phrase_position", "phrase_relation")
+"""Those about phrases of captions."""
+PLAIN_KINDS = tuple(kind for kind in KINDS if kind not in OF_PHRASES)
 
 
 def _name(thing: Thing) -> str:

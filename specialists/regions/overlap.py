@@ -1,4 +1,4 @@
-"""Overlap of regions, as in COCO: boxes with boxes, masks with masks."""
+"""Overlap of regions, as in COCO: boxes with boxes, masks with masks; and the box around a mask."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from pycocotools import mask as coco_mask
+
+from florilegium.engine.core.annotation import MaskRLE
 
 
 def box_overlap(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -28,6 +30,12 @@ def mask_overlap(
     Masks of images of different sizes do not overlap.
     """
     return _overlap(masks, others)
+
+
+def mask_box(mask: MaskRLE) -> tuple[float, ...]:
+    """Return the box around a mask, x1 y1 x2 y2 in pixels; of an empty mask four zeros."""
+    left, top, width, height = coco_mask.toBbox(mask._asdict()).tolist()
+    return left, top, left + width, top + height
 
 
 def _overlap(regions: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -8,21 +8,16 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from florilegium.engine.core.annotation import Annotation
-from florilegium.engine.core.errors import ConfigError, SampleError, nearest
+from florilegium.engine.core.errors import SampleError, nearest
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Sample
 from florilegium.engine.core.stage import Input, Specialist, StageConfig, one_of
 from florilegium.engine.core.tasks import CAPTION_TASKS, TABLE, names_of
-from florilegium.specialists.pretrained.checkpoint import Family
-from florilegium.specialists.pretrained.network import Network
-from florilegium.specialists.pretrained.stage import Pretrained
+from florilegium.specialists.translation.stage import Translating
 from florilegium.specialists.translation.translator import (
-    FAMILY,
     Text,
     Translation,
     TranslationConfig,
-    Translator,
-    load_translation,
 )
 from florilegium.specialists.words.languages import known_language, same_language
 
@@ -85,7 +80,7 @@ class TranslateConfig(TranslationConfig):
         ]
 
 
-class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
+class Translate(Translating[TranslateConfig], Specialist[TranslateConfig]):
     """A translation of each text into each language, with the text as its parent.
 
     The score is the geometric mean of the probabilities of the translation's tokens. A text has no
@@ -94,7 +89,7 @@ class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = TranslateConfig
-    family: ClassVar[Family] = FAMILY
+    without_languages: ClassVar[str] = "to = () names no language to translate into: to: [de]"
     produces: tuple[str, ...] = CAPTION_TASKS
     reads: tuple[Input, ...] = (one_of(*CAPTION_TASKS),)
     each: tuple[str, ...] = CAPTION_TASKS
@@ -103,21 +98,6 @@ class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
         super().__init__(config)
         self.produces = self.each = config.tasks
         self.reads = (one_of(*config.tasks),)
-
-    def revision(self) -> str:
-        """Name the commit on the hub or the digest of the files.
-
-        Raises:
-            ConfigError: no language is named.
-        """
-        if not self.config.to:
-            raise ConfigError("to = () names no language to translate into: to: [de]")
-        return super().revision()
-
-    def load(self) -> None:
-        """Load the weights, and check that the model has the languages."""
-        self.network = Network(self.checkpoint(), self.config, load=load_translation)
-        self._translator = Translator(self.network, self.config, self.config.pairs)
 
     def chosen(self, sample: Sample) -> list[Annotation]:
         """Return the texts in one of the source languages."""
@@ -140,7 +120,7 @@ class Translate(Pretrained[TranslateConfig], Specialist[TranslateConfig]):
             for one, target in own
             for text in _texts_of(one)
         ]
-        answers = iter(self._translator.translate(texts))
+        answers = iter(self.translator.translate(texts))
         return [
             [
                 translation

@@ -62,6 +62,11 @@ class TranslationConfig(PretrainedConfig):
     """Maximum tokens of a translated sentence; limited by the positions of the checkpoint. A
     translation that does not end within it is discarded."""
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The directions of translation, (source, target)."""
+        raise NotImplementedError(f"{type(self).__name__} names no directions")
+
     @model_validator(mode="after")
     def _has_no_image(self) -> TranslationConfig:
         if self.image_size is not None:

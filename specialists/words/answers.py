@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from florilegium.engine.core.annotation import Annotation
 from florilegium.specialists.words.nouns import NUMBERS
 
 ANLS_THRESHOLD = 0.5
@@ -81,6 +82,12 @@ def kind_of(question: str) -> str:
     `other`."""
     words = " ".join(question.casefold().split())
     return next((kind for kind, pattern in _PATTERNS if pattern.match(words)), OTHER_KIND)
+
+
+def is_translation(one: Annotation, asked: Annotation) -> bool:
+    """Return whether a child of a question is the question in another language: an answer repeats
+    the question, or has its language or none."""
+    return one.language not in ("", asked.language) and one.text != asked.text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -180,6 +181,33 @@ def known_language(tag: str) -> str:
     except ConfigError as error:
         raise ValueError(str(error)) from error
     return tag
+
+
+def check_other_languages(own: str, others: Mapping[str, bool]) -> None:
+    """Check that each further language of prompts is asked for once.
+
+    Args:
+        own: the language of the prompts, "" if unknown.
+        others: for each known tag, whether all its prompts are its own. Without, it is asked for by
+            its name, which regions share: `en-US` beside `en`, `pt-BR` beside `pt`.
+
+    Raises:
+        ValueError: one is asked for already.
+    """
+    asked = {_name_of(own): own}
+    for tag, is_own in others.items():
+        before = tag if tag == own else asked.get(_name_of(tag), "")
+        if before and (tag == own or not is_own):
+            known = "the language of `prompts`" if before == own else f"asked for as {before!r}"
+            raise ValueError(
+                f"{tag!r} is {known} already: leave it out, or give a region prompts of its own"
+            )
+        asked.setdefault(_name_of(tag), tag)
+
+
+def _name_of(tag: str) -> str:
+    """Return the English name of a language; of one that is not known, the tag."""
+    return language_of(tag).name if code_of(tag) in _rows() else tag
 
 
 def same_language(one: str, other: str) -> bool:

@@ -3,7 +3,7 @@
 The true answer is computed from the scene. A question that the patterns here do not know, or that
 has no single true answer in the scene ("What colour is the star?" without a star), is not scored.
 A specialist that answers the questions of another one gives an empty answer to those that it leaves
-out.
+out. A translation of a question is no answer, and is not scored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from florilegium.pipelines.shape_world.scene import NAMES, Scene, Thing
 from florilegium.pipelines.shape_world.score.claims import SIDES
 from florilegium.pipelines.shape_world.score.comparison import SceneComparison
 from florilegium.specialists.captions.layout import position_text
-from florilegium.specialists.words.answers import anls, blind_guess, kind_of, normalised_answer
+from florilegium.specialists.words.answers import (
+    anls,
+    blind_guess,
+    is_translation,
+    kind_of,
+    normalised_answer,
+)
 from florilegium.specialists.words.nouns import plural
 
 _SINGULAR = {form: name for name in NAMES for form in (name, plural(name))}
@@ -84,12 +90,15 @@ class QuestionTally:
         number = comparison.scene.number
         questions = {one.id: one for one in comparison.of(*ANSWER_TASKS)}
         for one in questions.values():
+            asked = questions.get(one.parent_id)
+            if asked and is_translation(one, asked):
+                continue
             own = self._answers[one.specialist]
             own.predicted[kind_of(one.text)] += 1
             true = true_answer(one.text, comparison.scene)
             if true is not None:
                 own.found[number, one.id] = (one.text, one.label, true)
-            if asked := questions.get(one.parent_id):
+            if asked:
                 own.of[asked.specialist].add((number, asked.id))
 
     def score(self) -> dict[str, dict[str, AnswerScore]]:

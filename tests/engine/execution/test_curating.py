@@ -120,6 +120,29 @@ def test_a_first_sample_filter_asks_no_specialist_again(curated: Curated) -> Non
     assert curated.asked("captions") == curated.asked("tags") == []
 
 
+def test_without_its_last_sample_filter_only_what_it_dropped_is_asked(
+    curated: Curated, greys: Path, tmp_path: Path
+) -> None:
+    curated.build(100)
+    curated.build(sample_filters={})
+    assert curated.asked("captions") == curated.asked("tags") == ["a", "bb"]
+    fresh = Curated(greys, tmp_path / "fresh")
+    fresh.build(sample_filters={})
+    assert contents(curated.out) == contents(fresh.out)
+    assert not list(verify_dataset(Folder(str(curated.out))))
+
+
+def test_a_sample_filter_that_dropped_nothing_goes_without_a_question(
+    curated: Curated, greys: Path, tmp_path: Path
+) -> None:
+    curated.build(0)
+    curated.build(sample_filters={})
+    assert not (curated.logs / "tags").exists(), "not even loaded"
+    fresh = Curated(greys, tmp_path / "fresh")
+    fresh.build(sample_filters={})
+    assert contents(curated.out) == contents(fresh.out)
+
+
 def test_a_dropped_sample_is_explained_and_is_no_failure(curated: Curated) -> None:
     manifest = curated.build(50, words=3)
     told = lines(curated, "a")

@@ -164,6 +164,15 @@ def test_a_data_url_is_an_image_within_the_limit(site: Path, jpeg: bytes) -> Non
     assert letter.reason == "too_many_bytes"
 
 
+def test_a_page_beyond_the_limit_of_texts_is_a_dead_letter(site: Path) -> None:
+    size = (site / "posts" / "birds.html").stat().st_size
+    assert not read_all(pages_at(site, max_label_bytes=size))[1]
+    readings, (letter,) = read_all(pages_at(site, max_label_bytes=size - 1))
+    assert not readings
+    assert (letter.source, letter.reason) == ("posts/birds.html", "page_too_large")
+    assert f"{size} bytes, the limit is {size - 1}; `limits.max_label_bytes`" in letter.message
+
+
 def test_a_page_that_is_no_text_is_a_dead_letter(site: Path) -> None:
     (site / "posts" / "birds.html").write_bytes("<p>größe".encode("latin-1"))
     (letter,) = read_all(pages_at(site))[1]

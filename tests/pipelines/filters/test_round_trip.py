@@ -44,7 +44,7 @@ def german(text: str = "ein Hund near the wall", **fields: Any) -> Annotation:
 
 
 def test_the_similarity_is_that_of_the_source_and_the_way_back(loaded: RoundTrip) -> None:
-    (back,) = loaded._translator.translate([Text(german().text, "de", "en")])
+    (back,) = loaded.translator.translate([Text(german().text, "de", "en")])
     [[measured]] = loaded.measure([sample(SOURCE, german())])
     assert measured.annotation_id == german().id
     assert measured.values == {"round_trip": round(chrf(back.text, SOURCE.text), 5)}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydantic import ValidationError
 
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import Picture, Sample
@@ -55,6 +56,29 @@ def test_a_star_stands_for_versions_and_not_for_other_conditions() -> None:
     good = ["CC-BY-4.0", "CC-BY-2.0", "CC-BY", "CC-BY-3.0-DE", "CC0-1.0"]
     bad = ["CC-BY-NC-4.0", "CC-BY-SA-4.0", "CC-PDM-1.0", "MIT", ""]
     assert [is_allowed(one, allowed) for one in (*good, *bad)] == [True] * 5 + [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("entry", "licence", "is_good"),
+    [
+        ("CC0-*", "CC0-1.0", True),
+        ("cc0-*", "CC0-1.0", True),
+        ("CC-PDM-*", "CC-PDM-1.0", True),
+        ("CC-BY-*", "CC-BY-3.0-DE", True),
+        ("CC0-*", "CC-BY-4.0", False),
+    ],
+)
+def test_a_star_is_taken_for_every_licence_of_creative_commons(
+    entry: str, licence: str, is_good: bool
+) -> None:
+    (allowed,) = RightsConfig(allowed=(entry,)).allowed or ()
+    assert is_allowed(licence, frozenset({allowed})) == is_good
+
+
+@pytest.mark.parametrize("entry", ["ODbL-*", "MIT-*", "CC-*", "-*", "CC0-1.0-*"])
+def test_a_star_after_another_licence_is_refused(entry: str) -> None:
+    with pytest.raises(ValidationError, match="is no known licence"):
+        RightsConfig(allowed=(entry,))
 
 
 METADATA: dict[str, tuple[dict[str, Any], tuple[str, str, tuple[str, ...]]]] = {

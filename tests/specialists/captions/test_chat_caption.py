@@ -362,6 +362,8 @@ def test_other_languages_may_be_longer_and_are_no_part_of_a_stage_without_them()
     [
         ({"xx": {}}, "the language 'xx' is not known"),
         ({"en": {}}, "'en' is the language of `prompts` already"),
+        ({"en-US": {}}, "'en-US' is the language of `prompts` already"),
+        ({"pt": {}, "pt-BR": {}}, "'pt-BR' is asked for as 'pt' already"),
         ({"de": {"ocr": "Lies."}}, "'ocr' is no caption task"),
         ({"de": {"caption": "Was?"}}, "asks for caption in 'de', and `prompts` not"),
     ],

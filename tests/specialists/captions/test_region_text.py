@@ -317,5 +317,5 @@ def test_other_languages_have_texts_of_their_own_without_noun_phrases(
     plain = {"noun_phrases": False}
     assert texts("de", **both) == texts("en", prompt="a Answer in German.", **plain)
     assert texts("ja", **both) == texts("en", prompt="a red", **plain) != []
-    with pytest.raises(ValidationError, match="'en' is the language of `prompt` already"):
+    with pytest.raises(ValidationError, match="'en' is the language of `prompts` already"):
         RegionTextConfig(other_languages={"en": ""})

@@ -197,3 +197,62 @@ def test_the_vocabulary_is_part_of_the_revision() -> None:
         return TemplateQuestions(TemplateQuestionsConfig(**options)).revision()
 
     assert revision(vocabulary=("cup",)) != revision(vocabulary=("dog",)) != revision()
+
+
+def phrase(text: str, *box_xyxy: float, score: float = 0.9) -> Annotation:
+    given = {"kind": "phrase", "task": "phrase_grounding", "text": text, "score": score}
+    return Annotation(box_xyxy=box_xyxy, **given)
+
+
+OF_PHRASES = ("phrase_position", "phrase_relation")
+SCOOTER = phrase("A large  red scooter", 10, 10, 60, 60)
+MAN = phrase("the man", 200, 200, 260, 260)
+
+
+def test_things_are_asked_about_as_captions_call_them(
+    drawing: SampleOf, pixels: np.ndarray
+) -> None:
+    sample = drawing(pixels, SCOOTER, replace(SCOOTER, text="a large red scooter"), MAN)
+    scooter, _, man = sample.annotations
+    places = ask(sample, kinds=OF_PHRASES[:1])
+    assert {(one.text, one.label, one.parent_id, one.merged_from) for one in places} == {
+        ("Where is the large red scooter?", "top left", scooter.id, ()),
+        ("Where is the man?", "bottom right", man.id, ()),
+    }
+    relations = ask(sample, kinds=OF_PHRASES[1:])
+    assert sorted(one.label for one in relations) == ["no", "yes"]
+    assert {"large red scooter" in one.text and "man" in one.text for one in relations} == {True}
+    assert {frozenset(one.merged_from) for one in relations} == {frozenset((scooter.id, man.id))}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (phrase("a large red scooter", 200, 200, 260, 260, score=0.1),),
+        (box("scooter", 10, 10, 60, 60), box("scooter", 200, 10, 260, 60)),
+        (box("Red Scooter", 200, 10, 260, 60, score=0.1),),
+    ],
+)
+def test_a_phrase_that_may_be_of_two_things_is_not_asked_about(
+    drawing: SampleOf, pixels: np.ndarray, others: tuple[Annotation, ...]
+) -> None:
+    assert pairs(drawing(pixels, SCOOTER, *others), *OF_PHRASES) == set()
+    assert pairs(drawing(pixels, SCOOTER), *OF_PHRASES)
+
+
+@pytest.mark.parametrize(
+    "text", ["his scooter", "two scooters", "a scooter on the left", "another one", "a 50cc one"]
+)
+def test_only_a_phrase_that_names_a_thing_and_no_place_is_asked_about(
+    drawing: SampleOf, pixels: np.ndarray, text: str
+) -> None:
+    assert pairs(drawing(pixels, replace(SCOOTER, text=text)), *OF_PHRASES) == set()
+
+
+def test_phrases_are_read_only_where_they_are_asked_about() -> None:
+    def tasks(**options: Any) -> frozenset[str]:
+        return TemplateQuestions(TemplateQuestionsConfig(**options)).read_tasks
+
+    assert "phrase_grounding" not in tasks()
+    assert "phrase_grounding" in tasks(kinds=OF_PHRASES)
+    assert "least_phrase" not in TemplateQuestionsConfig().stored()

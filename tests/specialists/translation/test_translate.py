@@ -186,8 +186,8 @@ def test_what_cannot_be_translated_has_no_translation_beside_what_can(
     found = stage().predict([sample(too_long, caption(TEXT)), sample(too_long)])
     assert [[one.parent_id for one in own] for own in found] == [[TEXT[:20]], []]
     texts = [Text(one, "en", "de") for one in (too_long.text, TEXT, " ")]
-    long, whole, empty = stage()._translator.translate(texts)
-    (endless,) = stage(max_new_tokens=5)._translator.translate([texts[1]])
+    long, whole, empty = stage().translator.translate(texts)
+    (endless,) = stage(max_new_tokens=5).translator.translate([texts[1]])
     assert isinstance(whole, Translation)
     reasons = [one.reason for one in (long, empty, endless) if isinstance(one, SampleError)]
     assert reasons == ["sentence_too_long", "empty_translation", "unfinished_translation"]

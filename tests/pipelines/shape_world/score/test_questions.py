@@ -76,6 +76,15 @@ def test_answers_are_scored_by_specialist_and_kind_and_a_missing_one_is_wrong() 
     assert score.numbers()["questions.student.reading.anls"] == 0.75
 
 
+def test_a_translation_is_no_answer() -> None:
+    asker = asked("What colour is the square?", "blue", "a", language="en")
+    german = {"language": "de", "specialist": "translate", "parent_id": "a"}
+    score = scored([asker, asked("Welche Farbe hat das Quadrat?", "blau", "b", **german)])
+    assert list(score.questions) == ["asker"]
+    student = asked(asker.text, "blau", "c", language="en", specialist="student", parent_id="a")
+    assert scored([asker, student]).questions["student"]["all"].anls == 0.5
+
+
 def test_a_blind_guesser_is_measured_beside_the_answers() -> None:
     shapes = ("circle", "square", "star", "ring")
     rows = [asked(f"Is there a {name} in the picture?", "yes", name) for name in shapes]
