@@ -4,6 +4,8 @@
     OUTPUT/annotations/captions.json    images, an annotation for each caption
     OUTPUT/images/9f2c....jpg           upright, named by the digest of the source's image
 
+With parts, `instances_train.json`, `captions_train.json`, `images/train/` and so on.
+
 A box and the mask made from it are one instance: `bbox` is the box, `segmentation` the mask as
 compressed RLE. `iscrowd` is always 0, as crowd regions of a source never become annotations. Ids
 count from 1 in stored order.
@@ -14,9 +16,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Self
 
 from pycocotools import mask as coco_mask
 from pydantic import BaseModel, Field, field_validator
@@ -30,20 +33,19 @@ from florilegium.engine.core.annotation import (
 )
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import StorageError, UsageError, nearest
-from florilegium.engine.core.image_member import ImageKind
 from florilegium.engine.core.tasks import names_of
-from florilegium.engine.results.dataset import Dataset
-from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.classes import ordered
 from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
+    SELECTING,
     ExportConfig,
     Exported,
     Exporter,
     LeftOut,
     left_out_lines,
-    upright,
 )
+from florilegium.pipelines.export.images import ImageFiles
+from florilegium.pipelines.export.selected import SelectedDataset, SelectedSample
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 INSTANCES, CAPTIONS = f"{ANNOTATIONS}/instances.json", f"{ANNOTATIONS}/captions.json"
@@ -110,65 +112,95 @@ class CocoExporter(Exporter[CocoConfig, CocoExported]):
     """Writes instances, captions and images; only the entries of images are kept in memory."""
 
     Config: ClassVar[type[BaseModel]] = CocoConfig
+    supports: ClassVar[frozenset[str]] = SELECTING | {"split", "images"}
 
-    def write(self, dataset: Folder, output: Path) -> CocoExported:
-        """Write both files and the images.
+    def write(self, dataset: SelectedDataset, output: Path) -> CocoExported:
+        """Write both files of each part, and the images.
 
         Raises:
-            UsageError: the dataset is not finished, or has no instance and no caption.
+            UsageError: there is no instance and no caption.
             StorageError: a shard cannot be read.
         """
-        finished = Dataset.of(dataset)
-        kind = finished.manifest["images"]
-        ids = self._category_ids(finished)
-        images: list[dict[str, Any]] = []
+        ids = self._category_ids(dataset)
+        images = ImageFiles(dataset, output)
         left_out = LeftOut()
-        for folder in (ANNOTATIONS, IMAGES):
-            (output / folder).mkdir()
-        with (
-            (output / INSTANCES).open("w", encoding="ascii") as instances_file,
-            (output / CAPTIONS).open("w", encoding="ascii") as captions_file,
-        ):
-            instances, captions = _Entries(instances_file), _Entries(captions_file)
-            for number, sample in enumerate(finished, start=1):
-                images.append(_written(sample, number, kind, output))
+        (output / ANNOTATIONS).mkdir()
+        with ExitStack() as stack:
+            parts = {name: stack.enter_context(_Part(output, name)) for name in dataset.parts}
+            for sample in dataset:
+                part = parts[sample.part]
+                number = part.add_image(sample, images)
                 for thing in things_of(sample.annotations, self.config.tasks, left_out):
-                    instances.add(image_id=number, **thing.fields(ids))
+                    part.instances.add(image_id=number, **thing.fields(ids))
                 for one in sample.annotations:
                     if one.task not in self.config.tasks:
                         left_out[one.task, NOT_EXPORTED] += 1
                     elif one.task in CAPTION_TASKS:
-                        captions.add(image_id=number, caption=one.text, task=one.task)
-            categories = [
-                {"id": number, "name": label, "supercategory": ""} for label, number in ids.items()
-            ]
-            instances.end(images=images, categories=categories)
-            captions.end(images=images)
-        if not (instances.count or captions.count):
+                        part.captions.add(image_id=number, caption=one.text, task=one.task)
+            for part in parts.values():
+                part.end(ids)
+        instances = sum(part.instances.count for part in parts.values())
+        captions = sum(part.captions.count for part in parts.values())
+        if not (instances or captions):
             tasks = ", ".join(self.config.tasks)
             raise UsageError(f"{dataset.url} has nothing to export of {tasks}: label more samples")
-        counts = {"instances": instances.count, "captions": captions.count}
         return CocoExported(
-            images=len(images), categories=len(categories), left_out=left_out, **counts
+            images=images.count.total(),
+            instances=instances,
+            captions=captions,
+            categories=len(ids),
+            left_out=left_out,
         )
 
-    def _category_ids(self, dataset: Dataset) -> dict[str, int]:
+    def _category_ids(self, dataset: SelectedDataset) -> dict[str, int]:
+        if self.config.categories and dataset.first_classes:
+            raise UsageError("`categories` and --classes both order the ids: leave one out")
         labels: set[str] = set()
         for table in dataset.tables(ANNOTATION_NAMES):
             annotations = from_table(table)
             labels.update(one.label for one in things_of(annotations, self.config.tasks, LeftOut()))
-        first = self.config.categories
-        ordered = (*first, *sorted(labels - set(first)))
-        return {label: number for number, label in enumerate(ordered, start=1)}
+        names = ordered(labels, self.config.categories or dataset.first_classes)
+        return {label: number for number, label in enumerate(names, start=1)}
 
 
-def _written(sample: DatasetSample, number: int, kind: ImageKind, output: Path) -> dict[str, Any]:
-    """Write the image of a sample; return its entry."""
-    image = upright(sample.image, kind)
-    name = f"{sample.sha256}.{image.extension}"
-    (output / IMAGES / name).write_bytes(image.data)
-    size = {"width": sample.width, "height": sample.height}
-    return {"id": number, "file_name": name, **size, "key": sample.key}
+class _Part:
+    """The two files of one part; ids of images and annotations count within it."""
+
+    def __init__(self, output: Path, name: str) -> None:
+        self.instances, self.captions = (
+            _Entries((output / path_of(path, name)).open("w", encoding="ascii"))
+            for path in (INSTANCES, CAPTIONS)
+        )
+        self._images: list[dict[str, Any]] = []
+        self._folder = f"{IMAGES}/{name}".rstrip("/")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.instances.close()
+        self.captions.close()
+
+    def add_image(self, sample: SelectedSample, images: ImageFiles) -> int:
+        """Add a sample's image; return its id."""
+        name = images.add(sample, self._folder, sample.sha256).removeprefix(f"{self._folder}/")
+        size = {"width": sample.width, "height": sample.height}
+        number = len(self._images) + 1
+        self._images.append({"id": number, "file_name": name, **size, "key": sample.key})
+        return number
+
+    def end(self, ids: Mapping[str, int]) -> None:
+        """Write what stands at the end of the files."""
+        categories = [
+            {"id": number, "name": label, "supercategory": ""} for label, number in ids.items()
+        ]
+        self.instances.end(images=self._images, categories=categories)
+        self.captions.end(images=self._images)
+
+
+def path_of(path: str, part: str) -> str:
+    """Return the path of a file of one part: `annotations/instances_train.json`."""
+    return path.replace(".json", f"_{part}.json") if part else path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -257,6 +289,7 @@ class _Entries:
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self.count = 0
+        self.close = file.close
         file.write('{"annotations": [')
 
     def add(self, **fields: Any) -> None:
