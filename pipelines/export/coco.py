@@ -15,20 +15,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar, Self
 
-from pycocotools import mask as coco_mask
 from pydantic import BaseModel, Field, field_validator
 
 from florilegium.engine.core.annotation import (
     ANNOTATION_NAMES,
-    COORDINATE_DECIMALS,
-    Annotation,
-    MaskRLE,
     from_table,
 )
 from florilegium.engine.core.counted import counted
@@ -46,16 +42,12 @@ from florilegium.pipelines.export.exporter import (
 )
 from florilegium.pipelines.export.images import ImageFiles
 from florilegium.pipelines.export.selected import SelectedDataset, SelectedSample
+from florilegium.pipelines.export.things import INSTANCE_TASKS, Thing, things_of
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 INSTANCES, CAPTIONS = f"{ANNOTATIONS}/instances.json", f"{ANNOTATIONS}/captions.json"
 INFO = {"description": "Built by Florilegium"}
-INSTANCE_TASKS = names_of(lambda task: task.coco == "instance")
 CAPTION_TASKS = names_of(lambda task: task.coco == "caption")
-
-NO_LABEL = "no_label"
-NO_BOX = "no_box_and_no_mask"
-SECOND_MASK = "second_mask_of_a_box"
 
 
 class CocoConfig(ExportConfig):
@@ -131,7 +123,7 @@ class CocoExporter(Exporter[CocoConfig, CocoExported]):
                 part = parts[sample.part]
                 number = part.add_image(sample, images)
                 for thing in things_of(sample.annotations, self.config.tasks, left_out):
-                    part.instances.add(image_id=number, **thing.fields(ids))
+                    part.instances.add(image_id=number, **fields_of(thing, ids))
                 for one in sample.annotations:
                     if one.task not in self.config.tasks:
                         left_out[one.task, NOT_EXPORTED] += 1
@@ -203,84 +195,29 @@ def path_of(path: str, part: str) -> str:
     return path.replace(".json", f"_{part}.json") if part else path
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thing:
-    """An instance: its label, its box, and its mask where there is one."""
+def fields_of(thing: Thing, category_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Return the fields of a COCO annotation; `area` is that of the mask, else of the box.
 
-    id: str
-    label: str
-    box_xyxy: tuple[float, ...]
-    mask_rle: MaskRLE | None
-    score: float | None
-
-    def fields(self, category_ids: Mapping[str, int]) -> dict[str, Any]:
-        """Return the fields of a COCO annotation; `area` is that of the mask, else of the box.
-
-        Raises:
-            StorageError: the label has no id: it is in a tar, and not in the Parquet file.
-        """
-        if self.label not in category_ids:
-            raise StorageError(
-                f"the annotation {self.id!r} differs between the tar and the Parquet file of its "
-                f"shard: run `florilegium verify`, which finds the fault"
-            )
-        left, top, right, bottom = self.box_xyxy
-        size_wh = [round(side, COORDINATE_DECIMALS) for side in (right - left, bottom - top)]
-        fields = {
-            "category_id": category_ids[self.label],
-            "bbox": [left, top, *size_wh],
-            "area": round(size_wh[0] * size_wh[1], COORDINATE_DECIMALS),
-            "iscrowd": 0,
-            "annotation_id": self.id,
-        }
-        if self.score is not None:
-            fields["score"] = self.score
-        if self.mask_rle:
-            fields["segmentation"] = self.mask_rle._asdict()
-            fields["area"] = int(coco_mask.area(self.mask_rle._asdict()))
-        return fields
-
-
-def things_of(
-    annotations: Sequence[Annotation], tasks: Sequence[str], left_out: LeftOut
-) -> Iterator[Thing]:
-    """Yield the instances among annotations; count those of these tasks that are left out.
-
-    A mask belongs to the box that it was made from. A mask without such a box is an instance of its
-    own, with its own label or else that of its parent.
+    Raises:
+        StorageError: the label has no id: it is in a tar, and not in the Parquet file.
     """
-    chosen = [one for one in annotations if one.task in INSTANCE_TASKS and one.task in tasks]
-    boxes = {one.id for one in chosen if one.box_xyxy and one.label and not one.mask_rle}
-    labels = {one.id: one.label for one in annotations}
-    masks: dict[str, MaskRLE] = {}
-    alone: list[Annotation] = []
-    for one in chosen:
-        if one.mask_rle is None or one.parent_id not in boxes:
-            alone.append(one)
-        elif one.parent_id in masks:
-            left_out[one.task, SECOND_MASK] += 1
-        else:
-            masks[one.parent_id] = one.mask_rle
-    for one in alone:
-        label = one.label or labels.get(one.parent_id, "")
-        box_xyxy = one.box_xyxy or _box_around(one.mask_rle)
-        if label and box_xyxy:
-            yield Thing(
-                id=one.id,
-                label=label,
-                box_xyxy=box_xyxy,
-                mask_rle=one.mask_rle or masks.get(one.id),
-                score=one.score,
-            )
-        else:
-            left_out[one.task, NO_BOX if label else NO_LABEL] += 1
-
-
-def _box_around(mask: MaskRLE | None) -> tuple[float, ...]:
-    if mask is None:
-        return ()
-    left, top, width, height = coco_mask.toBbox(mask._asdict()).tolist()
-    return (left, top, left + width, top + height)
+    if thing.label not in category_ids:
+        raise StorageError(
+            f"the annotation {thing.id!r} differs between the tar and the Parquet file of its "
+            f"shard: run `florilegium verify`, which finds the fault"
+        )
+    fields: dict[str, Any] = {
+        "category_id": category_ids[thing.label],
+        "bbox": [*thing.box_xyxy[:2], *thing.size_wh],
+        "area": thing.area,
+        "iscrowd": 0,
+        "annotation_id": thing.id,
+    }
+    if thing.score is not None:
+        fields["score"] = thing.score
+    if thing.mask_rle:
+        fields["segmentation"] = thing.mask_rle._asdict()
+    return fields
 
 
 class _Entries:
