@@ -46,6 +46,7 @@ from florilegium.engine.results.publication import samples_of_reading
 from florilegium.engine.results.stored_comparison import (
     ComparisonWriter,
     StoredShard,
+    read_comparison,
     stored_comparisons,
 )
 from florilegium.engine.storage.spool import Spool
@@ -57,11 +58,10 @@ Measure = Callable[[Run, Jobs, Callable[[Job, MeasuredShard], None]], None]
 
 def is_compared(run: Run, found: Survey) -> bool:
     """Whether all shards are finished, and were made by comparisons that are stored."""
+    if found.jobs:
+        return False
     rows = found.done.rows("number", "samples_digest", "recipe")
-    stages = _stages(run)
-    return not found.jobs and all(
-        run.output.exists(file) for file in comparison_files(stages, stages, rows)
-    )
+    return all(map(run.output.exists, comparison_files(_stages(run), _stages(run), rows)))
 
 
 def compare_run(
@@ -95,6 +95,23 @@ def compare_run(
         graph = graph.with_comparison(node.name, comparison.file)
         verdicts = comparison.verdicts
     recipes = {number: run.graph.recipe + own for number, own in verdicts.items()}
+    return replace(run, graph=graph), recipes
+
+
+def with_comparisons(run: Run, files: Sequence[str]) -> tuple[Run, dict[int, str]]:
+    """Return a run with comparisons that are stored, one for each filter that compares, in their
+    order; and the recipes of its shards.
+
+    Raises:
+        StorageError: a file is damaged.
+    """
+    recipes: dict[int, str] = {}
+    graph = run.graph
+    for node, file in zip(run.graph.comparing, files, strict=True):
+        for number, shard in read_comparison(run.output, node, file).shards.items():
+            before = recipes.get(number, run.graph.recipe)
+            recipes[number] = with_verdicts(before, [shard.verdicts])
+        graph = graph.with_comparison(node.name, file)
     return replace(run, graph=graph), recipes
 
 

@@ -299,7 +299,7 @@ class _Ranking:
 def _is_made_by(shards: ShardTable, recipe: str, recipes: Mapping[int, str] | None) -> np.ndarray:
     """Return which shards were made by the recipe of a run, or with `recipes`, by their own."""
     column = shards.table.column("recipe")
-    if recipes is None:
+    if not recipes:
         of_run = pc.utf8_slice_codeunits(column, 0, len(recipe))
         return np.asarray(pc.equal(of_run, recipe).to_numpy(), bool)
     wanted = pa.array([recipes.get(one, "") for one in shards.column("number")], pa.string())

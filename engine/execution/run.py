@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -110,13 +110,14 @@ def make(
     retry: bool = False,
     check: bool = False,
     observer: Observer | None = None,
-    is_slice: bool = False,
     before: InPlace | None = None,
+    slice_recipes: Mapping[int, str] | None = None,
 ) -> tuple[ShardTable, Survey]:
     """Make the shards that are missing; return all, and what was found before. The log is in `log`.
 
-    What happens is reported to `progress` and `observer`. With `is_slice`, other shards than these
-    are left alone.
+    What happens is reported to `progress` and `observer`. With `slice_recipes`, other shards than
+    these are left alone: they are a slice of a run that was compared, if it is to be, and has these
+    recipes.
 
     Raises:
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
@@ -124,10 +125,11 @@ def make(
     """
     observer = Observers(progress, observer) if observer else progress
     progress.current = "checking finished shards" if check else progress.current
+    is_slice = slice_recipes is not None
     look = partial(survey, run, shards, before=before, retry=retry, check=check, is_slice=is_slice)
-    found = look()
-    if run.graph.comparing and not is_compared(run, found):
-        measure = partial(_measure, run, progress, observer, log)
+    found = look(recipes=slice_recipes)
+    if run.graph.comparing and not (is_slice or is_compared(run, found)):
+        measure = partial(measured, run, progress, observer, log)
         run, recipes = compare_run(run, shards, found, measure, progress, retry=retry)
         found = look(recipes=recipes)
     awaited = shards.only(set(found.jobs.numbers).__contains__).shards()
@@ -200,7 +202,7 @@ def _finish(
     ledger.check()
 
 
-def _measure(
+def measured(
     whole: Run,
     progress: Progress,
     observer: Observer,

@@ -156,6 +156,20 @@ def stored_comparisons(
     return found
 
 
+def read_comparison(output: Folder, node: Node[SampleFilter[Any]], file: str) -> StoredComparison:
+    """Open a comparison of a filter that has to be there.
+
+    Raises:
+        StorageError: it is damaged, or gone.
+    """
+    try:
+        stored = StoredComparison(output, file)
+        stored.check(file_schema(node.stage))
+    except DAMAGE as error:
+        raise damaged(output, file, error, cure=_CURE) from error
+    return stored
+
+
 class Comparisons:
     """What the filters of a graph found, for the workers; `files` has the file of each."""
 
