@@ -112,7 +112,8 @@ class StoredComparison:
             table = self._read(group, ("shard", *names))
             _, firsts = np.unique(table.column("shard").to_numpy(), return_index=True)
             for row in table.take(pa.array(firsts)).to_pylist():
-                found[row.pop("shard")] = StoredShard(**row)
+                number = row.pop("shard")
+                found[number] = StoredShard(**row)
         return found
 
     def rows_of(self, shard: int, columns: Sequence[str]) -> pa.Table:
