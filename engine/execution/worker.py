@@ -350,7 +350,11 @@ class Worker:
                 number=shard.number,
                 samples_digest=shard.digest,
                 reading=reading_of(shard.digest, shard.dead_letters),
-                is_whole=not any(layer.errors for layer in layers.values()),
+                is_whole=not any(
+                    error.reason == BUDGET_EXHAUSTED
+                    for layer in layers.values()
+                    for error in layer.errors
+                ),
                 rows=measured_rows(shard, self._graph.sample_filters, layers, work.compared),
             )
 

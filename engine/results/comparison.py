@@ -39,8 +39,8 @@ _SHARD = (
     ("is_whole", pa.bool_()),
 )
 """Columns that are the same in all rows of a shard: its number; the digest of all its samples; the
-verdicts of the comparing filters before, as in its recipe; those of this one; and whether nothing
-failed that could be asked again."""
+verdicts of the comparing filters before, as in its recipe; those of this one; and whether a budget
+reached all samples."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,9 +51,8 @@ _CURE = "run the same build again, which compares anew"
 class StoredShard:
     """What a comparison stores of a shard beside its rows; the columns are those of each row.
 
-    `samples_digest` is that of all its samples, `before` the verdicts of the filters that
-    compared before, `verdicts` those of this one. `is_whole` where nothing failed
-    that could be asked again.
+    `samples_digest` is that of all its samples, `before` the verdicts of the filters that compared
+    before, `verdicts` those of this one; `is_whole` where a budget reached all samples.
     """
 
     samples_digest: str

@@ -35,9 +35,10 @@ REASONS = {EXACT: "exact_duplicate", NEAR: "near_duplicate", LISTED: "in_benchma
 class DuplicatesConfig(StageConfig):
     """Options of `duplicates`."""
 
-    radius: Annotated[int | None, THRESHOLD] = Field(default=4, ge=0, le=MAX_RADIUS)
-    """Bits of 64 in which the perceptual hashes of copies may differ; `null` compares bytes only.
-    Among a million random hashes, about 0.02 pairs are within 4 by chance, 2 within 6, and 140
+    perceptual: bool = True
+    """Whether images are hashed, and compared by their hashes, or by their bytes alone."""
+    radius: Annotated[int, THRESHOLD] = Field(default=4, ge=0, le=MAX_RADIUS)
+    """Bits of 64 in which the perceptual hashes of copies may differ. Among a million random hashes, about 0.02 pairs are within 4 by chance, 2 within 6, and 140
     within 8."""
     across_run: Annotated[bool, THRESHOLD] = True
     """Whether the images of the run are compared with each other, and not only with the lists."""
@@ -59,7 +60,7 @@ class Duplicates(SampleFilter[DuplicatesConfig]):
 
     def __init__(self, config: DuplicatesConfig) -> None:
         super().__init__(config)
-        self.measured_texts = () if config.radius is None else (HASH,)
+        self.measured_texts = (HASH,) if config.perceptual else ()
         self.compares = config.across_run
         self.compared_texts = self.compared_texts if config.across_run else ()
 
@@ -91,9 +92,9 @@ class Duplicates(SampleFilter[DuplicatesConfig]):
         return verdicts
 
     def _first_copies(self) -> FirstCopies:
-        radius = self.config.radius
+        index = partial(HashIndex, radius=self.config.radius)
         return FirstCopies(
-            None if radius is None else partial(HashIndex, radius=radius),
+            index if self.config.perceptual else None,
             listed_digests=self._benchmarks.digests,
             listed=self._benchmarks.hashes,
         )

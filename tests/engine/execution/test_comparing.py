@@ -215,8 +215,13 @@ def test_a_build_that_was_killed_goes_on_without_measuring_again(
     assert contents(compared.out) == fresh(2)
 
 
+@pytest.mark.parametrize(("reason", "retry"), [("too_odd", True), ("budget_exhausted", False)])
 def test_a_sample_that_cannot_be_measured_is_a_failure_and_compared_when_it_can(
-    compared: Compared, fresh: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    compared: Compared,
+    fresh: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    reason: str,
+    retry: bool,
 ) -> None:
     measure = curating.Repeated.measure
 
@@ -224,16 +229,16 @@ def test_a_sample_that_cannot_be_measured_is_a_failure_and_compared_when_it_can(
         answers = measure(self, samples)
         keys = [sample.key for sample in samples]
         return [
-            curating.SampleError("too_odd", "no") if key == "a" else one
+            curating.SampleError(reason, "no") if key == "a" else one
             for key, one in zip(keys, answers, strict=True)
         ]
 
     with monkeypatch.context() as patch:
         patch.setattr(curating.Repeated, "measure", refusing)
         totals = compared.build().totals
-    assert totals.failures == {"too_odd": 1}
+    assert totals.failures == {reason: 1}
     assert totals.sample_drops == {}
-    compared.build(retry=True)
+    compared.build(retry=retry)
     assert compared.asked("repeated") == ["a", "compared"]
     assert contents(compared.out) == fresh()
 
