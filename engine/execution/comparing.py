@@ -205,11 +205,10 @@ class _Comparison:
             progress.current = f"comparing images ({self._node.name}): {what}"
 
         measure(self._run, found.jobs.to_measure(missing, found.done), put_aside)
-        piece = self._spool.pieces() if places else None
-        for number in missing:
-            place = places.get(number)
-            no_rows = self._columns.empty_table
-            self._rows[number] = no_rows if place is None else partial(piece, place)
+        self._rows |= dict.fromkeys(missing, self._columns.empty_table)
+        if places:
+            piece = self._spool.pieces()
+            self._rows |= {number: partial(piece, place) for number, place in places.items()}
 
     def compare(self) -> None:
         """Compare all shards in their order, and store what was found."""

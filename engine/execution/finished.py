@@ -101,9 +101,8 @@ class Jobs:
     def to_measure(self, numbers: Sequence[int], finished: ShardTable) -> Jobs:
         """Return jobs for these shards, of which some are `finished`, that take none as done."""
         row_of = {number: row for row, number in enumerate(finished.column("number"))}
-        own = dict(zip(self.numbers, self._best.tolist(), strict=True))
-        later = [one if one == _NONE else one + len(finished) for one in map(own.get, own)]
-        row_of |= dict(zip(own, later, strict=True))
+        own = np.where(self._best == _NONE, _NONE, self._best + len(finished))
+        row_of |= dict(zip(self.numbers, own.tolist(), strict=True))
         best = np.array([row_of[number] for number in numbers], np.int64)
         table = ShardTable.joined([finished, self._finished])
         none = np.full(len(best), _NONE)

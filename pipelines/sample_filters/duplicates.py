@@ -38,8 +38,9 @@ class DuplicatesConfig(StageConfig):
     perceptual: bool = True
     """Whether images are hashed, and compared by their hashes, or by their bytes alone."""
     radius: Annotated[int, THRESHOLD] = Field(default=4, ge=0, le=MAX_RADIUS)
-    """Bits of 64 in which the perceptual hashes of copies may differ. Among a million random hashes, about 0.02 pairs are within 4 by chance, 2 within 6, and 140
-    within 8."""
+    """Bits of 64 in which the perceptual hashes of copies may differ. Among
+    a million random hashes, about 0.02 pairs are within 4 by chance, 2 within 6, and 140 within 8.
+    """
     across_run: Annotated[bool, THRESHOLD] = True
     """Whether the images of the run are compared with each other, and not only with the lists."""
     benchmarks: Annotated[tuple[str, ...], CONTENT] = ()
