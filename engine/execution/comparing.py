@@ -171,14 +171,16 @@ class _Comparison:
             return
         self._files = frozenset(one.name for one in stored)
         done = set(found.done.column("number"))
-        for number, samples_digest in _samples(self._run, shards, found, retry=retry):
-            for one in stored:
+        samples = dict(_samples(self._run, shards, found, retry=retry))
+        for one in stored:
+            for number, samples_digest in samples.items():
                 shard = one.shards.get(number)
                 is_same = shard and shard.is_of(samples_digest, self._before[number])
                 if shard and is_same and (shard.is_whole or number in done):
                     self._shards[number] = shard
                     self._rows[number] = partial(one.rows_of, number, self._columns.names)
-                    break
+            if self.is_stored:  # else what another file has is as good: verdicts are made anew
+                return
 
     def measure(
         self, shards: Partition, found: Survey, measure: Measure, progress: Progress

@@ -12,13 +12,16 @@ import pytest
 from PIL import Image
 
 from florilegium.engine.core.errors import RunError
+from florilegium.engine.execution.preparation import prepare
 from florilegium.engine.results.manifest import Manifest
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.dataset.status import read_status
 from florilegium.pipelines.dataset.why import explain
+from florilegium.pipelines.refresh.options import RefreshOptions
+from florilegium.pipelines.refresh.refresh import refresh_dataset
 from florilegium.pipelines.verify.verify import verify_dataset
 from tests import curating
-from tests.building import build, contents, finished, one_slice
+from tests.building import build, configure, contents, finished, one_slice
 
 GREYS = {"a": 10, "b": 90, "c": 10, "d": 150, "e": 92, "f": 200}
 """`c` is a copy of `a`, and `e` is close to `b`; two in a shard."""
@@ -317,6 +320,27 @@ def test_slices_share_the_comparison_of_the_first_one(
     finished(compared.source, compared.out, **keys)
     assert contents(compared.out) == fresh(2)
     assert compared.is_whole()
+
+
+def test_a_version_that_is_held_back_is_compared_once(
+    compared: Compared, fresh: Callable[..., Any]
+) -> None:
+    compared.build(2)
+    before = contents(compared.out)
+    (compared.source / "b.png").unlink()
+    limits = RefreshOptions(limits={"max_dropped_share": 0.1})
+    log = compared.logs / "repeated"
+    run = prepare(configure(compared.source, compared.out, **compared.keys(2)))
+    assert refresh_dataset(run, limits).record.outcome == "held_back"
+    assert contents(compared.out).items() >= before.items()
+    assert log.read_text().split()[-1] == "compared"
+    log.unlink()
+    assert refresh_dataset(run, limits).record.outcome == "held_back"
+    assert refresh_dataset(run, limits, accept=True).record.outcome == "published"
+    assert not log.exists()
+    assert compared.is_whole()
+    fresh_bytes = fresh(2)
+    assert contents(compared.out)["dead_letters.parquet"] == fresh_bytes["dead_letters.parquet"]
 
 
 @pytest.mark.parametrize(
