@@ -13,6 +13,7 @@ from florilegium.engine.execution.run import execute
 from florilegium.engine.execution.slices import end_slices, execute_slice, gather, join_logs
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.planning.slices import Slice
+from florilegium.engine.results.comparison import COMPARED
 from florilegium.engine.results.dataset import manifest_of
 from florilegium.engine.results.finished_shards import refuse_vanished, stats_named
 from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest
@@ -189,11 +190,22 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
         before_switch()
     kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
     switch(output, manifest, kept, is_in_place=listed is None)
+    names = output.names()
+    if COMPARED in names:  # before a takedown is complete: they have what was taken down
+        _remove_stale_comparisons(output, manifest)
     complete(output, manifest, kept)
-    for name in UNTIL_PUBLISHED.intersection(output.names()):
+    for name in UNTIL_PUBLISHED.intersection(names):
         output.remove(name)
     if listed:  # at last: what it has of images that were taken down is deleted until then
         remember(output, manifest, listed)
+
+
+def _remove_stale_comparisons(output: Folder, manifest: Manifest) -> None:
+    """Delete the comparisons of other versions: they only save measuring again."""
+    for file in {f"{COMPARED}/{name}" for name in output.names(COMPARED)}.difference(
+        manifest.comparisons
+    ):
+        output.remove(file)
 
 
 def _is_as_left(output: Folder, manifest: Manifest) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 from florilegium.engine.core.annotation import Annotation
@@ -81,6 +81,52 @@ class OfCaptions(Brightness):
     def judge(self, samples: SampleColumns) -> Verdicts:
         verdicts = Verdicts(len(samples))
         verdicts.drop(samples.numbers["words"] < self.config.minimum, "few_words")
+        return verdicts
+
+
+class RepeatedConfig(LoggedConfig):
+    """How alike images have to be."""
+
+    within: Annotated[float, THRESHOLD] = 0
+    """Largest difference of the means of two images that are alike, 0..255."""
+
+
+class Repeated(SampleFilter[RepeatedConfig]):
+    """Drops images whose mean an earlier one has; writes down when it compares."""
+
+    Config = RepeatedConfig
+    measured = ("mean",)
+    compares = True
+    compared = ("difference",)
+    compared_texts = ("copy_of",)
+
+    def measure(self, samples: Sequence[Sample]) -> list[dict[str, float | str] | SampleError]:
+        write(self.config.log, *(sample.key for sample in samples))
+        return [
+            SampleError("too_odd", "cannot be measured")
+            if sample.key == self.config.refused
+            else {"mean": float(sample.image.mean())}
+            for sample in samples
+        ]
+
+    def compare(self, shards: Iterable[SampleColumns]) -> Iterator[dict[str, list[float | str]]]:
+        write(self.config.log, "compared")
+        kept: dict[str, float] = {}
+        for shard in shards:
+            firsts: list[str] = []
+            differences: list[float] = []
+            for key, mean in zip(shard.key, shard.numbers["mean"].tolist(), strict=True):
+                near = (one for one in kept if abs(kept[one] - mean) <= self.config.within)
+                first = next(near, "")
+                firsts.append(first)
+                differences.append(abs(kept.get(first, mean) - mean))
+                if not first:
+                    kept[key] = mean
+            yield {"copy_of": [*firsts], "difference": [*differences]}
+
+    def judge(self, samples: SampleColumns) -> Verdicts:
+        verdicts = Verdicts(len(samples))
+        verdicts.drop(samples.texts["copy_of"] != "", "repeated")
         return verdicts
 
 

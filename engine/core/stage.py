@@ -313,7 +313,8 @@ class SampleFilter(Stage[ConfigT]):
     """Names of the short texts that `measure` stores, such as a hash."""
     compares: bool = False
     """Whether the verdict on a sample depends on other samples of the run; then there is a
-    `compare`. Builds refuse such a filter: they do not compare yet."""
+    `compare`. A build measures all samples first, compares them, and asks all stages after the
+    filter then. `judge` sees what was found beside what was measured."""
     compared: tuple[str, ...] = ()
     """Names of the numbers that `compare` adds to those of `measure`."""
     compared_texts: tuple[str, ...] = ()
@@ -351,10 +352,12 @@ class SampleFilter(Stage[ConfigT]):
         """Compare the samples of the whole run: yield for each shard the columns of `compared` and
         `compared_texts`, one value for each of its samples, before the next shard is taken.
 
-        `shards` are in their order, each with the samples that passed the filters before. Earlier
-        shards win: what is yielded for one depends on it and on those before it only, so that
-        verdicts stay when new shards come. Called in one process; it must not hold what it was
-        given of earlier shards but in a compact form.
+        `shards` are in their order, each with the samples that passed the filters before; those
+        without any are left out. Earlier shards win: what is yielded for one depends on it and on
+        those before it only, so that verdicts stay when new shards come. Called in one process,
+        after `__init__` alone; it must not hold what it was given of earlier shards but in a
+        compact form. Options that it reads beside `judge` alone are marked `THRESHOLD`, too: with
+        another value, samples are compared again, but not measured.
         """
         raise NotImplementedError(f"{type(self).__name__} declares no comparison")
 

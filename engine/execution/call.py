@@ -28,6 +28,7 @@ from florilegium.engine.execution.answer import (
 from florilegium.engine.execution.timing import StageTiming, Stopwatch
 from florilegium.engine.execution.watch import Doing, Watch
 from florilegium.engine.planning.graph import Node, View
+from florilegium.engine.results.comparison import Compared
 from florilegium.engine.results.judging import passing
 from florilegium.engine.results.layer import Layer, StageError, make_layer
 from florilegium.engine.results.questions import (
@@ -64,6 +65,7 @@ class WorkerCall:
         *,
         nodes: Mapping[str, Node[Any]] = MappingProxyType({}),
         known: KnownAnswers = MappingProxyType({}),
+        compared: Mapping[str, Compared] = MappingProxyType({}),
         limits: Limits | None = None,
         watch: Watch | None = None,
     ) -> None:
@@ -76,6 +78,7 @@ class WorkerCall:
         self._answers: defaultdict[str, dict[int, Answer]] = defaultdict(dict)  # of this call
         self._nodes = nodes
         self._known = known
+        self._compared = compared
         self._asked: defaultdict[str, dict[int, Asked]] = defaultdict(dict)
         self._pictures: dict[int, Picture] = {}
         self._samples: defaultdict[View, dict[int, Sample]] = defaultdict(dict)  # of the window
@@ -123,7 +126,7 @@ class WorkerCall:
             judge.name: self._layer_of(judge, numbers) for judge in judges if judge.stage.has_layer
         }
         with self._judging(node, node.gate.sample_filters, numbers):
-            judgements = judge_samples(self._shard, judges, layers, numbers)
+            judgements = judge_samples(self._shard, judges, layers, numbers, self._compared)
         return {number for judgement in judgements for number in judgement.dropped}
 
     def _layer_of(self, node: Node[Any], numbers: Sequence[int]) -> Layer:

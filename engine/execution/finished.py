@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -98,6 +98,16 @@ class Jobs:
         best, done = self._best[is_left], self._done[is_left]
         return Jobs(self._shards, left, self._finished, best, done, retry=self._retry)
 
+    def to_measure(self, numbers: Sequence[int], finished: ShardTable) -> Jobs:
+        """Return jobs for these shards, of which some are `finished`, that take none as done."""
+        row_of = {number: row for row, number in enumerate(finished.column("number"))}
+        own = np.where(self._best == _NONE, _NONE, self._best + len(finished))
+        row_of |= dict(zip(self.numbers, own.tolist(), strict=True))
+        best = np.array([row_of[number] for number in numbers], np.int64)
+        table = ShardTable.joined([finished, self._finished])
+        none = np.full(len(best), _NONE)
+        return Jobs(self._shards, numbers, table, best, none, retry=self._retry)
+
     def _job(self, number: int, best: int, done: int) -> Job:
         digests = self._finished.table.column("samples_digest")
         return Job(
@@ -117,17 +127,19 @@ def survey(
     check: bool = False,
     asks_again: bool = True,
     is_slice: bool = False,
+    recipes: Mapping[int, str] | None = None,
 ) -> Survey:
     """Find out which shards are finished, and which need a job.
 
     `before` is what is in place, where it was read since the caller has the lease. Without
     `asks_again`, a shard is finished although a budget did not reach all its images. With
-    `is_slice`, only these shards are looked at.
+    `is_slice`, only these shards are looked at. `recipes` has that of each shard, where the run was
+    compared; else a shard is finished whatever it was compared with.
     """
     numbers = shards.summary["number"].to_numpy()
     wanted = set(numbers.tolist()) if is_slice else None
     finished = FinishedShards(run.output, before, is_read=check, numbers=wanted)
-    ranked = _Ranking(finished, recipe=run.graph.recipe)
+    ranked = _Ranking(finished, recipe=run.graph.recipe, recipes=recipes)
     best, done, is_read = _versions(run, shards, finished, ranked)
     is_wanted = (done == _NONE) | (asks_again & ranked.is_unpaid[done])
     is_wanted |= retry & ranked.has_failed[done]
@@ -209,9 +221,11 @@ def _refuse_another_source(run: Run, index: Index) -> None:
 class _Ranking:
     """The versions of each shard that exist, the best one first."""
 
-    def __init__(self, finished: FinishedShards, *, recipe: str) -> None:
+    def __init__(
+        self, finished: FinishedShards, *, recipe: str, recipes: Mapping[int, str] | None
+    ) -> None:
         self._shards = finished.shards
-        self._recipe = recipe
+        self._is_ours = _is_made_by(finished.shards, recipe, recipes)
         self._current = finished.current
         self._letters, self.is_unpaid, self.has_failed = _letters_of(finished.shards)
         numbers = finished.shards.table.column("number").to_numpy()
@@ -240,8 +254,7 @@ class _Ranking:
         the others."""
         firsts, ends = (np.searchsorted(self._numbers, numbers, side) for side in ("left", "right"))
         rows = np.append(self._order, _NONE)[firsts]
-        is_ours = pc.equal(self._shards.table.column("recipe"), self._recipe).to_numpy()
-        rows[(ends - firsts != 1) | ~np.append(is_ours, False)[rows]] = _NONE
+        rows[(ends - firsts != 1) | ~np.append(self._is_ours, False)[rows]] = _NONE
         return rows
 
     def places(self, number: int) -> list[int]:
@@ -268,7 +281,7 @@ class _Ranking:
 
     def alike(self, places: Sequence[int]) -> list[int]:
         """Return the versions that the same recipe made."""
-        return [place for place in places if self._recipes[place] == self._recipe]
+        return [place for place in places if self._is_ours[place]]
 
     def rows(self, places: Sequence[int], reading: str | None) -> tuple[int, int]:
         """Return the best version of a shard, and the best one of the same recipe; what was read
@@ -280,6 +293,16 @@ class _Ranking:
         if done is None:
             done = next(iter(alike), _NONE)
         return places[0], done
+
+
+def _is_made_by(shards: ShardTable, recipe: str, recipes: Mapping[int, str] | None) -> np.ndarray:
+    """Return which shards were made by the recipe of a run, or with `recipes`, by their own."""
+    column = shards.table.column("recipe")
+    if not recipes:
+        of_run = pc.utf8_slice_codeunits(column, 0, len(recipe))
+        return np.asarray(pc.equal(of_run, recipe).to_numpy(), bool)
+    wanted = pa.array([recipes.get(one, "") for one in shards.column("number")], pa.string())
+    return np.asarray(pc.equal(column, wanted).to_numpy(), bool)
 
 
 def _letters_of(shards: ShardTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,13 +20,20 @@ from florilegium.engine.execution.apart import started
 from florilegium.engine.execution.child import Request, receive, send, serve
 from florilegium.engine.execution.packed_work import PackedWork
 from florilegium.engine.execution.reply import Reply
-from florilegium.engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
+from florilegium.engine.execution.runner import (
+    ATTEMPTS,
+    Made,
+    Opened,
+    Runner,
+    last_step,
+    too_small,
+    while_loading,
+)
 from florilegium.engine.execution.watch import GRACE_S, NO_TURN, started_by
 from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork
 from florilegium.engine.planning.config import RunConfig
 from florilegium.engine.planning.graph import Graph
 from florilegium.engine.planning.partition import ShardSpec
-from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import ShardBytes, Spot
 from florilegium.engine.storage.folder import Folder
 
@@ -120,9 +127,10 @@ class LocalRunner(Runner):
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
-    ) -> ShardStats:
+    ) -> Made:
         arguments = (opened.packed, opened.images, names, *parts)
-        return await self._again(Request(method="publish", arguments=arguments))
+        made: Made = await self._again(Request(method=last_step(self._graph), arguments=arguments))
+        return made
 
     async def release(self, pool: str) -> None:
         """Nothing to stop: all pools are one child."""

@@ -79,6 +79,13 @@ class ShardRestarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardMeasured:
+    """A shard was measured for a sample filter that compares; it is opened again afterwards."""
+
+    shard: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallFinished:
     """A worker came back from a call of some stages. `seconds` is what the driver waited, for a
     free worker and a model that was loaded, too; `timings` are those of the worker, which gave the
@@ -202,6 +209,7 @@ Fact = (
     | WorkersStarted
     | ShardOpened
     | ShardRestarted
+    | ShardMeasured
     | CallFinished
     | SamplesAnswered
     | WorkerLost

@@ -13,6 +13,7 @@ from florilegium.engine.execution.observer import (
     PoolsSeen,
     SamplesAnswered,
     ShardFinished,
+    ShardMeasured,
     ShardOpened,
     ShardRestarted,
     ShardsSkipped,
@@ -77,7 +78,7 @@ class Progress(Observer):
                     self.reused[timing.stage] += timing.reused
             case SamplesAnswered():
                 self.answer(fact.shard, fact.stage, fact.samples)
-            case ShardRestarted():
+            case ShardRestarted() | ShardMeasured():
                 self.close(fact.shard, is_done=False)
                 self._restarted.add(fact.shard)
             case ShardFinished(stats=stats):

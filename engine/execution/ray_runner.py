@@ -35,7 +35,7 @@ from florilegium.engine.execution.ray_errors import last_line
 from florilegium.engine.execution.ray_pools import RayPools
 from florilegium.engine.execution.ray_processes import few_processes, one_arena
 from florilegium.engine.execution.reply import Reply, reply_to
-from florilegium.engine.execution.runner import Opened, Runner
+from florilegium.engine.execution.runner import LAST_STEPS, Made, Opened, Runner, last_step
 from florilegium.engine.execution.watch import GRACE_S, NO_TURN, Watch
 from florilegium.engine.execution.worker import LayerParts, Ran, Worker
 from florilegium.engine.execution.worker_log import WorkerLog
@@ -45,7 +45,6 @@ from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.planning.plugins import ROOT, searched
 from florilegium.engine.planning.pools import Pool
 from florilegium.engine.results.layer_store import LayerStore
-from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import ShardBytes, Spot
 from florilegium.engine.storage.folder import Folder
 
@@ -161,13 +160,11 @@ class RayRunner(Runner):
     ) -> None:
         await self._write("keep", opened.packed, names, samples, *parts)
 
-    async def publish(
-        self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
-    ) -> ShardStats:
-        stats: ShardStats = await self._write(
-            "publish", opened.packed, opened.images, names, *parts
+    async def publish(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> Made:
+        made: Made = await self._write(
+            last_step(self._graph), opened.packed, opened.images, names, *parts
         )
-        return stats
+        return made
 
     async def _write(self, method: str, *arguments: Any) -> Any:
         """Call a method of a worker that writes, beside its calls of stages."""
@@ -362,10 +359,10 @@ def _actor_class() -> Any:
 
         @ray.method(concurrency_group="io")
         def write(self, method: str, *arguments: Any) -> Reply:
-            """Call `store`, `keep` or `publish`."""
+            """Call `store`, `keep` or the last step of a shard; only that has a value."""
             function = getattr(self._worker, method)
             reply = self._reply("io", function, *self._unpacked.all_of(arguments))
-            return reply if method == "publish" else replace(reply, value=None)
+            return reply if method in LAST_STEPS else replace(reply, value=None)
 
     return ray.remote(concurrency_groups={"io": 2})(Actor)
 

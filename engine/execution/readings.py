@@ -19,6 +19,7 @@ from florilegium.engine.core.redaction import redacted
 from florilegium.engine.core.sample import digest_of
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.planning.partition import Partition, ShardSpec, ShardSummary
+from florilegium.engine.results.comparison import recipe_of_run
 from florilegium.engine.results.listed import is_affected
 from florilegium.engine.results.shard import SOURCE_FINGERPRINT
 from florilegium.engine.results.shard_table import INPUTS, NO_SHARDS, ShardTable
@@ -132,7 +133,7 @@ class Readings:
         if reading is None or row is None:
             return None
         stats = self._finished[row]
-        if stats.recipe != self._run.graph.recipe:
+        if recipe_of_run(stats.recipe) != self._run.graph.recipe:
             return None
         source = self._run.sources[shard.source]
         bases = {base_of(source.config.url, shard.location)}

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.redaction import redacted
+from florilegium.engine.execution.comparing import compare_run, is_compared
 from florilegium.engine.execution.finished import Before, Jobs, Survey, divide, survey
 from florilegium.engine.execution.local_runner import LocalRunner
 from florilegium.engine.execution.log import log_dead_letters, run_log
@@ -34,7 +36,7 @@ from florilegium.engine.execution.observer import (
 from florilegium.engine.execution.preparation import Run, refuse_caveats, remarks_of
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.readings import Readings
-from florilegium.engine.execution.runner import InProcessRunner, Runner
+from florilegium.engine.execution.runner import InProcessRunner, Made, Runner
 from florilegium.engine.execution.runner_choice import (
     PublishingRunner,
     SomethingToAsk,
@@ -45,6 +47,7 @@ from florilegium.engine.execution.scheduler import Job, Scheduler
 from florilegium.engine.execution.worker import Worker
 from florilegium.engine.planning.config import RunConfig
 from florilegium.engine.planning.partition import Partition
+from florilegium.engine.results.comparison import MeasuredShard
 from florilegium.engine.results.finished_shards import InPlace, refuse_vanished
 from florilegium.engine.results.manifest import RECIPE, Manifest
 from florilegium.engine.results.publication import ShardStats
@@ -107,13 +110,14 @@ def make(
     retry: bool = False,
     check: bool = False,
     observer: Observer | None = None,
-    is_slice: bool = False,
     before: InPlace | None = None,
+    slice_recipes: Mapping[int, str] | None = None,
 ) -> tuple[ShardTable, Survey]:
     """Make the shards that are missing; return all, and what was found before. The log is in `log`.
 
-    What happens is reported to `progress` and `observer`. With `is_slice`, other shards than these
-    are left alone.
+    What happens is reported to `progress` and `observer`. With `slice_recipes`, other shards than
+    these are left alone: they are a slice of a run that was compared, if it is to be, and has these
+    recipes.
 
     Raises:
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
@@ -121,7 +125,13 @@ def make(
     """
     observer = Observers(progress, observer) if observer else progress
     progress.current = "checking finished shards" if check else progress.current
-    found = survey(run, shards, before=before, retry=retry, check=check, is_slice=is_slice)
+    is_slice = slice_recipes is not None
+    look = partial(survey, run, shards, before=before, retry=retry, check=check, is_slice=is_slice)
+    found = look(recipes=slice_recipes)
+    if run.graph.comparing and not (is_slice or is_compared(run, found)):
+        measure = partial(measured, run, progress, observer, log)
+        run, recipes = compare_run(run, shards, found, measure, progress, retry=retry)
+        found = look(recipes=recipes)
     awaited = shards.only(set(found.jobs.numbers).__contains__).shards()
     readings, ledger = Readings(run), Ledger(awaited, run.config.max_dead_letter_share)
     _skip(found.done, ledger, observer)
@@ -132,7 +142,9 @@ def make(
         progress.current = "starting the workers"
         on_finished = partial(_finish, readings, ledger, made)
         with run_log(log):
-            asyncio.run(_run_jobs(run, found.jobs, progress, observer, on_finished))
+            asyncio.run(
+                _run_jobs(run, found.jobs, progress, observer, on_finished, run.graph.recipe)
+            )
     made.add_all(found.done)
     whole = made.whole().sorted()
     if found.jobs:
@@ -190,30 +202,50 @@ def _finish(
     ledger.check()
 
 
+def measured(
+    whole: Run,
+    progress: Progress,
+    observer: Observer,
+    log: Folder,
+    run: Run,
+    jobs: Jobs,
+    on_measured: Callable[[Job, MeasuredShard], None],
+) -> None:
+    """Measure the shards of jobs by the graph of a run, which is a part of that of the `whole`."""
+    stages = tuple(node.name for node in run.graph.layered)
+    observer.observe(WorkFound(shards=len(jobs), stages=stages))
+    progress.current = "starting the workers"
+    recipe = whole.graph.recipe
+    with run_log(log):
+        asyncio.run(_run_jobs(run, jobs, progress, observer, on_measured, recipe))
+
+
 async def _run_jobs(
     run: Run,
     jobs: Jobs,
     progress: Progress,
     observer: Observer,
-    on_finished: Callable[[Job, ShardStats], None],
+    on_finished: Callable[[Job, Any], None],
+    recipe: str,
 ) -> None:
-    """Make the shards of jobs: those of which all is known without a Ray, if that may be all."""
+    """Make the shards of jobs: those of which all is known without a Ray, if that may be all.
+    `recipe` marks the output as under way."""
     done: set[int] = set()
 
-    def finished(job: Job, stats: ShardStats) -> None:
+    def finished(job: Job, made: Made) -> None:
         done.add(job.spec.number)
-        on_finished(job, stats)
+        on_finished(job, made)
 
     config = _config(run)
     if may_be_answered(run, jobs):
         publisher = PublishingRunner(config, run.graph, layers=run.layers, output=run.output)
         with suppress(SomethingToAsk):
             one_by_one = ([job] for job in jobs)
-            await _work(run, publisher, one_by_one, progress, observer, finished)
+            await _work(run, publisher, one_by_one, progress, observer, finished, recipe)
     if left := jobs.without(done):
         progress.current = "starting the workers"
         runner = _runner(run, config, left, progress)
-        await _work(run, runner, [left], progress, observer, on_finished)
+        await _work(run, runner, [left], progress, observer, on_finished, recipe)
 
 
 async def _work(
@@ -222,7 +254,8 @@ async def _work(
     batches: Iterable[Iterable[Job]],
     progress: Progress,
     observer: Observer,
-    on_finished: Callable[[Job, ShardStats], None],
+    on_finished: Callable[[Job, Any], None],
+    recipe: str,
 ) -> None:
     """Have a runner make the shards of jobs, one batch of jobs after the other."""
     scheduler: Scheduler | None = None
@@ -237,12 +270,12 @@ async def _work(
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         _log.info("the workers are starting")
-        run.output.publish(RECIPE, run.graph.recipe.encode())
+        run.output.publish(RECIPE, recipe.encode())
         observer.observe(WorkersStarted())
         scheduler = Scheduler(graph, runner, observer, keep_s=run.config.runner.keep_s)
         for jobs in batches:
-            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-                on_finished(job, stats)
+            async for job, made in scheduler.run(jobs, shard_size=run.config.shard_size):
+                on_finished(job, made)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

@@ -17,11 +17,25 @@ from florilegium.engine.core.errors import RunError, SampleError, WorkerDied, Wo
 from florilegium.engine.execution.worker import LayerParts, Ran, ShardWork, Worker
 from florilegium.engine.planning.graph import Graph
 from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.comparison import MeasuredShard
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import Spot
 
 ATTEMPTS = 3
 """Times that reading or publishing a shard is tried when workers die."""
+
+
+Made = ShardStats | MeasuredShard
+"""What becomes of a shard: it is published, or measured for a sample filter that compares."""
+
+
+LAST_STEPS = ("publish", "measured")
+"""Methods of `Worker` that are the last step of a shard."""
+
+
+def last_step(graph: Graph) -> str:
+    """Return which of `LAST_STEPS` is the one of a graph."""
+    return LAST_STEPS[bool(graph.measures)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +135,8 @@ class Runner(ABC):
         """Store what stages have answered about some samples so far (`Worker.keep`)."""
 
     @abstractmethod
-    async def publish(
-        self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
-    ) -> ShardStats:
-        """Publish the last layers and the finished shard (`Worker.publish`)."""
+    async def publish(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> Made:
+        """Publish the last layers and the finished shard (`last_step`)."""
 
     @abstractmethod
     async def release(self, pool: str) -> None:
@@ -183,8 +195,10 @@ class InProcessRunner(Runner):
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
-    ) -> ShardStats:
-        return self._worker.publish(opened.work, opened.images, names, *parts)
+    ) -> Made:
+        publish = getattr(self._worker, last_step(self._graph))
+        made: Made = publish(opened.work, opened.images, names, *parts)
+        return made
 
     async def release(self, pool: str) -> None:
         """Nothing to stop: all pools are this process."""

@@ -43,17 +43,19 @@ from florilegium.engine.execution.observer import (
     Observer,
     PoolLoad,
     ShardFinished,
+    ShardMeasured,
     ShardOpened,
     ShardRestarted,
     WorkerLost,
 )
 from florilegium.engine.execution.pool_visits import PoolVisits
-from florilegium.engine.execution.runner import Opened, Runner
+from florilegium.engine.execution.runner import Made, Opened, Runner
 from florilegium.engine.execution.segments import Segment, segments
 from florilegium.engine.execution.timing import Moment
 from florilegium.engine.execution.unused_memory import UnusedMemory
 from florilegium.engine.planning.graph import CPU_POOL, Graph
 from florilegium.engine.planning.partition import ShardSpec
+from florilegium.engine.results.comparison import MeasuredShard
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard import Shard, Spot
 
@@ -104,10 +106,9 @@ class Scheduler:
         self._has_more = False  # shards that are not started yet
         self._unused_memory = UnusedMemory()
 
-    async def run(
-        self, jobs: Iterable[Job], *, shard_size: int
-    ) -> AsyncIterator[tuple[Job, ShardStats]]:
-        """Yield each job with the statistics of its finished shard, as they come.
+    async def run(self, jobs: Iterable[Job], *, shard_size: int) -> AsyncIterator[tuple[Job, Made]]:
+        """Yield each job with what its shard became, as they come: its statistics, or what was
+        measured.
 
         A job is taken from `jobs` when the one before it starts.
         """
@@ -115,8 +116,8 @@ class Scheduler:
         self._visits = PoolVisits(pools, self._runner.release)
         waiting = iter(jobs)
         job = await self._next(waiting)
-        running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
-        done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
+        running: set[asyncio.Task[tuple[Job, Made]]] = set()
+        done: set[asyncio.Task[tuple[Job, Made]]] = set()
         try:
             while True:
                 while job and len(running) < self._in_flight(shard_size):
@@ -157,7 +158,7 @@ class Scheduler:
         busy = 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
         return int(min(busy, self._room))
 
-    async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
+    async def _finish(self, job: Job) -> tuple[Job, Made]:
         """Build a shard, from the start again when its bytes are lost, or do not fit into shared
         memory: then after the others that do not fit, and with fewer shards beside it. Others may
         fill it, too, so each time it waits longer; with each shard that fits, there may be more."""
@@ -181,19 +182,11 @@ class Scheduler:
                     self._room, turn = 1, self._alone
             else:
                 self._room += not self._alone.locked()
-                _, stats = done
-                self._observer.observe(
-                    ShardFinished(
-                        shard=job.spec.name,
-                        stats=stats,
-                        started_s=began.wall_s,
-                        seconds=began.seconds,
-                    )
-                )
+                self._report_made(job.spec.name, done[1], began)
                 self._unused_memory.give_back()  # of the shard's work, and its answers
                 return done
 
-    async def _build(self, job: Job) -> tuple[Job, ShardStats]:
+    async def _build(self, job: Job) -> tuple[Job, Made]:
         """Read a shard, visit each pool that has something to do for it, and publish it."""
         began = Moment.now()
         opened = await self._open(job)
@@ -248,6 +241,14 @@ class Scheduler:
                 started_s=began.wall_s,
                 seconds=began.seconds,
             )
+        )
+
+    def _report_made(self, name: str, made: Made, began: Moment) -> None:
+        if isinstance(made, MeasuredShard):
+            self._observer.observe(ShardMeasured(shard=name))
+            return
+        self._observer.observe(
+            ShardFinished(shard=name, stats=made, started_s=began.wall_s, seconds=began.seconds)
         )
 
     async def _open(self, job: Job) -> Opened:

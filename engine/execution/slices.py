@@ -10,18 +10,20 @@ at any time. Of the source's listing only the first one is used: the others read
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import OutputInUse, RunError, StorageError, UsageError
+from florilegium.engine.execution.comparing import Measure, compare_run, with_comparisons
 from florilegium.engine.execution.finished import divide, survey
 from florilegium.engine.execution.log import LOG
-from florilegium.engine.execution.observer import Observer
+from florilegium.engine.execution.observer import Observer, Observers
 from florilegium.engine.execution.preparation import Run, refuse_caveats, remarks_of
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.readings import Readings, readings_of
-from florilegium.engine.execution.run import make, manifest_of
+from florilegium.engine.execution.run import make, manifest_of, measured
 from florilegium.engine.planning.index import INDEX_NAME, read_index
 from florilegium.engine.planning.partition import (
     Partition,
@@ -60,19 +62,25 @@ def execute_slice(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
-    shards = _shared(run, part, progress, retry=retry, replace=replace, check=check)
-    if shards is None:
-        return None
     log = Folder(f"{run.output.url}/{PARTS}/{part.number}")
+    seen = Observers(progress, observer) if observer else progress
+    compare = partial(
+        _compared, run, partial(measured, run, progress, seen, log), progress, retry=retry
+    )
+    shared = _shared(run, part, progress, compare, retry=retry, replace=replace, check=check)
+    if shared is None:
+        return None
+    division, shards = shared
+    own_run, recipes = with_comparisons(run, division.compared)
     made, found = make(
-        run,
+        own_run,
         shards.only(part.has),
         progress,
         log=log,
         retry=retry,
         check=check,
         observer=observer,
-        is_slice=True,
+        slice_recipes=recipes,
     )
     return manifest_of(run, made, found, remarks=())
 
@@ -99,7 +107,8 @@ def gather(run: Run, *, check: bool = False) -> Manifest | None:
     if run.takedown is None:
         refuse_to_bring_back(run.output)
     shards = _shards_of(run, division, _division(run, division.slices))
-    found = survey(run, shards, check=check, asks_again=False)
+    _, recipes = with_comparisons(run, division.compared)
+    found = survey(run, shards, check=check, asks_again=False, recipes=recipes)
     if found.jobs:
         raise RunError(_missing(found.jobs.numbers, division.slices, len(shards)))
     inputs = Readings(run).inputs_of(shards)
@@ -123,10 +132,29 @@ def end_slices(output: Folder) -> None:
         Folder(f"{output.url}/{PARTS}").clear()
 
 
+def _compared(
+    run: Run, measure: Measure, progress: Progress, shards: Partition, *, retry: bool
+) -> tuple[str, ...]:
+    """Compare the samples of the whole run, for all slices; return the files of what was found."""
+    if not run.graph.comparing:
+        return ()
+    found = survey(run, shards, retry=retry)
+    compared, _ = compare_run(run, shards, found, measure, progress, retry=retry)
+    return tuple(node.comparison for node in compared.graph.comparing)
+
+
 def _shared(
-    run: Run, part: Slice, progress: Progress, *, retry: bool, replace: bool, check: bool
-) -> Partition | None:
-    """Return the shards of all slices, by the stored division; the first slice stores it."""
+    run: Run,
+    part: Slice,
+    progress: Progress,
+    compare: Callable[[Partition], tuple[str, ...]],
+    *,
+    retry: bool,
+    replace: bool,
+    check: bool,
+) -> tuple[Division, Partition] | None:
+    """Return the stored division, and the shards of all slices; the first slice stores it, once
+    the run is compared."""
     while (division := read_division(run.output)) is None:
         try:
             with writing(Folder(f"{run.output.url}/{PARTS}")) as lease:
@@ -136,16 +164,19 @@ def _shared(
                 if not (retry or check) and _has_all(run, shards):
                     return None
                 run.output.publish(RECIPE, run.graph.recipe.encode())
+                compared = compare(shards)
                 lease.check()
-                division = _division(run, part.of, inputs=shards.inputs_digest)
+                division = _division(run, part.of, inputs=shards.inputs_digest, compared=compared)
                 run.output.create(DIVISION, division.to_json())
         except OutputInUse:
             progress.current = "waiting for the slice that divides the source"
             time.sleep(0.5 + part.number / part.of)  # not all at the same moment
-    return _shards_of(run, division, _division(run, part.of))
+    return division, _shards_of(run, division, _division(run, part.of))
 
 
-def _division(run: Run, slices: int, *, inputs: str = "") -> Division:
+def _division(
+    run: Run, slices: int, *, inputs: str = "", compared: tuple[str, ...] = ()
+) -> Division:
     return Division(
         slices=slices,
         recipe=run.graph.recipe,
@@ -155,6 +186,7 @@ def _division(run: Run, slices: int, *, inputs: str = "") -> Division:
         readings=tuple(readings_of(run)),
         inputs=inputs,
         remarks=tuple(remarks_of(run)),
+        compared=compared,
     )
 
 

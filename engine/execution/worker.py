@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any
@@ -33,11 +33,14 @@ from florilegium.engine.planning.config import RunConfig
 from florilegium.engine.planning.graph import Graph, Node
 from florilegium.engine.planning.partition import ShardSpec
 from florilegium.engine.planning.source_opening import open_source
+from florilegium.engine.results.comparison import Compared, MeasuredShard
 from florilegium.engine.results.layer import Layer, StageError, join_layers, make_layer
 from florilegium.engine.results.layer_store import LayerStore, Recall
-from florilegium.engine.results.publication import ShardStats, publish_shard
+from florilegium.engine.results.publication import ShardStats, publish_shard, reading_of
 from florilegium.engine.results.questions import Known
+from florilegium.engine.results.sample_judging import measured_rows
 from florilegium.engine.results.shard import Shard, ShardBytes, Spot, read_shard
+from florilegium.engine.results.stored_comparison import Comparisons
 from florilegium.engine.sources.takedown import NOTHING, TAKEN_DOWN, read_takedown
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.untrusted.traces import unforeseen
@@ -65,6 +68,8 @@ class ShardWork:
     todo: dict[str, tuple[int, ...]]
     previous_digest: str
     retry: bool
+    compared: Mapping[str, Compared] = field(default_factory=dict)
+    """What sample filters found for the shard when they compared the run, by name."""
 
     @cached_property
     def asked(self) -> dict[str, frozenset[int]]:
@@ -110,6 +115,12 @@ class Worker:
         self._spending = threading.Lock()
         self._layers = LayerStore(layers)
         self._output = output
+        comparing = [node for node in graph.comparing if node.comparison]
+        self._comparisons = Comparisons(
+            output,
+            files={node.name: node.comparison for node in comparing},
+            stages={node.name: node.stage for node in comparing},
+        )
         self._takedown = read_takedown(config.takedown) if config.takedown else NOTHING
         self._sources = [
             open_source(source, shard_size=config.shard_size, limits=config.limits)
@@ -168,7 +179,13 @@ class Worker:
                 takedown=self._takedown,
                 kind=self._config.images,
             )
-        work = ShardWork(shard=shard, todo={}, previous_digest=previous_digest, retry=retry)
+        work = ShardWork(
+            shard=shard,
+            todo={},
+            previous_digest=previous_digest,
+            retry=retry,
+            compared=self._comparisons.of(shard.number),
+        )
         is_taken_down = any(letter.reason == TAKEN_DOWN for letter in shard.dead_letters)
         for node in self._graph.layered:
             if is_taken_down and previous_digest:
@@ -193,7 +210,7 @@ class Worker:
         stored, and no worker has to load its model."""
         if not self._has_known(node) or not work.todo.keys().isdisjoint(node.inputs):
             return False
-        if not self._known(node, work, missing):
+        if not (node.gate.compares or self._known(node, work, missing)):
             return False
         work.todo[node.name] = tuple(missing)
         try:
@@ -234,6 +251,7 @@ class Worker:
                 for node in nodes
                 if self._has_known(node)
             },
+            compared=work.compared,
             limits=self._config.limits,
             watch=self._watch,
         )
@@ -321,12 +339,46 @@ class Worker:
         self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: LayerParts
     ) -> ShardStats:
         """Publish the last layers, judge all annotations, and write the shard."""
+        layers = self._all_layers(work, names, *parts)
+        with self._publishing(work):
+            return publish_shard(
+                work.shard, images, self._graph, layers, self._output, compared=work.compared
+            )
+
+    def measured(
+        self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: LayerParts
+    ) -> MeasuredShard:
+        """Publish the last layers, and return what a filter that compares is given of the shard."""
+        layers = self._all_layers(work, names, *parts)
+        shard = work.shard
+        with self._publishing(work):
+            return MeasuredShard(
+                number=shard.number,
+                samples_digest=shard.digest,
+                reading=reading_of(shard.digest, shard.dead_letters),
+                is_whole=not any(
+                    error.reason == BUDGET_EXHAUSTED
+                    for layer in layers.values()
+                    for error in layer.errors
+                ),
+                rows=measured_rows(shard, self._graph.sample_filters, layers, work.compared),
+            )
+
+    def _all_layers(
+        self, work: ShardWork, names: Sequence[str], *parts: LayerParts
+    ) -> dict[str, Layer]:
+        """Publish the last layers; return these and all others."""
         layers = self.store(work, names, *parts)
         stored = [node for node in self._graph.layered if node.name not in layers]
         recalls = [self._recall(node, work) for node in stored]  # all: each damaged one is found
         for node, recall in zip(stored, recalls, strict=True):
             _refuse_gaps(node, recall)
             layers[node.name] = recall.layer
+        return layers
+
+    @contextmanager
+    def _publishing(self, work: ShardWork) -> Iterator[None]:
+        """Limit the time in which a shard is judged and written."""
         judges = (*self._graph.sample_filters, *self._graph.filters)
         filters = ", ".join(node.name for node in judges) or "none"
         publishing = Doing(
@@ -336,7 +388,7 @@ class Worker:
             reason=SHARD_TIMEOUT,
         )
         with self._watch.over(publishing), about(shard=work.shard.name):
-            return publish_shard(work.shard, images, self._graph, layers, self._output)
+            yield
 
     def _recall(self, node: Node[Any], work: ShardWork, *, is_asked: bool = False) -> Recall:
         """Return the stored rows of a stage; of one that is asked, errors that will be retried are
@@ -351,6 +403,7 @@ class Worker:
             shard.sample_digests,
             previous_digest=work.previous_digest,
             again=again,
+            dropped_again=is_asked,
         )
 
     def _stored_answers(

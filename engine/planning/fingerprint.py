@@ -16,6 +16,7 @@ from florilegium.engine.core.stage import (
     CONTENT,
     RUNTIME,
     THRESHOLD,
+    SampleFilter,
     Specialist,
     Stage,
     StageConfig,
@@ -72,6 +73,7 @@ def configuration_of(
         "config": {**stage.config.stored(stage.config.marked((RUNTIME, CONTENT))), **share},
         "thresholds": sorted(stage.config.marked((THRESHOLD,))),
         **({"each": list(stage.each)} if is_divided else {}),
+        **({"compares": True} if isinstance(stage, SampleFilter) and stage.compares else {}),
     }
 
 

@@ -29,13 +29,15 @@ class Gate:
     `filters` judge in this order, each the tasks that it has here, the annotations of the source
     and of `lineage`, all specialists from which the stage descends; `measured` are those filters
     that have layers. `digest` stands for all this and for the gates of what the stage reads; it is
-    empty without any.
+    empty without any. With `compares`, a sample filter among them compares the samples of the run:
+    what it drops may change without a change of the shard or of the gate.
     """
 
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sample_filters: tuple[str, ...] = ()
     measured: tuple[str, ...] = ()
     lineage: tuple[str, ...] = ()
+    compares: bool = False
     digest: str = ""
 
 
@@ -109,7 +111,10 @@ def with_sample_filters(
         if stages[name].has_layer:
             gate = found[name]
             found[name] = replace(
-                gate, sample_filters=tuple(judges), measured=(*measured, *gate.measured)
+                gate,
+                sample_filters=tuple(judges),
+                measured=(*measured, *gate.measured),
+                compares=any(sample_filters[one].compares for one in judges),
             )
         if name in sample_filters:
             before.append(name)

@@ -69,6 +69,9 @@ class Node(Generic[StageT_co]):
     """Whether a GPU stage has to do without one."""
     sample_share: float = 1.0
     """The share of the samples that the stage is asked about; it says nothing about the others."""
+    comparison: str = ""
+    """The file of the output with what a sample filter found when it compared the run, if it did
+    already."""
 
     @property
     def wants_gpu(self) -> bool:
@@ -139,6 +142,8 @@ class Graph:
     """Packages that are not installed: of a graph that is only looked at."""
     awaited: tuple[MissingPackage, ...] = ()
     """Packages that models will want, which are not here either."""
+    measures: str = ""
+    """The sample filter for whose comparison shards are measured; they are not published."""
 
     @cached_property
     def layered(self) -> tuple[Node[Any], ...]:
@@ -170,6 +175,36 @@ class Graph:
         """Return the same graph with every stage asked about every sample: to measure its cost."""
         whole = (replace(node, sample_share=1.0) for node in self.specialists)
         return replace(self, specialists=tuple(whole))
+
+    @property
+    def comparing(self) -> tuple[Node[SampleFilter[Any]], ...]:
+        """The sample filters that compare the samples of the run, in their order."""
+        return tuple(node for node in self.sample_filters if node.stage.compares)
+
+    def until(self, name: str) -> Graph:
+        """Return the stages that a sample filter builds on, and itself, to measure for it."""
+        by_name = {node.name: node for node in self.nodes}
+        wanted: set[str] = set()
+        waiting = {name}
+        while waiting:
+            node = by_name[waiting.pop()]
+            wanted.add(node.name)
+            waiting |= {*node.inputs, *node.gate.filters, *node.gate.sample_filters} - wanted
+        return replace(
+            self,
+            sample_filters=tuple(node for node in self.sample_filters if node.name in wanted),
+            specialists=tuple(node for node in self.specialists if node.name in wanted),
+            filters=tuple(node for node in self.filters if node.name in wanted),
+            measures=name,
+        )
+
+    def with_comparison(self, name: str, file: str) -> Graph:
+        """Return the same graph with what a sample filter found when it compared the run."""
+        own = (
+            replace(node, comparison=file) if node.name == name else node
+            for node in self.sample_filters
+        )
+        return replace(self, sample_filters=tuple(own))
 
     @property
     def recipe(self) -> str:
@@ -214,7 +249,6 @@ def plan(
     )
     by_name = {**sample_filters, **specialists, **filters}
     drafts = by_name.values()
-    _refuse_comparing(sample_filters.values())
     revisions, missing, absent = revisions_of({draft.name: draft.stage for draft in drafts})
     awaited = [package for error in missing.values() for package in error.packages]
     if absent and not is_dry:
@@ -259,17 +293,6 @@ def _refuse_two_of_a_name(config: RunConfig) -> None:
     for name, kinds in sections.items():
         if len(kinds) > 1:
             raise PlanError(f"{name!r} names a {' and a '.join(kinds)}: rename one with `use`")
-
-
-def _refuse_comparing(drafts: Iterable[Draft]) -> None:
-    """Refuse sample filters that need the measurements of the whole run before they judge: stages
-    are asked shard by shard, and no comparison is stored yet."""
-    for draft in drafts:
-        if isinstance(draft.stage, SampleFilter) and draft.stage.compares:
-            raise PlanError(
-                f"sample_filters.{draft.name}: {draft.use!r} compares the samples of a run, which "
-                f"builds do not do yet: leave it out"
-            )
 
 
 def _with_digests(nodes: Mapping[str, Node[Any]]) -> dict[str, Node[Any]]:

@@ -87,6 +87,8 @@ class Division(BaseModel):
     """`Partition.inputs_digest` of the shards."""
     remarks: tuple[str, ...]
     """Remarks of the sources on what was listed."""
+    compared: tuple[str, ...] = ()
+    """The files with what sample filters found that compare the samples of the run."""
 
     def refuse_others(self, other: Division, output: Folder) -> None:
         """Refuse a command that would make other shards than the slices before it.
@@ -108,7 +110,8 @@ class Division(BaseModel):
 
     def to_json(self) -> bytes:
         """Return the content of the file of the division."""
-        return json.dumps(self.model_dump(), sort_keys=True, indent=1).encode()
+        document = self.model_dump(exclude_defaults=True)
+        return json.dumps(document, sort_keys=True, indent=1).encode()
 
 
 def read_division(output: Folder) -> Division | None:

@@ -9,7 +9,7 @@ other gates, question by question.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,7 @@ from florilegium.engine.results.layer import (
     parse_layer,
     parse_metadata,
 )
-from florilegium.engine.results.questions import Known
+from florilegium.engine.results.questions import Asked, Known
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.parquet import footer_size, from_sealed_parquet, schema_in_footer
 
@@ -135,18 +135,21 @@ class LayerStore:
     ) -> tuple[int, ...] | None:
         """Return the samples that the stage has to see, or `None` when its layer is complete.
 
-        Like `recall`, but reads only the end of a file. Damage to the rows of a large layer is
-        found by `recall`.
+        Like `recall` with `dropped_again`, but reads only the end of a file. Damage to the rows of
+        a large layer is found by `recall`.
         """
         stored = self._look(node, digest)
-        if stored and stored[1] == list(samples):
-            errors, _ = stored
-            return tuple(error.sample for error in errors if again(error)) or None
         if stored:
-            errors, some = stored
-            return _without(samples, _unchanged(filter(again, errors), some, samples))
+            errors, some, asked = stored
+            seen_again = _failed(filter(again, errors)) | _dropped(node, asked)
+            if some == list(samples):
+                return tuple(sorted(seen_again)) or None
+            return _without(samples, _unchanged(seen_again, some, samples))
         old = self._look(node, previous_digest) if previous_digest else None
-        numbers = _unchanged(*old, samples) if old else {}
+        if old is None:
+            return _without(samples, {})
+        errors, some, asked = old
+        numbers = _unchanged(_failed(errors) | _dropped(node, asked), some, samples)
         return _without(samples, numbers)
 
     def recall(
@@ -157,37 +160,40 @@ class LayerStore:
         *,
         previous_digest: str,
         again: Callable[[StageError], bool],
+        dropped_again: bool = False,
     ) -> Recall:
         """Return the stored rows of a stage for the samples with these digests.
 
-        Samples whose error is to be asked `again` count as missing. When the layer is not there,
+        Samples whose error is to be asked `again` count as missing, and with `dropped_again` those
+        that a gate dropped which compares: it may keep them now. When the layer is not there,
         the rows of unchanged samples come from the layer of the shard of `previous_digest`.
         """
         stored = self.read(node, digest)
         if stored and stored[1] == list(samples):
             layer, _ = stored
-            asked = tuple(error.sample for error in layer.errors if again(error))
-            return Recall(layer=layer.without(asked), missing=asked)
+            seen_again = _failed(filter(again, layer.errors))
+            seen_again |= _dropped(node, layer.asked) if dropped_again else frozenset()
+            return Recall(layer=layer.without(seen_again), missing=tuple(sorted(seen_again)))
         old = stored or (self.read(node, previous_digest) if previous_digest else None)
         if old is None:
             return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
         layer, old_samples = old
-        failed = filter(again, layer.errors) if stored else layer.errors
-        numbers = _unchanged(failed, old_samples, samples)
+        seen_again = _failed(filter(again, layer.errors) if stored else layer.errors)
+        seen_again |= _dropped(node, layer.asked) if dropped_again else frozenset()
+        numbers = _unchanged(seen_again, old_samples, samples)
         return Recall(layer=layer.renumbered(numbers), missing=_without(samples, numbers))
 
     def _look(
         self, node: Node[Any], digest: str
-    ) -> tuple[tuple[StageError, ...], list[str]] | None:
-        """Return errors and sample digests from the end of a layer, or `None` when absent or
-        damaged; of a small layer, the end is all of it."""
+    ) -> tuple[tuple[StageError, ...], list[str], Mapping[int, Asked]] | None:
+        """Return errors, sample digests and questions from the end of a layer, or `None` when
+        absent or damaged; of a small layer, the end is all of it."""
         name = layer_file(node.name, node.fingerprint, node.gate.digest, digest)
         try:
             schema = schema_of_layer(self._folder, name)
             if schema is None or schema.remove_metadata() != layer_schema(node):
                 return None
-            errors, samples, _ = parse_metadata(schema)
-            return errors, samples
+            return parse_metadata(schema)
         except DAMAGE:
             return None
 
@@ -257,16 +263,25 @@ def schema_of_layer(folder: Folder, name: str) -> pa.Schema | None:
     return from_sealed_parquet(tail).schema if len(tail) < size else schema_in_footer(tail)
 
 
+def _failed(errors: Iterable[StageError]) -> frozenset[int]:
+    return frozenset(error.sample for error in errors)
+
+
+def _dropped(node: Node[Any], asked: Mapping[int, Asked]) -> frozenset[int]:
+    """Return the samples without a question, where a gate that compares may have dropped them."""
+    return frozenset(one for one, what in asked.items() if not what and node.gate.compares)
+
+
 def _unchanged(
-    errors: Iterable[StageError], old: Sequence[str], new: Sequence[str]
+    seen_again: Collection[int], old: Sequence[str], new: Sequence[str]
 ) -> dict[int, int]:
-    """Return the new numbers of samples that did not fail and are in the shard still, by old."""
-    failed = {error.sample for error in errors}
+    """Return the new numbers of samples that are not seen again and are in the shard still, by
+    old."""
     position = {digest: number for number, digest in enumerate(new)}
     return {
         number: position[digest]
         for number, digest in enumerate(old)
-        if digest in position and number not in failed
+        if digest in position and number not in seen_again
     }
 
 

@@ -24,6 +24,7 @@ from florilegium.engine.core.image_member import ImageKind
 from florilegium.engine.core.sample import DeadLetter, dropped_by
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.planning.graph import Graph
+from florilegium.engine.results.comparison import comparison_files
 from florilegium.engine.results.manifest_entries import entries, entry_texts
 from florilegium.engine.results.publication import FileStats, ShardStats, to_json
 from florilegium.engine.results.shard import SOURCE_FINGERPRINT
@@ -206,6 +207,12 @@ class Manifest:
         """The content of `dead_letters.parquet`."""
         letters = self.shards.letters.select(_DEAD_LETTER_SCHEMA.names)
         return bytes(to_parquet(letters.cast(_DEAD_LETTER_SCHEMA).combine_chunks()))
+
+    @property
+    def comparisons(self) -> list[str]:
+        """The files with what sample filters found when they compared the run."""
+        rows = self.shards.rows("number", "samples_digest", "recipe")
+        return comparison_files(self.stages, self.order, rows)
 
     def with_files(self, files: Mapping[str, FileStats]) -> Manifest:
         """Return the manifest with other files beside its shards."""

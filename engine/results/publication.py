@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import file_digest, sha256
+from types import MappingProxyType
 from typing import IO, Annotated, Any
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from florilegium.engine.core.image_member import ImageKind, ImageMember, image_m
 from florilegium.engine.core.sample import DeadLetter, Record, digest_of
 from florilegium.engine.planning.graph import Graph
 from florilegium.engine.planning.partition import shard_name
+from florilegium.engine.results.comparison import Compared, with_verdicts
 from florilegium.engine.results.contract import SAMPLE_TYPES, SHARD_SCHEMA
 from florilegium.engine.results.judging import Judged, judge
 from florilegium.engine.results.layer import Layer
@@ -101,7 +103,8 @@ def digest_of_file(folder: Folder, name: str) -> str | None:
 class ShardStats:
     """Counts and digests of a finished shard; the content of `NUMBER-DIGEST_stats.json`.
 
-    `recipe` and `samples_digest` identify what it was made from. `tasks` and `specialists` count
+    `recipe` (that of the run, and what filters found that compare it) and `samples_digest` identify
+    what it was made from. `tasks` and `specialists` count
     kept and dropped annotations by name, `drops` dropped ones by `filter/reason`, `extensions`
     image members.
     """
@@ -140,9 +143,7 @@ class ShardStats:
     def reading(self) -> str:
         """What the inputs of the shard were read as: the digest of its samples and, where inputs
         became none, one of their dead letters. Versions with equal samples differ in these."""
-        unread = [asdict(letter) for letter in self.dead_letters if letter.stage == SOURCE]
-        letters = f" {digest_of([to_json(unread).decode()])[:16]}" if unread else ""
-        return f"{self.samples_digest}{letters}"
+        return reading_of(self.samples_digest, self.dead_letters)
 
     def know(self, **derived: str | FileStats) -> None:
         """Take `name`, `reading` and `file` from where they were computed before."""
@@ -165,6 +166,13 @@ class ShardStats:
             ValueError: they are damaged, or of another version.
         """
         return _STATS.validate_json(data, strict=True)
+
+
+def reading_of(samples_digest: str, dead_letters: Iterable[DeadLetter]) -> str:
+    """Return `ShardStats.reading` of a shard with these samples and dead letters."""
+    unread = [asdict(letter) for letter in dead_letters if letter.stage == SOURCE]
+    letters = f" {digest_of([to_json(unread).decode()])[:16]}" if unread else ""
+    return f"{samples_digest}{letters}"
 
 
 def samples_of_reading(data: bytes) -> str:
@@ -233,10 +241,19 @@ def finished_names(files: Iterable[str]) -> dict[int, list[str]]:
 
 
 def publish_shard(
-    shard: Shard, images: ShardBytes, graph: Graph, layers: Mapping[str, Layer], output: Folder
+    shard: Shard,
+    images: ShardBytes,
+    graph: Graph,
+    layers: Mapping[str, Layer],
+    output: Folder,
+    *,
+    compared: Mapping[str, Compared] = MappingProxyType({}),
 ) -> ShardStats:
-    """Judge the annotations of a shard and write its three files, the statistics last."""
-    judgements = judge_samples(shard, graph.sample_filters, layers, range(len(shard.records)))
+    """Judge the annotations of a shard and write its three files, the statistics last. `compared`
+    has what sample filters found when they compared the run."""
+    numbers = range(len(shard.records))
+    judgements = judge_samples(shard, graph.sample_filters, layers, numbers, compared)
+    verdicts = [compared[node.name].verdicts for node in graph.comparing if node.name in compared]
     dropped = letters_of(shard, judgements)
     failures = dict(sorted({**_failures(shard, graph, layers), **dropped}.items()))
     judged = judge(shard, graph, layers, frozenset(failures))
@@ -252,7 +269,7 @@ def publish_shard(
         _write_parquet(parquet_file, shard, judged)
         stats = ShardStats(
             number=shard.number,
-            recipe=graph.recipe,
+            recipe=with_verdicts(graph.recipe, verdicts),
             samples_digest=shard.digest,
             samples=len(alive),
             annotations_kept=int(judged.kept.sum()),

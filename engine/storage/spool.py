@@ -6,7 +6,7 @@ Knows nothing of the content. The file has no name of its own and goes with the 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import IO
 
@@ -26,7 +26,7 @@ class Spool:
         self._writer: pa.ipc.RecordBatchFileWriter | None = None
 
     def add(self, table: pa.Table) -> None:
-        """Put rows aside, after those before.
+        """Put rows aside, after those before: a piece, where they are one batch.
 
         Raises:
             StorageError: the disk is full.
@@ -46,6 +46,24 @@ class Spool:
         added then."""
         if self._file is None:
             return
+        reader = self._reader(self._file, columns)
+        with failing("read", tempfile.gettempdir()):
+            for number in range(reader.num_record_batches):
+                yield pa.Table.from_batches([reader.get_batch(number)])
+
+    def pieces(self) -> Callable[[int], pa.Table]:
+        """Return what reads a piece by its number, counted from 0; no more can be added then."""
+        if self._file is None:
+            raise ValueError("nothing was put aside")
+        reader = self._reader(self._file)
+
+        def piece(number: int) -> pa.Table:
+            with failing("read", tempfile.gettempdir()):
+                return pa.Table.from_batches([reader.get_batch(number)])
+
+        return piece
+
+    def _reader(self, file: IO[bytes], columns: Sequence[str] = ()) -> pa.ipc.RecordBatchFileReader:
         if self._writer is not None:
             with failing("write", tempfile.gettempdir()):
                 self._writer.close()
@@ -53,10 +71,8 @@ class Spool:
         with failing("read", tempfile.gettempdir()):
             wanted = [self.schema.get_field_index(name) for name in columns]
             options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
-            self._file.seek(0)
-            reader = pa.ipc.open_file(self._file, options=options)
-            for number in range(reader.num_record_batches):
-                yield pa.Table.from_batches([reader.get_batch(number)])
+            file.seek(0)
+            return pa.ipc.open_file(file, options=options)
 
     def close(self) -> None:
         """Delete the file."""

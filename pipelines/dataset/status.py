@@ -10,6 +10,7 @@ from typing import Any
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.index import INDEX_NAME, read_index
 from florilegium.engine.planning.slices import Slice, read_division
+from florilegium.engine.results.comparison import recipe_of_run
 from florilegium.engine.results.finished_shards import stats_named
 from florilegium.engine.results.manifest import RECIPE, Totals, named_shards, read_manifest
 from florilegium.engine.results.publication import SHARDS, ShardStats, finished_names
@@ -121,7 +122,7 @@ def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> li
     made = {
         stats.number: stats
         for stats in stats_named(output, names)
-        if stats is not None and recipe in (None, stats.recipe.encode())
+        if stats is not None and recipe in (None, recipe_of_run(stats.recipe).encode())
     }
     return list(made.values())
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from florilegium.engine.core.errors import SampleError
 from florilegium.engine.core.judgement import SampleColumns, Verdicts
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import CONTENT, SampleFilter, StageConfig
+from florilegium.engine.core.stage import CONTENT, THRESHOLD, SampleFilter, StageConfig
 from florilegium.pipelines.sample_filters.benchmark_lists import (
     HASH,
     BenchmarkList,
@@ -35,13 +35,14 @@ REASONS = {EXACT: "exact_duplicate", NEAR: "near_duplicate", LISTED: "in_benchma
 class DuplicatesConfig(StageConfig):
     """Options of `duplicates`."""
 
-    radius: int | None = Field(default=4, ge=0, le=MAX_RADIUS)
-    """Bits of 64 in which the perceptual hashes of copies may differ; `null` compares bytes only.
-    Among a million random hashes, about 0.02 pairs are within 4 by chance, 2 within 6, and 140
-    within 8."""
-    across_run: bool = False
-    """Whether the images of the run are compared with each other, and not only with the lists:
-    from Python only, as builds do not compare yet."""
+    perceptual: bool = True
+    """Whether images are hashed, and compared by their hashes, or by their bytes alone."""
+    radius: Annotated[int, THRESHOLD] = Field(default=4, ge=0, le=MAX_RADIUS)
+    """Bits of 64 in which the perceptual hashes of copies may differ. Among
+    a million random hashes, about 0.02 pairs are within 4 by chance, 2 within 6, and 140 within 8.
+    """
+    across_run: Annotated[bool, THRESHOLD] = True
+    """Whether the images of the run are compared with each other, and not only with the lists."""
     benchmarks: Annotated[tuple[str, ...], CONTENT] = ()
     """Lists of images that must not be in the dataset: text files, Parquet files, or folders of
     these, with SHA-256 digests and perceptual hashes. The content counts, not the path."""
@@ -60,7 +61,7 @@ class Duplicates(SampleFilter[DuplicatesConfig]):
 
     def __init__(self, config: DuplicatesConfig) -> None:
         super().__init__(config)
-        self.measured_texts = () if config.radius is None else (HASH,)
+        self.measured_texts = (HASH,) if config.perceptual else ()
         self.compares = config.across_run
         self.compared_texts = self.compared_texts if config.across_run else ()
 
@@ -92,9 +93,9 @@ class Duplicates(SampleFilter[DuplicatesConfig]):
         return verdicts
 
     def _first_copies(self) -> FirstCopies:
-        radius = self.config.radius
+        index = partial(HashIndex, radius=self.config.radius)
         return FirstCopies(
-            None if radius is None else partial(HashIndex, radius=radius),
+            index if self.config.perceptual else None,
             listed_digests=self._benchmarks.digests,
             listed=self._benchmarks.hashes,
         )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from florilegium.engine.core.judgement import SampleColumns, Verdicts
 from florilegium.engine.core.sample import Sample
-from florilegium.engine.core.stage import SampleFilter, StageConfig
+from florilegium.engine.core.stage import THRESHOLD, SampleFilter, StageConfig
 from florilegium.pipelines.sample_filters.duplicates import judged_copies
 from florilegium.pipelines.sample_filters.first_copy import EXACT, NEAR, FirstCopies
 from florilegium.pipelines.sample_filters.vectors import (
@@ -36,7 +36,7 @@ _VECTOR = "embedding"
 class SimilarImagesConfig(ImageTextConfig):
     """Options of `similar_images`."""
 
-    least_cosine: float = Field(default=0.95, ge=0.8, le=1)
+    least_cosine: Annotated[float, THRESHOLD] = Field(default=0.95, ge=0.8, le=1)
     """Cosine of two images from which on the later one is dropped. Its scale is that of the model:
     look at what is dropped before you build. Below 0.9 the search becomes incomplete."""
 

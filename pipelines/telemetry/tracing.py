@@ -42,6 +42,7 @@ from florilegium.engine.execution.observer import (
     RunStarted,
     RunStopped,
     ShardFinished,
+    ShardMeasured,
     ShardOpened,
     ShardRestarted,
     ShardsSkipped,
@@ -94,6 +95,8 @@ class Tracing(Observer):
                 self._lose(fact)
             case ShardRestarted(shard=shard):
                 self._end_shard(shard, Status(StatusCode.ERROR, "started again"))
+            case ShardMeasured(shard=shard):
+                self._end_shard(shard, Status(StatusCode.OK))
             case ShardFinished():
                 self._finish(fact)
             case RunFinished(manifest=manifest, is_held_back=is_held_back):

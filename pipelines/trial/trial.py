@@ -157,6 +157,8 @@ def prepare_trial(
                 f"{annotations}: {counted(dropped, 'annotation')} left out, which a filter dropped"
             )
     selection = select(base, use, overrides, given)
+    if comparing := ", ".join(node.name for node in selection.graph.comparing):
+        remarks.append(f"{comparing}: compares the images of a run, which a trial does not do")
     return Prepared(selection=selection, images=found, remarks=tuple(remarks))
 
 

@@ -42,7 +42,7 @@ from florilegium.pipelines.verify.shard_contract import ShardCheck
 _STAGE_FIELDS = frozenset(
     {"name", "use", "version", "model", "revision", "reads", "config", "thresholds"}
 )
-_GATE_FIELDS = frozenset({"each", "gate"})
+_GATE_FIELDS = frozenset({"each", "gate", "compares"})
 _ANSWERED = [name for name in ANNOTATION_NAMES if name != "merged_from"]  # filters append to it
 
 

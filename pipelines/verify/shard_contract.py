@@ -24,6 +24,7 @@ from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import SampleError, StorageError
 from florilegium.engine.core.image.reading import decode, read_header
 from florilegium.engine.core.limits import PILLOW_MAX_PIXELS
+from florilegium.engine.results.comparison import recipe_of_run
 from florilegium.engine.results.contract import SAMPLE_TYPES, SHARD_COLUMNS, SHARD_SCHEMA
 from florilegium.engine.results.publication import (
     SHARDS,
@@ -117,7 +118,7 @@ class ShardCheck:
             yield f"{path}: {name} is {found}, in the manifest {expected}"
         if stats.to_json() != data:
             yield f"{path} has more in it than statistics, or is in another form"
-        if stats.recipe != recipe:
+        if recipe_of_run(stats.recipe) != recipe:
             yield f"{path}: the recipe of the shard differs from the manifest"
 
     def _check_counts(self, table: pa.Table) -> Iterator[str]:

@@ -17,6 +17,7 @@ from florilegium.engine.execution.log import LOG
 from florilegium.engine.planning.config import LAYERS
 from florilegium.engine.planning.fingerprint import FORMAT_VERSION
 from florilegium.engine.planning.index import INDEX_NAME
+from florilegium.engine.results.comparison import COMPARED
 from florilegium.engine.results.manifest import (
     DEAD_LETTERS,
     MANIFEST,
@@ -53,6 +54,7 @@ from florilegium.pipelines.dataset.files import (
 from florilegium.pipelines.dataset.refreshed import read_refreshed, read_spent
 from florilegium.pipelines.report.statistics import Statistics
 from florilegium.pipelines.telemetry.progress_file import PROGRESS
+from florilegium.pipelines.verify.comparisons import check_comparisons
 from florilegium.pipelines.verify.differences import differences
 from florilegium.pipelines.verify.origin import Origin, layer_of, stage_problems
 from florilegium.pipelines.verify.rounds import REFINED, check_rounds
@@ -63,7 +65,7 @@ _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDE
 _REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE, SPENT)
 _KNOWN = {
     **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS, STATE), "file"),
-    **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
+    **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS, COMPARED), "directory"),
 }
 """Entries that the folder of a dataset may have. Log, progress, state, leases, what slices leave
 and layers change with every run."""
@@ -183,6 +185,7 @@ def _check_content(
             if index in statistics.sampled:
                 statistics.add(shard.table)
     manifest = Manifest.from_document(document, stats)
+    yield from check_comparisons(output, manifest, checked, has_next=has_next_version(output))
     for path, stated, found in differences(document["totals"], manifest.totals.to_document()):
         yield f"{MANIFEST}: {path} is {stated}, the shards add up to {found}"
     is_counted = len(stats) == tables == len(numbers)

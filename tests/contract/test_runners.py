@@ -47,7 +47,7 @@ def test_a_dataset_has_the_same_bytes_from_either_runner(
 def test_sample_filters_drop_the_same_from_either_runner(
     album: Path, tmp_path: Path, runner: Runner
 ) -> None:
-    """Also where a filter reads captions, and only some samples are left to ask about."""
+    """Also where one compares the run, one reads captions, and only some samples are left."""
 
     def curated(where: Runner, folder: Path, bright: float) -> Manifest:
         def stage(use: str, **options: Any) -> dict[str, Any]:
@@ -61,7 +61,8 @@ def test_sample_filters_drop_the_same_from_either_runner(
             shard_size=5,
             sample_filters={
                 "bright": stage("Brightness", minimum=bright, batch_size=2),
-                "wordy": stage("OfCaptions", minimum=5),
+                "repeated": stage("Repeated", within=2),
+                "wordy": stage("OfCaptions", minimum=7),
             },
             specialists={"captions": stage("Captions"), "tags": stage("Tags", batch_size=3)},
         )
@@ -72,7 +73,8 @@ def test_sample_filters_drop_the_same_from_either_runner(
     totals = curated(runner, here, 100).totals
     assert totals == curated({"kind": "in_process"}, reference, 100).totals
     assert contents(here / "out") == contents(reference / "out")
-    assert totals.sample_drops.keys() == {"bright/too_dark", "wordy/few_words"}
+    drops = ("bright/too_dark", "repeated/repeated", "wordy/few_words")
+    assert tuple(totals.sample_drops) == drops
     keys = [key for key in asked(here / "Tags") if key != "loaded"]
     assert sorted(keys) == sorted(key for key in asked(reference / "Tags") if key != "loaded")
     assert len(keys) == totals.samples

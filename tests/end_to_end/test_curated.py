@@ -37,6 +37,7 @@ DROPPED = {
     "dark": "image_exposure/underexposed",
     "framed": "borders/framed",
     "copy": "duplicates/in_benchmark",
+    "mug": "duplicates/near_duplicate",
 }
 LICENCES = """file_name,license,robots
 cat.png,All rights reserved,
@@ -59,7 +60,8 @@ def curated(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
     _write_bad(astronaut, source)
     (source / "metadata.csv").write_text(LICENCES, "utf-8")
     pagoda = images["pagoda"]
-    pagoda.resize((pagoda.width * 3 // 4, pagoda.height * 3 // 4)).save(source / "copy.jpg")
+    for name, kept in (("copy", pagoda), ("mug", images["cup"])):
+        kept.resize((kept.width * 3 // 4, kept.height * 3 // 4)).save(source / f"{name}.jpg")
     found = perceptual_hash(np.asarray(pagoda))
     assert found is not None
     (folder / "benchmark.txt").write_text(f"{found:016x}\n", "utf-8")
@@ -107,6 +109,7 @@ def test_why_and_the_report_name_what_was_dropped(curated: Path, florilegium: Co
         explained = florilegium("why", curated, key)
         assert explained.code == 0
         assert f"  {judge}: {reason}" in explained.out
+    assert "copy_of 'cup', copy 'near'" in florilegium("why", curated, "mug").out
     report = (curated / "report.html").read_text("utf-8")
     assert "Images dropped by sample filters" in report
     section = report.partition('id="dropped-samples"')[2].partition("</section>")[0]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from florilegium.engine.core.errors import PlanError
 from florilegium.engine.core.judgement import Statements, Verdicts
 from florilegium.engine.core.rows import Measurement
 from florilegium.engine.core.sample import Sample
@@ -230,7 +229,23 @@ def test_sample_filters_judge_before_all_stages_whose_answers_they_do_not_need()
     assert [node.name for node in graph.layered] == ["bright", "captions", "wordy", "tags"]
 
 
-def test_a_filter_that_compares_the_samples_of_a_run_is_refused() -> None:
-    repeats = {"repeats": {"use": "tests.testing.test_sample_filters:Repeats"}}
-    with pytest.raises(PlanError, match="builds do not do yet"):
-        planned(sample_filters=repeats)
+def test_stages_after_a_filter_that_compares_know_that_its_verdicts_may_change() -> None:
+    log = {"log": "log"}
+    graph = planned(
+        sample_filters={
+            "bright": {"use": "tests.curating:Brightness", **log},
+            "repeated": {"use": "tests.curating:Repeated", **log},
+            "large": {"use": "tests.curating:Large"},
+        },
+        specialists={"tags": {"use": "tests.curating:Tags", **log}},
+    )
+    assert {node.name: node.gate.compares for node in graph.layered} == {
+        "bright": False,
+        "repeated": False,
+        "tags": True,
+    }
+    part = graph.until("repeated")
+    assert [node.name for node in part.nodes] == ["bright", "repeated"]
+    assert [node.fingerprint for node in part.nodes] == [
+        node.fingerprint for node in graph.sample_filters[:2]
+    ]

@@ -99,8 +99,8 @@ def test_within_a_shard_the_largest_is_kept_then_the_first_key() -> None:
     ]
 
 
-def test_without_a_radius_only_bytes_are_compared_and_nothing_is_hashed() -> None:
-    stage = Duplicates(DuplicatesConfig(radius=None, across_run=True))
+def test_without_hashes_only_bytes_are_compared_and_nothing_is_measured() -> None:
+    stage = Duplicates(DuplicatesConfig(perceptual=False))
     assert not stage.has_layer
     shard = columns_of(["a", "b", "c"], contents=["x", "y", "x"])
     assert next(stage.compare([shard])) == {"copy_of": ["", "", "a"], "copy": ["", "", "exact"]}
