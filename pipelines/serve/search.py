@@ -31,8 +31,8 @@ class Wanted(Question):
     """What is searched for: all that is given is true of one annotation of the image.
 
     `key`, `label` and `text` are parts of those, in any case of letters; `reason` is
-    `FILTER/REASON`, or a filter for all of its reasons. `verdict` is of the annotation; `none_kept` are images of
-    which nothing was kept, whatever they have.
+    `FILTER/REASON`, or a filter for all of its reasons. `verdict` is of the annotation;
+    `none_kept` are images of which nothing was kept, whatever they have.
     """
 
     key: str = Word
