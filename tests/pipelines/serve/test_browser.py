@@ -130,8 +130,9 @@ def test_controls_have_names(browser: Browser, address: str) -> None:
     for path in ("/", "/image?key=cat1", "/funnel", "/disagreements"):
         browser.open(f"{address}{path}")
         nameless = """const all = 'input, select, button, a, nav, summary';
-            return [...document.querySelectorAll(all)].filter((one) => !one.labels?.length && !one.textContent.trim()
-                && !one.getAttribute('aria-label')).map((one) => one.outerHTML)"""
+            return [...document.querySelectorAll(all)]
+              .filter((one) => !one.labels?.length && !one.textContent.trim())
+              .filter((one) => !one.getAttribute('aria-label')).map((one) => one.outerHTML)"""
         assert browser.run(nameless) == []
         assert browser.texts("h1")
         assert browser.run("return document.documentElement.lang") == "en"
