@@ -38,6 +38,8 @@ async function fill(context, path, asked, usual) {
   const { main, run, parameters, signal, ready } = context;
   const start = Number(parameters.get("start") ?? 0) || 0;
   const layers = layersOf(parameters, usual), colours = palette(run);
+  const draw = parameters.get("draw") ?? usual;
+  const more = draw === "boxes,masks" ? {} : { draw };
   const list = make("div", { class: "cards", role: "list" });
   const line = make("p", { class: "quiet count", role: "status" }, "Searching …");
   const pages = make("nav", { class: "pages", "aria-label": "Pages of images" });
@@ -47,7 +49,7 @@ async function fill(context, path, asked, usual) {
   do {
     const limit = ranked ? PAGE : PAGE - count;
     answer = await ask(path, { ...asked, start: ranked ? start : next, limit }, { signal });
-    const cards = answer.cards.map((card) => make("div", { role: "listitem" }, cardOf(card, colours, layers)));
+    const cards = answer.cards.map((card) => make("div", { role: "listitem" }, cardOf(card, colours, layers, more)));
     if (ranked) list.replaceChildren(...cards); else list.append(...cards);
     count = list.childElementCount;
     next = answer.next;
