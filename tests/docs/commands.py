@@ -31,6 +31,7 @@ EXPENSIVE = {
     "job": "it needs a cluster",
     "score": "it needs the rounds of a refinement",
     "diff": "it needs the rounds of a refinement",
+    "serve": "it answers until it is stopped",
 }
 """Commands that are not run anywhere in the documentation, and why; their arguments are checked."""
 _WITH_CONFIG = ("build", "refresh", "refine", "plan", "submit")

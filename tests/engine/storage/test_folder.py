@@ -224,3 +224,12 @@ def test_a_whole_build_goes_into_a_storage_without_renames(album: Path, tmp_path
     build(album, tmp_path / "reference", shard_size=5)
     wanted = contents(tmp_path / "reference")
     assert {name: run.output.read(name) for name in wanted} == wanted
+
+
+def test_a_part_of_a_file_is_read(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    folder.publish("a", b"0123456789")
+    assert folder.part("a", 2, 5) == b"234"
+    assert folder.part("a", 8, 50) == b"89"
+    with pytest.raises(StorageError):
+        folder.part("gone", 0, 1)
