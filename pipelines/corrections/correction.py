@@ -42,6 +42,9 @@ _GIVEN_BY_ENGINE = (
     *(one.name for one in fields(Provenance)),
 )
 """Fields of an annotation that no person states."""
+_BLANK: dict[str, Any] = {
+    one.name: one.default for one in fields(Annotation) if one.name in _GIVEN_BY_ENGINE
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +102,9 @@ class Correction:
 
 def stated(annotation: Annotation) -> Annotation:
     """Return only what a person can state of an annotation: its content, as it is stored."""
-    blank = {name: Annotation.__dataclass_fields__[name].default for name in _GIVEN_BY_ENGINE}
     return replace(
         annotation,
-        **blank,
+        **_BLANK,
         box_xyxy=_rounded(annotation.box_xyxy),
         quad=_rounded(annotation.quad),
         span=tuple(map(int, annotation.span)),

@@ -137,7 +137,7 @@ class LabelStudioExporter(Exporter[LabelStudioConfig, LabelStudioExported]):
 
 def _task(sample: DatasetSample, url: str, shown: Sequence[Annotation]) -> dict[str, Any]:
     """Return the task of an image: with its results as a prediction for each model."""
-    data = {"image": url, "key": sample.key, "sha256": sample.sha256}
+    data: dict[str, Any] = {"image": url, "key": sample.key, "sha256": sample.sha256}
     data |= {"width": sample.width, "height": sample.height, "ids": [one.id for one in shown]}
     results = [result for one in shown for result in _results(one, sample)]
     results += _whole_image(shown)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.engine.core.validity import problem_of
-from florilegium.pipelines.corrections.correction import Correction, stated
+from florilegium.pipelines.corrections.correction import Correction, Finding, stated
 from florilegium.pipelines.imports.drawing import box_around, mask_iou, mask_of, polygons_of
 from florilegium.pipelines.imports.importer import ReturnedImage, Shape
 
@@ -59,7 +60,7 @@ def compare(image: ReturnedImage, subject: Subject, told: Told) -> Compared:
     """Compare an image that came back with what the run has of it."""
     found = Compared()
     rows = subject.annotations
-    base = {"sha256": subject.sha256, "key": subject.key}
+    base: dict[str, Any] = {"sha256": subject.sha256, "key": subject.key}
     base |= {"who": image.who or told.who, "when": image.when or told.when, "tool": told.tool}
     pairs: list[tuple[Annotation | None, Shape]] = []
     left: list[Shape] = []
@@ -118,19 +119,19 @@ def _finding(
     own: Annotation | None,
     shape: Shape,
     subject: Subject,
-    base: Mapping[str, str],
+    base: Mapping[str, Any],
     found: Compared,
 ) -> Correction | None:
     """Return what was found about one shape, unless it cannot be used."""
     if own is not None and _is_same(own, shape):
-        return Correction(finding="confirmed", about=own, **base)  # type: ignore[arg-type]
+        return Correction(finding="confirmed", about=own, **base)
     annotation = stated(_laid_over(own, shape))
     width, height = subject.size_wh
     if problem_of(annotation, width=width, height=height):
         found.left_out[UNUSABLE] += 1
         return None
-    finding = "added" if own is None else "changed"
-    return Correction(finding=finding, about=own, annotation=annotation, **base)  # type: ignore[arg-type]
+    finding: Finding = "added" if own is None else "changed"
+    return Correction(finding=finding, about=own, annotation=annotation, **base)
 
 
 def _laid_over(own: Annotation | None, shape: Shape) -> Annotation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -63,8 +64,8 @@ def _task_of(element: str, label: str, name: str) -> Task:
     raise ValueError(f"no task for a {element}")
 
 
-def _words(task: Task, label: str, text: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    words: dict[str, str] = {}
+def _words(task: Task, label: str, text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    words: dict[str, Any] = {}
     if label != task.name:
         words["label"] = label
     if "text" in (*task.needs, *task.either) and text.strip():
@@ -76,7 +77,7 @@ def _words(task: Task, label: str, text: str) -> tuple[dict[str, str], tuple[str
 
 def _place(
     element: str, values: Mapping[str, str], task: Task, size_wh: tuple[int, int]
-) -> tuple[dict[str, tuple[float, ...] | MaskRLE], tuple[str, ...], bool]:
+) -> tuple[dict[str, Any], tuple[str, ...], bool]:
     """Return the region of a shape, the fields that have it, and whether it is an outline."""
     if element == "tag":
         return {}, (), False

@@ -6,7 +6,8 @@ back, so that an untouched outline is recognised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -46,11 +47,10 @@ def mask_of(polygons_xy: Sequence[np.ndarray], size_wh: tuple[int, int]) -> Mask
     return as_mask(drawn) if coco_mask.area(drawn) else None
 
 
-def as_mask(drawn: dict[str, object]) -> MaskRLE:
+def as_mask(drawn: Mapping[str, Any]) -> MaskRLE:
     """Return run lengths of pycocotools as the mask of an annotation."""
-    height, width = drawn["size"]  # type: ignore[misc]
-    counts = drawn["counts"]
-    return MaskRLE((int(height), int(width)), counts.decode())  # type: ignore[attr-defined]
+    height, width = map(int, drawn["size"])
+    return MaskRLE((height, width), drawn["counts"].decode())
 
 
 def box_around(mask: MaskRLE) -> tuple[float, ...]:

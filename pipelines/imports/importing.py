@@ -116,7 +116,7 @@ def import_corrections(
                 compared = compare(image, subject, told)
                 _add(compared, corrections, left_out)
                 seen.add(subject.key)
-        findings = Counter(one.finding for one in corrections)
+        findings = Counter[str](one.finding for one in corrections)
         if left_out[UNKNOWN_ID] and not findings.keys() - {"added"}:
             raise ConfigError(
                 f"{output.url} has none of the annotations that {path} is about: it was exported "

@@ -199,9 +199,9 @@ def _mask(
 
 def _words(
     task: Task, result: Mapping[str, Any], labels: Any, texts: Mapping[str, str]
-) -> tuple[dict[str, str], tuple[str, ...]]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return label and text of a region, and which of them are stated."""
-    words: dict[str, str] = {}
+    words: dict[str, Any] = {}
     label = next(_strings(labels), "")
     if has_label(task) and label and label != task.name:
         words["label"] = label
