@@ -76,9 +76,14 @@ def compare(image: ReturnedImage, subject: Subject, told: Told) -> Compared:
             taken.add(shape.id)
             pairs.append((known, shape))
     shown = subject.kept if image.shown is None else image.shown
-    found.left_out[UNKNOWN_ID] += len(shown - rows.keys() - {one.id for one in shapes})
+    if gone := shown - rows.keys() - {one.id for one in shapes}:
+        found.left_out[UNKNOWN_ID] += len(gone)
     waiting = {name: rows[name] for name in rows if name in shown and name not in taken}
-    for shape in left:
+
+    def is_new(shape: Shape) -> bool:
+        return not any(_is_same(one, shape) for one in waiting.values())
+
+    for shape in sorted(left, key=is_new):  # what is as it was comes first
         own = _recognised(shape, waiting)
         if own is not None:
             del waiting[own.id]
@@ -125,13 +130,30 @@ def _finding(
     """Return what was found about one shape, unless it cannot be used."""
     if own is not None and _is_same(own, shape):
         return Correction(finding="confirmed", about=own, **base)
-    annotation = stated(_laid_over(own, shape))
+    annotation = stated(_within(_laid_over(own, shape), subject.size_wh))
     width, height = subject.size_wh
-    if problem_of(annotation, width=width, height=height):
+    is_flat = bool(annotation.box_xyxy) and not _has_area(annotation.box_xyxy)
+    if is_flat or problem_of(annotation, width=width, height=height):
         found.left_out[UNUSABLE] += 1
         return None
     finding: Finding = "added" if own is None else "changed"
     return Correction(finding=finding, about=own, annotation=annotation, **base)
+
+
+def _within(annotation: Annotation, size_wh: tuple[int, int]) -> Annotation:
+    """Return an annotation whose box and quad end where the image ends."""
+    most = np.tile(size_wh, 4).astype(np.float64)
+    clipped = {
+        name: tuple(np.clip(edges, 0, most[: len(edges)]).tolist())
+        for name in ("box_xyxy", "quad")
+        if (edges := getattr(annotation, name))
+    }
+    return replace(annotation, **clipped) if clipped else annotation
+
+
+def _has_area(box_xyxy: tuple[float, ...]) -> bool:
+    left, top, right, bottom = box_xyxy
+    return right > left and bottom > top
 
 
 def _laid_over(own: Annotation | None, shape: Shape) -> Annotation:
