@@ -73,7 +73,7 @@ def load(
         if "refine" in document
         else load_run(document, where=where)
     )
-    config = with_corrections(config, overrides)
+    config = with_corrections(config)
     if no_plugins:
         students = config.refine.students if isinstance(config, RefineConfig) else {}
         refuse_plugins(config, modules_of(config, ("refine.students", students)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 from florilegium.engine.core.errors import FlorilegiumError
@@ -15,16 +14,15 @@ HUMAN, HUMAN_FIRST = "human", "human_first"
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
 
 
-def with_corrections(config: ConfigT, overrides: Sequence[str] = ()) -> ConfigT:
+def with_corrections(config: ConfigT) -> ConfigT:
     """Return a run with the stages that apply the corrections in its output; as it is where there
-    are none, where the config has such a stage already, or where an override switches it off.
+    are none, or where the config has such a stage already: `human: {}` applies none.
 
     Outputs that cannot be reached have none here: the run reports them.
     """
     stages = {**config.specialists, **config.filters}
     uses = {name: (options or {}).get("use", name) for name, options in stages.items()}
-    is_off = any("".join(one.split()) == f"specialists.{HUMAN}=null" for one in overrides)
-    if is_off or {HUMAN, HUMAN_FIRST}.intersection(uses.values()):
+    if {HUMAN, HUMAN_FIRST}.intersection(uses.values()):
         return config
     try:
         if not has_corrections(Folder(config.output)):
