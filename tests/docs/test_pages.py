@@ -28,6 +28,7 @@ REASONS = {
     "needs node_exporter",
     "needs the checkpoint of a training",
     "needs the weights of a model hub",
+    "needs what another program gave back",
     "the models of three stages are loaded",
 }
 """All reasons why a block is not run. Commands of such a block are parsed all the same."""
