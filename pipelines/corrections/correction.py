@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -171,8 +171,9 @@ def _to_text(content: Mapping[str, Any]) -> str:
 def _to_json(annotation: Annotation | None) -> dict[str, Any] | None:
     if annotation is None:
         return None
+    values = {name: getattr(annotation, name) for name in ANNOTATION_NAMES}
     mask = annotation.mask_rle
-    return {**asdict(annotation), "mask_rle": mask and mask._asdict()}
+    return {**values, "mask_rle": mask and mask._asdict()}
 
 
 def _from_json(row: Any) -> Annotation | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from florilegium.engine.core.annotation import Annotation, Provenance
@@ -21,7 +22,11 @@ from florilegium.engine.core.validity import problem_of
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.corrections.correction import Correction
 from florilegium.pipelines.corrections.in_force import InForce, by_image, in_force
-from florilegium.pipelines.corrections.store import digest_of_corrections, read_corrections
+from florilegium.pipelines.corrections.store import (
+    digest_of_corrections,
+    file_names,
+    read_corrections,
+)
 
 PEOPLE = "people"
 """The `model` of a stage whose annotations name a person instead, and a time as their revision."""
@@ -45,7 +50,7 @@ class Corrections:
     """
 
     def __init__(self, url: str) -> None:
-        found = read_corrections(Folder(url)) if url else []
+        found = _read(url, tuple(file_names(Folder(url)))) if url else ()
         self.digest = digest_of_corrections(found)
         self.people = sorted({one.who for one in found})
         self.count = len(found)
@@ -54,6 +59,12 @@ class Corrections:
     def of(self, sha256: str) -> InForce:
         """Return what the corrections of an image come to."""
         return in_force(self._of_image.get(sha256, ()))
+
+
+@lru_cache(maxsize=2)  # the specialist and the filter read the same
+def _read(url: str, names: tuple[str, ...]) -> tuple[Correction, ...]:
+    """Return the corrections in files with these names, which name their content."""
+    return tuple(read_corrections(Folder(url)))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.engine.core.validity import problem_of
 from florilegium.pipelines.corrections.correction import Correction, Finding, stated
-from florilegium.pipelines.imports.drawing import box_around, mask_iou, mask_of, polygons_of
+from florilegium.pipelines.imports.drawing import box_around, drawn, mask_iou
 from florilegium.pipelines.imports.importer import ReturnedImage, Shape
 
 SAME_EDGE_PX = 0.5
@@ -210,6 +210,5 @@ def _is_same_mask(own: Annotation, shape: Shape) -> bool:
         return before is after
     if not shape.is_outline:
         return before == after or mask_iou(before, after) == 1.0
-    height, width = before.size
-    drawn = mask_of(polygons_of(before), (width, height)) or before
-    return max(mask_iou(drawn, after), mask_iou(before, after)) >= SAME_MASK
+    outlined = drawn(before) or before
+    return max(mask_iou(outlined, after), mask_iou(before, after)) >= SAME_MASK

@@ -7,6 +7,7 @@ back, so that an untouched outline is recognised.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,13 @@ def polygons_of(mask: MaskRLE) -> list[np.ndarray]:
     return outline(mask, corners=CORNERS, min_iou=LEAST_IOU)
 
 
+@lru_cache(maxsize=1024)  # of one image: each is compared several times
+def drawn(mask: MaskRLE) -> MaskRLE | None:
+    """Return a mask as its own polygons draw it."""
+    height, width = mask.size
+    return mask_of(polygons_of(mask), (width, height))
+
+
 def mask_of(polygons_xy: Sequence[np.ndarray], size_wh: tuple[int, int]) -> MaskRLE | None:
     """Draw polygons (n, 2) in pixels; `None` where they cover no pixel.
 
@@ -43,8 +51,8 @@ def mask_of(polygons_xy: Sequence[np.ndarray], size_wh: tuple[int, int]) -> Mask
         flat.append(inside.ravel().tolist())
     if not flat:
         return None
-    drawn = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
-    return as_mask(drawn) if coco_mask.area(drawn) else None
+    merged = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
+    return as_mask(merged) if coco_mask.area(merged) else None
 
 
 def as_mask(drawn: Mapping[str, Any]) -> MaskRLE:
