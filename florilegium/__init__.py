@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from florilegium.pipelines.export.exporter import ExportConfig as ExportConfig
     from florilegium.pipelines.export.exporter import Exported as Exported
     from florilegium.pipelines.export.exporter import Exporter as Exporter
+    from florilegium.pipelines.export.selected import SelectedDataset as SelectedDataset
     from florilegium.pipelines.merge.rules import Case as Case
     from florilegium.pipelines.merge.rules import Rule as Rule
     from florilegium.pipelines.merge.rules import RuleOptions as RuleOptions
@@ -80,6 +81,7 @@ _MODULES = {
     "florilegium.engine.storage.folder": "Folder",
     "florilegium.pipelines.commands.from_python": "build",
     "florilegium.pipelines.export.exporter": "ExportConfig Exported Exporter",
+    "florilegium.pipelines.export.selected": "SelectedDataset",
     "florilegium.pipelines.merge.rules": "Case Rule RuleOptions",
 }
 

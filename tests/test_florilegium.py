@@ -26,8 +26,8 @@ NAMES = """
 ADDED API_VERSION Annotation CONTENT Case ConfigError Dataset DatasetSample DeadLetter
 ExportConfig Exported Exporter Filter Florence2Prompt Folder Item MaskRLE Measurement MissingModel
 MissingPackage RUNTIME Reading Rule RuleOptions Sample SampleColumns SampleError SampleFilter
-Source SourceConfig Specialist StageConfig Statements StorageError THRESHOLD Task UsageError
-Verdicts build maybe one_of open_dataset
+SelectedDataset Source SourceConfig Specialist StageConfig Statements StorageError THRESHOLD Task
+UsageError Verdicts build maybe one_of open_dataset
 """
 """What users may rely on: a name that goes, or means something else, raises `API_VERSION`."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -73,13 +74,8 @@ class Dataset:
         Raises:
             StorageError: a shard cannot be read, or lacks samples.
         """
-        for shard in self.manifest["shards"]:
-            count = 0
-            for count, sample in enumerate(self.samples(shard["name"]), start=1):  # noqa: B007
-                yield sample
-            if count != shard["samples"]:
-                reason = f"it has {count} samples, the manifest says {shard['samples']}"
-                raise damaged_file(self.folder, f"{SHARDS}/{shard['name']}.tar", reason)
+        for shard in self.shards:
+            yield from self.samples(shard)
 
     def select(
         self,
@@ -151,9 +147,9 @@ class Dataset:
         """Yield the samples of one shard, or those that are wanted.
 
         Raises:
-            StorageError: the shard cannot be read.
+            StorageError: the shard cannot be read, or lacks samples.
         """
-        samples = read_samples(self.folder, shard, wanted)
+        samples = self._counted(shard, read_samples(self.folder, shard, wanted), wanted)
         if self.selection.verdict == "kept":
             for sample in samples:
                 yield replace(sample, annotations=self.selection.of_kept(sample.annotations))
@@ -167,6 +163,21 @@ class Dataset:
                 annotations=tuple(annotations.get(sample.key, ())),
                 verdicts=verdicts.get(sample.key, {}),
             )
+
+    @cached_property
+    def _counts(self) -> Mapping[str, int]:
+        return {shard["name"]: shard["samples"] for shard in self.manifest["shards"]}
+
+    def _counted(
+        self, shard: str, samples: Iterator[DatasetSample], wanted: Wanted
+    ) -> Iterator[DatasetSample]:
+        """Yield samples; raise where all are wanted and not all came."""
+        count = 0
+        for count, sample in enumerate(samples, start=1):  # noqa: B007
+            yield sample
+        if wanted is EVERYTHING and count != self._counts.get(shard, count):
+            reason = f"it has {count} samples, the manifest says {self._counts[shard]}"
+            raise damaged_file(self.folder, f"{SHARDS}/{shard}.tar", reason)
 
 
 def open_dataset(url: str) -> Dataset:

@@ -13,7 +13,7 @@ from typing import Any
 from florilegium.engine.core.errors import FlorilegiumError
 from florilegium.engine.planning.config import validated
 from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.export.exporter import Exported, Exporter
+from florilegium.pipelines.export.exporter import Exported, Exporter, selected_for
 from florilegium.testing.checks import (
     Check,
     Checks,
@@ -24,7 +24,7 @@ from florilegium.testing.checks import (
 )
 from florilegium.testing.dataset import small_dataset
 from florilegium.testing.elsewhere import FailsElsewhere, called_elsewhere
-from florilegium.testing.faults import ContractBroken, raised
+from florilegium.testing.faults import ContractBroken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,9 @@ class ExporterSubject:
         config = validated(self.exporter_class.Config, self.options, where="options")
         output = self.folder / name
         output.mkdir()
-        exported = self.exporter_class(config).write(Folder(str(dataset or self.dataset)), output)
-        return exported, output
+        exporter = self.exporter_class(config)
+        selected = selected_for(exporter, Folder(str(dataset or self.dataset)))
+        return exporter.write(selected, output), output
 
     @cached_property
     def first(self) -> tuple[Exported, Path]:
@@ -141,23 +142,6 @@ def tells_what_it_did(subject: ExporterSubject) -> Iterator[str]:
             yield "its summary is empty: yield a line that counts what was written"
 
 
-def refuses_what_is_not_finished(subject: ExporterSubject) -> Iterator[str]:
-    """A folder without a finished dataset is refused with an error that says so."""
-    empty = subject.folder / "empty"
-    empty.mkdir()
-    try:
-        subject.written("of_empty", empty)
-    except FlorilegiumError:
-        return
-    except Exception as error:
-        yield (
-            f"of a folder without a dataset, it raises {raised(error)}\n"
-            f"      use `Dataset.of(dataset)`, which raises UsageError"
-        )
-        return
-    yield "it writes an export of a folder without a dataset: raise UsageError"
-
-
 ExporterCheck = Check[ExporterSubject]
 CHECKS: tuple[ExporterCheck, ...] = (
     found_by_its_name,
@@ -165,7 +149,6 @@ CHECKS: tuple[ExporterCheck, ...] = (
     writes_files,
     writes_the_same_again,
     tells_what_it_did,
-    refuses_what_is_not_finished,
     writes_the_same_elsewhere,
 )
 REQUIRED: Mapping[ExporterCheck, tuple[ExporterCheck, ...]] = {

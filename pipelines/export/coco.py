@@ -4,6 +4,8 @@
     OUTPUT/annotations/captions.json    images, an annotation for each caption
     OUTPUT/images/9f2c....jpg           upright, named by the digest of the source's image
 
+With parts, `instances_train.json`, `captions_train.json`, `images/train/` and so on.
+
 A box and the mask made from it are one instance: `bbox` is the box, `segmentation` the mask as
 compressed RLE. `iscrowd` is always 0, as crowd regions of a source never become annotations. Ids
 count from 1 in stored order.
@@ -13,47 +15,39 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Self
 
-from pycocotools import mask as coco_mask
 from pydantic import BaseModel, Field, field_validator
 
 from florilegium.engine.core.annotation import (
     ANNOTATION_NAMES,
-    COORDINATE_DECIMALS,
-    Annotation,
-    MaskRLE,
     from_table,
 )
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import StorageError, UsageError, nearest
-from florilegium.engine.core.image_member import ImageKind
 from florilegium.engine.core.tasks import names_of
-from florilegium.engine.results.dataset import Dataset
-from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.classes import ordered
 from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
+    SELECTING,
     ExportConfig,
     Exported,
     Exporter,
     LeftOut,
     left_out_lines,
-    upright,
 )
+from florilegium.pipelines.export.images import ImageFiles
+from florilegium.pipelines.export.selected import SelectedDataset, SelectedSample
+from florilegium.pipelines.export.things import INSTANCE_TASKS, Thing, things_of
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 INSTANCES, CAPTIONS = f"{ANNOTATIONS}/instances.json", f"{ANNOTATIONS}/captions.json"
 INFO = {"description": "Built by Florilegium"}
-INSTANCE_TASKS = names_of(lambda task: task.coco == "instance")
 CAPTION_TASKS = names_of(lambda task: task.coco == "caption")
-
-NO_LABEL = "no_label"
-NO_BOX = "no_box_and_no_mask"
-SECOND_MASK = "second_mask_of_a_box"
 
 
 class CocoConfig(ExportConfig):
@@ -110,145 +104,120 @@ class CocoExporter(Exporter[CocoConfig, CocoExported]):
     """Writes instances, captions and images; only the entries of images are kept in memory."""
 
     Config: ClassVar[type[BaseModel]] = CocoConfig
+    supports: ClassVar[frozenset[str]] = SELECTING | {"split", "images"}
 
-    def write(self, dataset: Folder, output: Path) -> CocoExported:
-        """Write both files and the images.
+    def write(self, dataset: SelectedDataset, output: Path) -> CocoExported:
+        """Write both files of each part, and the images.
 
         Raises:
-            UsageError: the dataset is not finished, or has no instance and no caption.
+            UsageError: there is no instance and no caption.
             StorageError: a shard cannot be read.
         """
-        finished = Dataset.of(dataset)
-        kind = finished.manifest["images"]
-        ids = self._category_ids(finished)
-        images: list[dict[str, Any]] = []
+        ids = self._category_ids(dataset)
+        images = ImageFiles(dataset, output)
         left_out = LeftOut()
-        for folder in (ANNOTATIONS, IMAGES):
-            (output / folder).mkdir()
-        with (
-            (output / INSTANCES).open("w", encoding="ascii") as instances_file,
-            (output / CAPTIONS).open("w", encoding="ascii") as captions_file,
-        ):
-            instances, captions = _Entries(instances_file), _Entries(captions_file)
-            for number, sample in enumerate(finished, start=1):
-                images.append(_written(sample, number, kind, output))
+        (output / ANNOTATIONS).mkdir()
+        with ExitStack() as stack:
+            parts = {name: stack.enter_context(_Part(output, name)) for name in dataset.parts}
+            for sample in dataset:
+                part = parts[sample.part]
+                number = part.add_image(sample, images)
                 for thing in things_of(sample.annotations, self.config.tasks, left_out):
-                    instances.add(image_id=number, **thing.fields(ids))
+                    part.instances.add(image_id=number, **fields_of(thing, ids))
                 for one in sample.annotations:
                     if one.task not in self.config.tasks:
                         left_out[one.task, NOT_EXPORTED] += 1
                     elif one.task in CAPTION_TASKS:
-                        captions.add(image_id=number, caption=one.text, task=one.task)
-            categories = [
-                {"id": number, "name": label, "supercategory": ""} for label, number in ids.items()
-            ]
-            instances.end(images=images, categories=categories)
-            captions.end(images=images)
-        if not (instances.count or captions.count):
+                        part.captions.add(image_id=number, caption=one.text, task=one.task)
+            for part in parts.values():
+                part.end(ids)
+        instances = sum(part.instances.count for part in parts.values())
+        captions = sum(part.captions.count for part in parts.values())
+        if not (instances or captions):
             tasks = ", ".join(self.config.tasks)
             raise UsageError(f"{dataset.url} has nothing to export of {tasks}: label more samples")
-        counts = {"instances": instances.count, "captions": captions.count}
         return CocoExported(
-            images=len(images), categories=len(categories), left_out=left_out, **counts
+            images=images.count.total(),
+            instances=instances,
+            captions=captions,
+            categories=len(ids),
+            left_out=left_out,
         )
 
-    def _category_ids(self, dataset: Dataset) -> dict[str, int]:
+    def _category_ids(self, dataset: SelectedDataset) -> dict[str, int]:
+        if self.config.categories and dataset.first_classes:
+            raise UsageError("`categories` and --classes both order the ids: leave one out")
         labels: set[str] = set()
         for table in dataset.tables(ANNOTATION_NAMES):
             annotations = from_table(table)
             labels.update(one.label for one in things_of(annotations, self.config.tasks, LeftOut()))
-        first = self.config.categories
-        ordered = (*first, *sorted(labels - set(first)))
-        return {label: number for number, label in enumerate(ordered, start=1)}
+        names = ordered(labels, self.config.categories or dataset.first_classes)
+        return {label: number for number, label in enumerate(names, start=1)}
 
 
-def _written(sample: DatasetSample, number: int, kind: ImageKind, output: Path) -> dict[str, Any]:
-    """Write the image of a sample; return its entry."""
-    image = upright(sample.image, kind)
-    name = f"{sample.sha256}.{image.extension}"
-    (output / IMAGES / name).write_bytes(image.data)
-    size = {"width": sample.width, "height": sample.height}
-    return {"id": number, "file_name": name, **size, "key": sample.key}
+class _Part:
+    """The two files of one part; ids of images and annotations count within it."""
+
+    def __init__(self, output: Path, name: str) -> None:
+        self.instances, self.captions = (
+            _Entries((output / path_of(path, name)).open("w", encoding="ascii"))
+            for path in (INSTANCES, CAPTIONS)
+        )
+        self._images: list[dict[str, Any]] = []
+        self._folder = f"{IMAGES}/{name}".rstrip("/")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.instances.close()
+        self.captions.close()
+
+    def add_image(self, sample: SelectedSample, images: ImageFiles) -> int:
+        """Add a sample's image; return its id."""
+        name = images.add(sample, self._folder, sample.sha256).removeprefix(f"{self._folder}/")
+        size = {"width": sample.width, "height": sample.height}
+        number = len(self._images) + 1
+        self._images.append({"id": number, "file_name": name, **size, "key": sample.key})
+        return number
+
+    def end(self, ids: Mapping[str, int]) -> None:
+        """Write what stands at the end of the files."""
+        categories = [
+            {"id": number, "name": label, "supercategory": ""} for label, number in ids.items()
+        ]
+        self.instances.end(images=self._images, categories=categories)
+        self.captions.end(images=self._images)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thing:
-    """An instance: its label, its box, and its mask where there is one."""
-
-    id: str
-    label: str
-    box_xyxy: tuple[float, ...]
-    mask_rle: MaskRLE | None
-    score: float | None
-
-    def fields(self, category_ids: Mapping[str, int]) -> dict[str, Any]:
-        """Return the fields of a COCO annotation; `area` is that of the mask, else of the box.
-
-        Raises:
-            StorageError: the label has no id: it is in a tar, and not in the Parquet file.
-        """
-        if self.label not in category_ids:
-            raise StorageError(
-                f"the annotation {self.id!r} differs between the tar and the Parquet file of its "
-                f"shard: run `florilegium verify`, which finds the fault"
-            )
-        left, top, right, bottom = self.box_xyxy
-        size_wh = [round(side, COORDINATE_DECIMALS) for side in (right - left, bottom - top)]
-        fields = {
-            "category_id": category_ids[self.label],
-            "bbox": [left, top, *size_wh],
-            "area": round(size_wh[0] * size_wh[1], COORDINATE_DECIMALS),
-            "iscrowd": 0,
-            "annotation_id": self.id,
-        }
-        if self.score is not None:
-            fields["score"] = self.score
-        if self.mask_rle:
-            fields["segmentation"] = self.mask_rle._asdict()
-            fields["area"] = int(coco_mask.area(self.mask_rle._asdict()))
-        return fields
+def path_of(path: str, part: str) -> str:
+    """Return the path of a file of one part: `annotations/instances_train.json`."""
+    return path.replace(".json", f"_{part}.json") if part else path
 
 
-def things_of(
-    annotations: Sequence[Annotation], tasks: Sequence[str], left_out: LeftOut
-) -> Iterator[Thing]:
-    """Yield the instances among annotations; count those of these tasks that are left out.
+def fields_of(thing: Thing, category_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Return the fields of a COCO annotation; `area` is that of the mask, else of the box.
 
-    A mask belongs to the box that it was made from. A mask without such a box is an instance of its
-    own, with its own label or else that of its parent.
+    Raises:
+        StorageError: the label has no id: it is in a tar, and not in the Parquet file.
     """
-    chosen = [one for one in annotations if one.task in INSTANCE_TASKS and one.task in tasks]
-    boxes = {one.id for one in chosen if one.box_xyxy and one.label and not one.mask_rle}
-    labels = {one.id: one.label for one in annotations}
-    masks: dict[str, MaskRLE] = {}
-    alone: list[Annotation] = []
-    for one in chosen:
-        if one.mask_rle is None or one.parent_id not in boxes:
-            alone.append(one)
-        elif one.parent_id in masks:
-            left_out[one.task, SECOND_MASK] += 1
-        else:
-            masks[one.parent_id] = one.mask_rle
-    for one in alone:
-        label = one.label or labels.get(one.parent_id, "")
-        box_xyxy = one.box_xyxy or _box_around(one.mask_rle)
-        if label and box_xyxy:
-            yield Thing(
-                id=one.id,
-                label=label,
-                box_xyxy=box_xyxy,
-                mask_rle=one.mask_rle or masks.get(one.id),
-                score=one.score,
-            )
-        else:
-            left_out[one.task, NO_BOX if label else NO_LABEL] += 1
-
-
-def _box_around(mask: MaskRLE | None) -> tuple[float, ...]:
-    if mask is None:
-        return ()
-    left, top, width, height = coco_mask.toBbox(mask._asdict()).tolist()
-    return (left, top, left + width, top + height)
+    if thing.label not in category_ids:
+        raise StorageError(
+            f"the annotation {thing.id!r} differs between the tar and the Parquet file of its "
+            f"shard: run `florilegium verify`, which finds the fault"
+        )
+    fields: dict[str, Any] = {
+        "category_id": category_ids[thing.label],
+        "bbox": [*thing.box_xyxy[:2], *thing.size_wh],
+        "area": thing.area,
+        "iscrowd": 0,
+        "annotation_id": thing.id,
+    }
+    if thing.score is not None:
+        fields["score"] = thing.score
+    if thing.mask_rle:
+        fields["segmentation"] = thing.mask_rle._asdict()
+    return fields
 
 
 class _Entries:
@@ -257,6 +226,7 @@ class _Entries:
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self.count = 0
+        self.close = file.close
         file.write('{"annotations": [')
 
     def add(self, **fields: Any) -> None:

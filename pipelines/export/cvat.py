@@ -25,9 +25,8 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError, nearest
 from florilegium.engine.core.tasks import TABLE, names_of
-from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.correctable import CORRECTABLE, refuse_references
 from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     ExportConfig,
@@ -35,8 +34,9 @@ from florilegium.pipelines.export.exporter import (
     Exporter,
     LeftOut,
     left_out_lines,
-    upright,
 )
+from florilegium.pipelines.export.images import ImageFiles
+from florilegium.pipelines.export.selected import SelectedDataset
 from florilegium.pipelines.imports.cvat_shapes import ATTRIBUTES, ID, SCORE, TASK, TEXT, rle_of
 from florilegium.pipelines.imports.label_studio_controls import control_of, has_label
 
@@ -85,25 +85,24 @@ class CvatExporter(Exporter[CvatConfig, CvatExported]):
     """Writes shapes, labels and images; only labels and digests of images are kept in memory."""
 
     Config: ClassVar[type[BaseModel]] = CvatConfig
+    supports: ClassVar[frozenset[str]] = CORRECTABLE
 
-    def write(self, dataset: Folder, output: Path) -> CvatExported:
+    def write(self, dataset: SelectedDataset, output: Path) -> CvatExported:
         """Write shapes, labels and images.
 
         Raises:
-            UsageError: the dataset is not finished, or has nothing to write.
+            UsageError: there is nothing to write, or images are to be references.
             StorageError: a shard cannot be read.
         """
-        finished = Dataset.of(dataset)
+        refuse_references(dataset)
+        images = ImageFiles(dataset, output)
         left_out, labels, digests, count = LeftOut(), set[str](), set[str](), 0
-        (output / IMAGES).mkdir()
         with TemporaryFile("w+", encoding="utf-8") as body:
-            for sample in finished:
+            for sample in dataset:
                 if sample.sha256 in digests:  # a name stands for one image
                     left_out.update((one.task, COPY) for one in sample.annotations)
                     continue
-                image = upright(sample.image, finished.manifest["images"])
-                name = f"{sample.sha256}.{image.extension}"
-                (output / IMAGES / name).write_bytes(image.data)
+                name = images.add(sample, IMAGES, sample.sha256).removeprefix(f"{IMAGES}/")
                 shapes = [(one, _shape(one)) for one in self._written(sample, left_out)]
                 labels.update(_label_of(one) for one, _ in shapes)
                 _write_image(body, len(digests), name, sample, [shape for _, shape in shapes])

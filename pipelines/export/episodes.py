@@ -29,12 +29,11 @@ from florilegium.engine.core.image.resizing import shrunk
 from florilegium.engine.core.keys import Taken, unique_key
 from florilegium.engine.core.names_among import NamesAmong
 from florilegium.engine.core.sample import Picture, digest_of
-from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import DatasetSample
 from florilegium.engine.results.publication import to_json
-from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter
 from florilegium.pipelines.export.parts import PARTS, TRAIN, part_of
+from florilegium.pipelines.export.selected import SelectedDataset
 from florilegium.pipelines.export.shots import EPISODE_TASKS, Shot, shots_of
 from florilegium.pipelines.export.supports import (
     ClassSupports,
@@ -138,18 +137,18 @@ class EpisodesExporter(Exporter[EpisodesConfig, EpisodesExported]):
 
     Config: ClassVar[type[BaseModel]] = EpisodesConfig
 
-    def write(self, dataset: Folder, output: Path) -> EpisodesExported:
+    def write(self, dataset: SelectedDataset, output: Path) -> EpisodesExported:
         """Write the tars.
 
         Raises:
-            UsageError: the dataset is not finished, nothing can be asked, no image is for training,
+            UsageError: nothing can be asked, no image is for training,
                 or two parts have a copy of one image.
             StorageError: a shard cannot be read.
             ConfigError: the model of `embedding` cannot be used.
         """
         gathered = _Gathered(folder=output / _IMAGES)
         gathered.folder.mkdir()
-        for sample in Dataset.of(dataset):
+        for sample in dataset:
             self._gather(sample, gathered)
         _check(gathered, dataset.url)
         vectors = self._vectors(gathered) if self.config.embedding else None

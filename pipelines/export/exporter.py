@@ -23,10 +23,14 @@ from florilegium.engine.core.image.reading import read_header
 from florilegium.engine.core.image_member import ImageKind, ImageMember, image_member
 from florilegium.engine.planning.registry import find_installed
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.selected import SelectedDataset
+from florilegium.pipelines.export.selection import ALL, Selection
 
 EXPORTERS = "florilegium.exporters"
 
 
+SELECTING = frozenset({"where", "tasks", "classes", "drop_empty"})
+"""The options of `Selection` that a format need not know of."""
 NOT_EXPORTED = "task_not_exported"
 LeftOut = Counter[tuple[str, str]]
 """Annotations that are not exported, by task and reason."""
@@ -68,16 +72,20 @@ class Exporter(ABC, Generic[ConfigT, ExportedT]):
     api_version: ClassVar[int] = API_VERSION
     """The version of the plugin API that the class is written for; a class of another package gives
     the number, and is refused by a florilegium that has another one."""
+    supports: ClassVar[frozenset[str]] = SELECTING
+    """The options of `Selection` that the format can do. Those of `SELECTING` are done before it
+    sees a sample; for `split` it has to write a part for each of `dataset.parts`, for `images` it
+    has to take the names of images from `ImageFiles`."""
 
     def __init__(self, config: ConfigT) -> None:
         self.config: ConfigT = config
 
     @abstractmethod
-    def write(self, dataset: Folder, output: Path) -> ExportedT:
-        """Write a finished dataset into an empty folder.
+    def write(self, dataset: SelectedDataset, output: Path) -> ExportedT:
+        """Write what is selected of a dataset into an empty folder.
 
         Raises:
-            UsageError: the dataset is not finished, or there is nothing to write.
+            UsageError: there is nothing to write.
             StorageError: a shard cannot be read.
         """
 
@@ -91,13 +99,21 @@ def find_exporter(name: str) -> type[Exporter[Any, Any]]:
     return find_installed(EXPORTERS, "export format", name, Exporter)  # type: ignore[type-abstract]
 
 
-def export(dataset: str, exporter: Exporter[Any, ExportedT], output: Path) -> ExportedT:
-    """Write a finished dataset into a new folder, which appears when it is complete.
+def export(
+    dataset: str,
+    exporter: Exporter[Any, ExportedT],
+    output: Path,
+    selection: Selection = ALL,
+) -> ExportedT:
+    """Write what is selected of a finished dataset into a new folder, which appears when it is
+    complete.
 
     Raises:
-        UsageError: the output exists, the dataset is not finished, or there is nothing to write.
+        UsageError: the output exists, the dataset is not finished, there is nothing to write, or
+            the format cannot do an option of the selection.
         StorageError: a shard cannot be read.
     """
+    selected = selected_for(exporter, Folder(dataset), selection)
     output = Path(output).absolute()
     if output.exists():
         raise UsageError(f"{output} exists: choose another folder, or remove it")
@@ -105,12 +121,30 @@ def export(dataset: str, exporter: Exporter[Any, ExportedT], output: Path) -> Ex
     shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
     partial.mkdir(parents=True)
     try:
-        exported = exporter.write(Folder(dataset), partial)
+        exported = exporter.write(selected, partial)
         os.replace(partial, output)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return exported
+
+
+def selected_for(
+    exporter: Exporter[Any, Any], folder: Folder, selection: Selection = ALL
+) -> SelectedDataset:
+    """Return what is selected of a dataset, as `Exporter.write` takes it.
+
+    Raises:
+        UsageError: the dataset is not finished, or the format cannot do an option.
+    """
+    selected = SelectedDataset.select_of(folder, selection)
+    for option in sorted(selection.given - exporter.supports):
+        can = ", ".join(f"--{one.replace('_', '-')}" for one in sorted(exporter.supports))
+        raise UsageError(
+            f"{type(exporter).__name__} cannot do --{option.replace('_', '-')}: leave it out"
+            + (f"; it can do {can}" if can else "")
+        )
+    return selected
 
 
 def upright(image: bytes, kind: ImageKind) -> ImageMember:

@@ -25,11 +25,10 @@ from florilegium.engine.core.errors import UsageError
 from florilegium.engine.core.image.reading import read_header
 from florilegium.engine.core.rank import rows_of_source
 from florilegium.engine.core.tasks import CAPTION_TASKS
-from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import read_samples
 from florilegium.engine.results.shard_files import Wanted
-from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter
+from florilegium.pipelines.export.selected import SelectedDataset
 from florilegium.pipelines.merge.learning.audit import Audit, read_audit
 from florilegium.specialists.online.examples import MAX_BYTES, MAX_CHARACTERS
 
@@ -84,12 +83,13 @@ class FewShotExporter(Exporter[FewShotConfig, FewShotExported]):
     """
 
     Config: ClassVar[type[BaseModel]] = FewShotConfig
+    supports: ClassVar[frozenset[str]] = frozenset()  # the audit selects
 
-    def write(self, dataset: Folder, output: Path) -> FewShotExported:
+    def write(self, dataset: SelectedDataset, output: Path) -> FewShotExported:
         """Write the examples and their images.
 
         Raises:
-            UsageError: the dataset is not finished, or no caption is right by the audit.
+            UsageError: no caption is right by the audit.
             ConfigError: the audit cannot be read, or is of another dataset.
         """
         right = _right_captions(dataset, read_audit(self.config.audit))
@@ -104,11 +104,11 @@ class FewShotExporter(Exporter[FewShotConfig, FewShotExported]):
         return FewShotExported(tasks=Counter(row["task"] for row in rows))
 
 
-def _right_captions(dataset: Folder, audit: Audit) -> list[Choice]:
+def _right_captions(dataset: SelectedDataset, audit: Audit) -> list[Choice]:
     """Return all kept captions that are right; one merged from a right caption is right, too."""
     right: list[Choice] = []
     known: set[str] = set()
-    found = Dataset.of(dataset).select(verdict="all")
+    found = dataset.select(verdict="all")
     for shard, table in zip(found.shards, found.tables(_COLUMNS), strict=True):
         names, keys, tasks, texts, is_kept, merged, specialists = (
             table.column(name).to_pylist() for name in _COLUMNS
@@ -144,13 +144,15 @@ def _chosen(right: Sequence[Choice], per_task: int) -> list[Choice]:
     return [one for task in CAPTION_TASKS for one in chosen[task].values()]
 
 
-def _with_images(dataset: Folder, chosen: Sequence[Choice], output: Path) -> list[dict[str, str]]:
+def _with_images(
+    dataset: SelectedDataset, chosen: Sequence[Choice], output: Path
+) -> list[dict[str, str]]:
     """Write the images of the chosen captions; return the lines of the file."""
     (output / IMAGES).mkdir()
     images: dict[tuple[str, str], dict[str, str]] = {}
     for shard in sorted({one.shard for one in chosen}):
         wanted = {one.key for one in chosen if one.shard == shard}
-        for sample in read_samples(dataset, shard, Wanted(keys=wanted)):
+        for sample in read_samples(dataset.folder, shard, Wanted(keys=wanted)):
             if len(sample.image) <= MAX_BYTES:
                 name = f"{IMAGES}/{sample.sha256[:16]}.{read_header(sample.image).extension}"
                 (output / name).write_bytes(sample.image)

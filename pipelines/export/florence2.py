@@ -19,10 +19,9 @@ from pydantic import BaseModel
 
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
-from florilegium.engine.results.dataset import Dataset
-from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.export.exporter import Exported, Exporter
+from florilegium.pipelines.export.exporter import SELECTING, Exported, Exporter
 from florilegium.pipelines.export.parts import PartFiles
+from florilegium.pipelines.export.selected import SelectedDataset
 from florilegium.pipelines.training.config import TrainConfig
 from florilegium.pipelines.training.examples import ExampleMaker
 from florilegium.pipelines.training.survey import survey, untrained
@@ -62,8 +61,9 @@ class Florence2Exporter(Exporter[Florence2Config, Florence2Exported]):
     """
 
     Config: ClassVar[type[BaseModel]] = Florence2Config
+    supports: ClassVar[frozenset[str]] = SELECTING | {"split"}
 
-    def write(self, dataset: Folder, output: Path) -> Florence2Exported:
+    def write(self, dataset: SelectedDataset, output: Path) -> Florence2Exported:
         """Write the three folders.
 
         Raises:
@@ -83,11 +83,12 @@ class Florence2Exporter(Exporter[Florence2Config, Florence2Exported]):
             )
         return exported
 
-    def _write(self, dataset: Folder, maker: ExampleMaker, output: Path) -> Florence2Exported:
-        finished = Dataset.of(dataset)
+    def _write(
+        self, dataset: SelectedDataset, maker: ExampleMaker, output: Path
+    ) -> Florence2Exported:
         tasks = Counter(dict.fromkeys(self.config.chosen, 0))
-        with PartFiles(output, rows=ANNOTATIONS, kind=finished.manifest["images"]) as files:
-            for sample in finished:
+        with PartFiles(dataset, output, rows=ANNOTATIONS) as files:
+            for sample in dataset:
                 examples = list(maker.every(sample))
                 files.add(
                     sample, ({"prefix": one.prefix, "suffix": one.target} for one in examples)

@@ -25,13 +25,12 @@ from florilegium.engine.core.errors import UsageError, nearest
 from florilegium.engine.core.image_member import ImageKind
 from florilegium.engine.core.keys import Taken, unique_key
 from florilegium.engine.core.tasks import CAPTION_TASKS
-from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import DatasetSample
 from florilegium.engine.results.publication import to_json
 from florilegium.engine.sources.metadata import DROPPED
-from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
 from florilegium.pipelines.export.flamingo import END, IMAGE, plain
+from florilegium.pipelines.export.selected import SelectedDataset
 from florilegium.pipelines.export.tar_files import TarFiles
 
 ALT = "alt"
@@ -97,21 +96,20 @@ class InterleavedExporter(Exporter[InterleavedConfig, InterleavedExported]):
 
     Config: ClassVar[type[BaseModel]] = InterleavedConfig
 
-    def write(self, dataset: Folder, output: Path) -> InterleavedExported:
+    def write(self, dataset: SelectedDataset, output: Path) -> InterleavedExported:
         """Write the tars.
 
         Raises:
-            UsageError: the dataset is not finished, or no sample comes from a page.
+            UsageError: no sample comes from a page.
             StorageError: a shard cannot be read.
         """
-        finished = Dataset.of(dataset)
-        kind: ImageKind = finished.manifest["images"]
+        kind: ImageKind = dataset.manifest["images"]
         problems: Counter[str] = Counter()
         taken: Taken = {}
         pages = images = 0
         with TarFiles(output, samples_per_tar=self.config.samples_per_tar) as tars:
-            for shard in finished.shards:
-                for page, shown in _pages(finished.samples(shard), problems).items():
+            for shard in dataset.shards:
+                for page, shown in _pages(dataset.samples(shard), problems).items():
                     pages, images = pages + 1, images + len(shown)
                     problems.update(_problems(shown))
                     for first in range(0, len(shown), self.config.max_images):

@@ -23,9 +23,8 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError, nearest
 from florilegium.engine.core.tasks import TABLE, names_of
-from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.export.correctable import CORRECTABLE, refuse_references
 from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     ExportConfig,
@@ -33,8 +32,9 @@ from florilegium.pipelines.export.exporter import (
     Exporter,
     LeftOut,
     left_out_lines,
-    upright,
 )
+from florilegium.pipelines.export.images import ImageFiles
+from florilegium.pipelines.export.selected import SelectedDataset
 from florilegium.pipelines.imports.drawing import polygons_of
 from florilegium.pipelines.imports.label_studio_controls import (
     IMAGE,
@@ -92,37 +92,37 @@ class LabelStudioExporter(Exporter[LabelStudioConfig, LabelStudioExported]):
     """Writes tasks, config and images; only labels are kept in memory."""
 
     Config: ClassVar[type[BaseModel]] = LabelStudioConfig
+    supports: ClassVar[frozenset[str]] = CORRECTABLE
 
-    def write(self, dataset: Folder, output: Path) -> LabelStudioExported:
+    def write(self, dataset: SelectedDataset, output: Path) -> LabelStudioExported:
         """Write tasks, config and images.
 
         Raises:
-            UsageError: the dataset is not finished, or has nothing to show.
+            UsageError: there is nothing to show, or images are to be references.
             StorageError: a shard cannot be read.
         """
-        finished = Dataset.of(dataset)
-        left_out, labels, images, count = LeftOut(), dict[str, set[str]](), 0, 0
-        (output / IMAGES).mkdir()
+        refuse_references(dataset)
+        images = ImageFiles(dataset, output)
+        left_out, labels, count, separator = LeftOut(), dict[str, set[str]](), 0, "\n"
         with (output / TASKS_FILE).open("w", encoding="utf-8") as file:
             file.write("[")
-            for sample in finished:
-                image = upright(sample.image, finished.manifest["images"])
-                name = f"{sample.sha256}.{image.extension}"
-                (output / IMAGES / name).write_bytes(image.data)
+            for sample in dataset:
+                name = images.add(sample, IMAGES, sample.sha256).removeprefix(f"{IMAGES}/")
                 shown = list(self._shown(sample, left_out))
                 for one in shown:
                     labels.setdefault(_control_name(one), set()).add(_label_of(one))
                 count += len(shown)
                 task = _task(sample, f"{self.config.image_prefix}{name}", shown)
-                file.write(",\n" if images else "\n")
-                file.write(json.dumps(task, ensure_ascii=False, allow_nan=False))
-                images += 1
+                file.write(separator + json.dumps(task, ensure_ascii=False, allow_nan=False))
+                separator = ",\n"
             file.write("\n]\n")
         if not count:
             tasks = ", ".join(self.config.tasks)
             raise UsageError(f"{dataset.url} has nothing to show of {tasks}: label more samples")
         (output / CONFIG_FILE).write_text(labeling_config(labels), encoding="utf-8")
-        return LabelStudioExported(images=images, annotations=count, left_out=left_out)
+        return LabelStudioExported(
+            images=images.count.total(), annotations=count, left_out=left_out
+        )
 
     def _shown(self, sample: DatasetSample, left_out: LeftOut) -> Iterator[Annotation]:
         """Yield the annotations that a person will see; count the others."""

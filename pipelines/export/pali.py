@@ -30,11 +30,10 @@ from florilegium.engine.core.tasks import (
     checked_captions,
     names_of,
 )
-from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
+    SELECTING,
     ExportConfig,
     Exported,
     Exporter,
@@ -56,6 +55,7 @@ from florilegium.pipelines.export.pali_format import (
     write_boxes,
 )
 from florilegium.pipelines.export.parts import PartFiles
+from florilegium.pipelines.export.selected import SelectedDataset
 
 QUESTION_TASKS = tuple(name for name in ("question_answer",) if name in TABLE)
 OCR_TASKS = names_of(
@@ -142,19 +142,19 @@ class PaliExporter(Exporter[PaliConfig, PaliExported]):
     """
 
     Config: ClassVar[type[BaseModel]] = PaliConfig
+    supports: ClassVar[frozenset[str]] = SELECTING | {"split"}
 
-    def write(self, dataset: Folder, output: Path) -> PaliExported:
+    def write(self, dataset: SelectedDataset, output: Path) -> PaliExported:
         """Write the three folders.
 
         Raises:
-            UsageError: the dataset is not finished, or gives no example.
+            UsageError: no sample gives an example.
             StorageError: a shard cannot be read.
         """
-        finished = Dataset.of(dataset)
         examples: Counter[Kind] = Counter()
         left_out = LeftOut()
-        with PartFiles(output, rows=ANNOTATIONS, kind=finished.manifest["images"]) as files:
-            for sample in finished:
+        with PartFiles(dataset, output, rows=ANNOTATIONS) as files:
+            for sample in dataset:
                 own = list(examples_of(sample, self.config, left_out))
                 files.add(sample, map(row_of, own))
                 examples.update(one.kind for one in own)

@@ -14,6 +14,7 @@ from florilegium.engine.core.image_member import ImageKind
 from florilegium.engine.core.sample import fold_of
 from florilegium.engine.results.dataset_sample import DatasetSample
 from florilegium.pipelines.export.exporter import upright
+from florilegium.pipelines.export.selected import SelectedDataset
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 """The folders."""
@@ -28,24 +29,27 @@ def part_of(sha256: str) -> str:
 
 
 class PartFiles:
-    """Writes the three folders: each image once, upright, and lines of JSON that name it.
+    """Writes the folders of the dataset's split, else the three: each image once, upright, and
+    lines of JSON that name it.
 
-    `rows` is the name of the file of lines, `kind` that of the dataset's images. `images` and
-    `lines` count what was written, by folder.
+    `rows` is the name of the file of lines. `images` and `lines` count what was written, by folder.
     """
 
-    def __init__(self, output: Path, *, rows: str, kind: ImageKind) -> None:
+    def __init__(self, dataset: SelectedDataset, output: Path, *, rows: str) -> None:
         self.images: Counter[str] = Counter()
         self.lines: Counter[str] = Counter()
         self._output = output
         self._rows = rows
-        self._kind: ImageKind = kind
+        self._kind: ImageKind = dataset.manifest["images"]
+        self._parts, self._part_of = PARTS, part_of
+        if dataset.split:
+            self._parts, self._part_of = dataset.split.parts, dataset.split.part_of
         self._files: dict[str, IO[str]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for part in PARTS:
+            for part in self._parts:
                 (self._output / part).mkdir()
                 path = self._output / part / self._rows
                 self._files[part] = stack.enter_context(path.open("w", encoding="utf-8"))
@@ -62,7 +66,7 @@ class PartFiles:
 
     def add(self, sample: DatasetSample, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write the rows of a sample, and its image if there are any."""
-        name, part = "", part_of(sample.sha256)
+        name, part = "", self._part_of(sample.sha256)
         for row in rows:
             if not name:
                 image = upright(sample.image, self._kind)

@@ -24,10 +24,9 @@ from pydantic import BaseModel, Field, field_validator
 from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError, nearest
 from florilegium.engine.core.names_among import NamesAmong
-from florilegium.engine.results.dataset import Dataset
-from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter
+from florilegium.pipelines.export.exporter import SELECTING, ExportConfig, Exported, Exporter
 from florilegium.pipelines.export.parts import PartFiles
+from florilegium.pipelines.export.selected import SelectedDataset
 from florilegium.pipelines.sequences.codec import Codec, find_codec
 from florilegium.pipelines.sequences.examples import SEQUENCE_TASKS, SequenceMaker
 from florilegium.pipelines.sequences.tokens import special_tokens
@@ -82,12 +81,13 @@ class SequencesExporter(Exporter[SequencesConfig, SequencesExported]):
     """Writes images, and a line for each thing that can be asked about one, in both directions."""
 
     Config: ClassVar[type[BaseModel]] = SequencesConfig
+    supports: ClassVar[frozenset[str]] = SELECTING | {"split"}
 
-    def write(self, dataset: Folder, output: Path) -> SequencesExported:
+    def write(self, dataset: SelectedDataset, output: Path) -> SequencesExported:
         """Write the three folders and the tokens.
 
         Raises:
-            UsageError: the dataset is not finished, or gives no sequence.
+            UsageError: no sample gives a sequence.
             ConfigError: there is no codec of such a name, or it encodes something else.
             StorageError: a shard cannot be read.
         """
@@ -105,17 +105,19 @@ class SequencesExporter(Exporter[SequencesConfig, SequencesExported]):
             image_codec=codecs.get("image"),
             corners=self.config.corners,
         )
-        exported = self._write(Dataset.of(dataset), maker, output)
+        exported = self._write(dataset, maker, output)
         if not exported.lines:
             raise UsageError(f"no sample of {dataset.url} gives a sequence: label more samples")
         tokens = json.dumps(special_tokens(*codecs.values()), indent=0)
         (output / TOKENS).write_text(tokens, encoding="utf-8")
         return exported
 
-    def _write(self, dataset: Dataset, maker: SequenceMaker, output: Path) -> SequencesExported:
+    def _write(
+        self, dataset: SelectedDataset, maker: SequenceMaker, output: Path
+    ) -> SequencesExported:
         tasks: Counter[tuple[str, str]] = Counter()
         left_out: Counter[str] = Counter()
-        with PartFiles(output, rows=SEQUENCES, kind=dataset.manifest["images"]) as files:
+        with PartFiles(dataset, output, rows=SEQUENCES) as files:
             for sample in dataset:
                 others = (one.task for one in sample.annotations if one.task not in maker.tasks)
                 left_out.update(others)

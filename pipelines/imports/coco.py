@@ -82,6 +82,7 @@ def _image(
             problems.append("unusable_annotation")
     return ReturnedImage(
         name=str(image.get("file_name", "")),
+        key=str(image.get("key", "")),
         size_wh=size_wh,  # type: ignore[arg-type]
         shapes=tuple(shapes),
         when=when,

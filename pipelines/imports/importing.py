@@ -5,6 +5,7 @@ Nothing of the file is lost silently: what cannot be used is counted with its re
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ REASONS = {
     OTHER_SIZE: "images of another size than in this run",
 }
 """What is meant by a reason for which a part of a file is left out."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FINDINGS = ("confirmed", "changed", "added", "rejected")
 
 
@@ -180,10 +182,14 @@ def _choose(found: dict[int, Subject], number: int, subject: Subject, image: Ret
 
 
 def _names_of(image: ReturnedImage) -> Iterator[str]:
-    """Yield what an image may be found by: its digest, its key, the name of its file."""
-    if image.sha256:
-        yield image.sha256
-    elif image.key:
+    """Yield what an image may be found by: its digest, else its key, the name of its file.
+
+    A name that an export gave is the digest.
+    """
+    stem = PurePosixPath(image.name.replace("\\", "/")).stem
+    if digest := image.sha256 or (stem if _SHA256.fullmatch(stem) else ""):
+        yield digest
+        return
+    if image.key:
         yield image.key
-    else:
-        yield PurePosixPath(image.name.replace("\\", "/")).stem
+    yield stem

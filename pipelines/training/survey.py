@@ -16,7 +16,6 @@ from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.core.tasks import DETECTION_TASKS
 from florilegium.engine.results.dataset import Dataset
-from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.corrections.human import PEOPLE
 from florilegium.pipelines.corrections.in_force import CERTAIN
 from florilegium.pipelines.training.answers import EXPRESSION_TASKS, REQUIRED_TASKS, SOURCE_TASKS
@@ -43,7 +42,7 @@ class Survey:
     ambiguous: frozenset[tuple[str, str]] = field(default=frozenset(), repr=False)
 
 
-def survey(dataset: Folder, config: TrainConfig) -> Survey:
+def survey(dataset: Dataset, config: TrainConfig) -> Survey:
     """Survey a dataset, and refuse one that cannot be trained on.
 
     Raises:
@@ -55,9 +54,8 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
     phrases: Counter[str] = Counter()
     ambiguous: set[tuple[str, str]] = set()
     certain: set[tuple[str, str]] = set()
-    labelled = Dataset.of(dataset)
-    has_people = any(one.get("model") == PEOPLE for one in labelled.manifest["stages"].values())
-    for table in labelled.select(verdict="all").tables(_COLUMNS):
+    has_people = any(one.get("model") == PEOPLE for one in dataset.manifest["stages"].values())
+    for table in dataset.select(verdict="all").tables(_COLUMNS):
         rows = table.filter(table["kept"])
         kept.update(_count(rows["task"]))
         is_class = pc.is_in(rows["task"], value_set=pa.array(DETECTION_TASKS))
@@ -84,21 +82,21 @@ def untrained(tasks: Iterable[str]) -> Iterator[str]:
         yield f"{task}: no examples in this dataset, it is not trained"
 
 
-def _check(found: Survey, config: TrainConfig, dataset: Folder) -> None:
+def _check(found: Survey, config: TrainConfig, dataset: Dataset) -> None:
     fed = [name for name in config.chosen if name not in found.without_data]
     if not fed:
         there = ", ".join(f"{count} {task}" for task, count in found.kept.items()) or "none at all"
         raise UsageError(
-            f"{dataset.url} has no kept labels to train {', '.join(config.chosen)} on "
+            f"{dataset.folder.url} has no kept labels to train {', '.join(config.chosen)} on "
             f"(kept: {there}); lower the thresholds of its filters, add a specialist, or choose "
             f"other `tasks`"
         )
     if "object_detection" in fed and len(found.classes) == 1 and not config.allow_one_class:
         raise UsageError(
             f"all {counted(found.kept['object_detection'], 'box has', 'boxes have')} the same "
-            f"label {found.classes[0]!r} in {dataset.url}: a detector would learn nothing else. "
-            f"Check the labels; if you want a single class, set `allow_one_class: true` or train "
-            f"region_proposal"
+            f"label {found.classes[0]!r} in {dataset.folder.url}: a detector would learn nothing "
+            f"else. Check the labels; if you want a single class, set `allow_one_class: true` or "
+            f"train region_proposal"
         )
 
 

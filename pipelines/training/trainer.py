@@ -26,7 +26,7 @@ from florilegium.engine.core.errors import RunError
 from florilegium.engine.core.sample import digest_of
 from florilegium.engine.execution.waiting import PATIENCE_S
 from florilegium.engine.planning.registry import require
-from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.dataset import Dataset, open_dataset
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.training.checkpoints import CHECKPOINTS, sweep
 from florilegium.pipelines.training.config import TrainConfig
@@ -111,7 +111,7 @@ def train(
     if finished and finished.inputs == inputs:
         return finished
     on_start("counting annotations")
-    labels = survey(Folder(dataset), config)
+    labels = survey(Dataset.of(Folder(dataset)), config)
     on_survey(labels)
     _start(output, inputs, on_note)
     job = TrainingJob(

@@ -13,10 +13,9 @@ import pyarrow as pa
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.core.sample import DeadLetter
-from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.sources.source import Item, Reading, Source, SourceConfig
-from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import ExportConfig, Exported, Exporter
+from florilegium.pipelines.export.selected import SelectedDataset
 
 _NUMBERS = count()
 
@@ -224,8 +223,8 @@ class Counted(Exported):
 class Keys(Exporter[ExportConfig, Any]):
     """Writes a list of keys; the exporters below derive from it."""
 
-    def write(self, dataset: Folder, output: Path) -> Any:
-        keys = [sample.key for sample in Dataset.of(dataset)]
+    def write(self, dataset: SelectedDataset, output: Path) -> Any:
+        keys = [sample.key for sample in dataset]
         (output / "keys.txt").write_text("\n".join(keys), "utf-8")
         return Counted(samples=len(keys))
 
@@ -233,21 +232,21 @@ class Keys(Exporter[ExportConfig, Any]):
 class WritesNothing(Keys):
     """Writes no file."""
 
-    def write(self, dataset: Folder, output: Path) -> Any:
-        return Counted(samples=len(list(Dataset.of(dataset))))
+    def write(self, dataset: SelectedDataset, output: Path) -> Any:
+        return Counted(samples=len(list(dataset)))
 
 
 class ReturnsNothing(Keys):
     """Returns nothing."""
 
-    def write(self, dataset: Folder, output: Path) -> Any:
+    def write(self, dataset: SelectedDataset, output: Path) -> Any:
         super().write(dataset, output)
 
 
 class OtherBytes(Keys):
     """Writes a number that is another one each time."""
 
-    def write(self, dataset: Folder, output: Path) -> Any:
+    def write(self, dataset: SelectedDataset, output: Path) -> Any:
         (output / "run.txt").write_text(f"run {next(_NUMBERS)}", "utf-8")
         return super().write(dataset, output)
 
@@ -255,7 +254,7 @@ class OtherBytes(Keys):
 class OrderOfATable(Keys):
     """Writes by the order of a set, which is another one in each process."""
 
-    def write(self, dataset: Folder, output: Path) -> Any:
+    def write(self, dataset: SelectedDataset, output: Path) -> Any:
         letters = {f"letter {number}" for number in range(30)}
         (output / "letters.txt").write_text("\n".join(letters), "utf-8")
         return super().write(dataset, output)
@@ -264,34 +263,16 @@ class OrderOfATable(Keys):
 class WritesBeside(Keys):
     """Writes into the dataset."""
 
-    def write(self, dataset: Folder, output: Path) -> Any:
+    def write(self, dataset: SelectedDataset, output: Path) -> Any:
         exported = super().write(dataset, output)
-        dataset.publish("exported.txt", b"yes")
+        dataset.folder.publish("exported.txt", b"yes")
         return exported
-
-
-class TakesAll(Keys):
-    """Makes an export of a folder without a dataset."""
-
-    def write(self, dataset: Folder, output: Path) -> Any:
-        if dataset.names():
-            return super().write(dataset, output)
-        (output / "keys.txt").write_text("", "utf-8")
-        return Counted(samples=0)
-
-
-class Breaks(Keys):
-    """Has an error of its own for a folder without a dataset."""
-
-    def write(self, dataset: Folder, output: Path) -> Any:
-        assert dataset.names()
-        return super().write(dataset, output)
 
 
 class CannotWrite(Keys):
     """Refuses every dataset."""
 
-    def write(self, dataset: Folder, output: Path) -> Any:
+    def write(self, dataset: SelectedDataset, output: Path) -> Any:
         raise ConfigError("there is nothing to write")
 
 
@@ -305,7 +286,7 @@ class Silent(Counted):
 class NoSummary(Keys):
     """Does not tell what it wrote."""
 
-    def write(self, dataset: Folder, output: Path) -> Any:
+    def write(self, dataset: SelectedDataset, output: Path) -> Any:
         return Silent(samples=super().write(dataset, output).samples)
 
 

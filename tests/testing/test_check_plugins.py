@@ -53,8 +53,6 @@ FORMATS = {
     "OtherBytes": "run.txt differs when it is written again",
     "OrderOfATable": "letters.txt differs when another process writes it",
     "WritesBeside": "it changes files of the dataset",
-    "TakesAll": "it writes an export of a folder without a dataset",
-    "Breaks": "of a folder without a dataset, it raises AssertionError",
     "CannotWrite": "it cannot write a finished dataset: there is nothing to write",
     "NoSummary": "its summary is empty",
     "LooseOptions": "the option LooseConfig.limit is not documented",

@@ -23,10 +23,10 @@ from florilegium.pipelines.export.coco import (
     INSTANCES,
     CocoConfig,
     CocoExporter,
-    Thing,
-    things_of,
+    fields_of,
 )
 from florilegium.pipelines.export.exporter import LeftOut, export
+from florilegium.pipelines.export.things import Thing, things_of
 from tests.building import build
 from tests.pipelines.training.labels import BOX, OTHER, mask, region, text
 
@@ -193,9 +193,9 @@ def test_what_has_no_label_or_no_place_is_reported() -> None:
 
 def test_a_label_that_only_the_tar_has_is_an_error_and_no_traceback() -> None:
     (thing,), _ = things(region("object_detection", BOX, label="cat", id="box"))
-    assert thing.fields({"cat": 7})["category_id"] == 7
+    assert fields_of(thing, {"cat": 7})["category_id"] == 7
     with pytest.raises(StorageError, match="'box' differs between the tar and the Parquet file"):
-        thing.fields({"dog": 1})
+        fields_of(thing, {"dog": 1})
 
 
 def test_images_of_an_original_dataset_are_exported_upright(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_broken_export_leaves_nothing(
     def broken(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("florilegium.pipelines.export.coco.Thing.fields", broken)
+    monkeypatch.setattr("florilegium.pipelines.export.coco.fields_of", broken)
     with pytest.raises(OSError, match="full"):
         export(str(scenes), CocoExporter(CocoConfig()), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

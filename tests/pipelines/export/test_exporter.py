@@ -10,8 +10,6 @@ import pytest
 
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.registry import installed_names
-from florilegium.engine.results.dataset import Dataset
-from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.exporter import (
     EXPORTERS,
     ExportConfig,
@@ -20,6 +18,7 @@ from florilegium.pipelines.export.exporter import (
     export,
     find_exporter,
 )
+from florilegium.pipelines.export.selected import SelectedDataset
 
 
 class Keys(Exported):
@@ -38,8 +37,8 @@ class Keys(Exported):
 class KeyList(Exporter[ExportConfig, Keys]):
     """A format of a plugin."""
 
-    def write(self, dataset: Folder, output: Path) -> Keys:
-        keys = [sample.key for sample in Dataset.of(dataset)]
+    def write(self, dataset: SelectedDataset, output: Path) -> Keys:
+        keys = [sample.key for sample in dataset]
         (output / "keys.txt").write_text("\n".join(keys))
         return Keys(len(keys))
 

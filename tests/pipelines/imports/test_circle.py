@@ -201,6 +201,6 @@ def _label(sample: Any, name: str) -> str:
 
 def test_what_people_said_is_never_ambiguous_for_training(circle: Any) -> None:
     config = TrainConfig(model="here", tasks={"object_detection": 1}, ambiguous=(0.0, 1.0))
-    found = survey(Folder(str(circle["output"])), config)
+    found = survey(open_dataset(str(circle["output"])), config)
     assert ("000000", "object_detection") not in found.ambiguous
     assert found.kept["object_detection"] > 0
