@@ -143,7 +143,7 @@ def _finding(
 def _within(annotation: Annotation, size_wh: tuple[int, int]) -> Annotation:
     """Return an annotation whose box and quad end where the image ends."""
     most = np.tile(size_wh, 4).astype(np.float64)
-    clipped = {
+    clipped: dict[str, Any] = {
         name: tuple(np.clip(edges, 0, most[: len(edges)]).tolist())
         for name in ("box_xyxy", "quad")
         if (edges := getattr(annotation, name))

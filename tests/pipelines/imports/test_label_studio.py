@@ -11,10 +11,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner
 
 from florilegium.engine.core.errors import ConfigError, UsageError
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.commands.main import app
 from florilegium.pipelines.corrections.correction import Correction
 from florilegium.pipelines.corrections.store import folder_of, read_corrections
 from florilegium.pipelines.export.exporter import export
@@ -214,3 +216,18 @@ def test_somebody_has_to_be_named(truths: Path, tasks: list[Task], tmp_path: Pat
         imported(tmp_path / "a", truths, nameless)
     _, corrections = imported(tmp_path / "b", truths, nameless, who="Bo")
     assert {one.who for one in corrections} == {"Bo", "ada@example.org"}
+
+
+def test_the_command_counts_what_it_found_and_says_what_to_do(
+    truths: Path, tasks: list[Task], tmp_path: Path
+) -> None:
+    path = tmp_path / "project.json"
+    path.write_text(json.dumps(tasks))
+    output = copied(truths, tmp_path / "out")
+    words = ["import", str(output), str(path), "--format", "label-studio"]
+    first, second = (CliRunner().invoke(app, words) for _ in range(2))
+    count = len(read_corrections(folder_of(Folder(str(output)))))
+    assert f"3 images: {count} confirmed, 0 changed, 0 added, 0 rejected" in first.output
+    assert "run the same build again to apply them" in first.output
+    assert "0 new corrections" in second.output
+    assert "run the same build" not in second.output

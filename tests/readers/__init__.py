@@ -1,0 +1,1 @@
+"""What is exported, read by the programs it is for; their packages are not in the environment."""
