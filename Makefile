@@ -5,6 +5,7 @@
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
 # make test-examples the programs of docs/examples as a user runs them (a minute)
+# make test-readers  exports, read back by programs that are installed beside the environment
 # make test-storage  builds on object storage that fails, at random and anywhere (minutes)
 # make chaos         Ray while nodes come and go, workers and drivers are killed (a quarter of an hour)
 # make test-extras   every extra in an environment that has only it (minutes)
@@ -31,7 +32,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 # pip would compile one file after another; some are templates, which do not compile.
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 
-.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-examples test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-examples test-readers test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -74,6 +75,9 @@ test-cluster: .venv/test.done
 # The programs of docs/examples, and what of them starts processes.
 test-examples: .venv/test.done
 	$(PYTEST) tests/docs/examples tests/examples
+
+test-readers: .venv/readers.done
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.readers -q
 
 test-storage: .venv/test.done
 	$(PYTEST) tests/storage
@@ -142,6 +146,12 @@ clean:
 .venv/mutants.done: .venv/test.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt mutmut
+	touch $@
+
+# Beside the environment: their dependencies would change what other tests run with.
+.venv/readers.done: .venv/test.done tests/readers/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target .venv/readers --requirement tests/readers/requirements.txt
 	touch $@
 
 # Beside the environment, not in it: all other tests prove that it is not needed.

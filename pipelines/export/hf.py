@@ -41,11 +41,8 @@ from florilegium.pipelines.export.things import INSTANCE_TASKS, things_of
 
 CARD, DATA = "README.md", "data"
 _ROWS_OF_GROUP = 100
-_TEXTS, _NUMBER, _BOXES = (
-    pa.list_(pa.string()),
-    pa.list_(pa.float64()),
-    pa.list_(pa.list_(pa.float64())),
-)
+_TEXTS, _NUMBER = pa.list_(pa.string()), pa.list_(pa.float64())
+_BOXES = pa.list_(_NUMBER)
 _ORIGIN = {"score": _NUMBER, "confidence": _NUMBER, "id": _TEXTS, "specialist": _TEXTS}
 GROUPS: Mapping[str, Mapping[str, pa.DataType]] = {
     "objects": {

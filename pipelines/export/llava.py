@@ -37,7 +37,7 @@ from florilegium.pipelines.export.selected import SelectedDataset, SelectedSampl
 IMAGES, CONVERSATIONS = "images", "conversations"
 IMAGE = "<image>"
 HAS_MARK = "text_with_the_mark_of_an_image"
-WHERE = "Please provide the bounding box coordinate of the region this sentence describes: {}"
+_WHERE = "Please provide the bounding box coordinate of the region this sentence describes: "
 WHAT = "Please provide a short description for this region: {}"
 
 
@@ -117,8 +117,11 @@ def _turns(pairs: list[tuple[str, str]]) -> list[dict[str, str]]:
 
 
 def _pairs(sample: SelectedSample, left_out: LeftOut) -> Iterator[tuple[str, str]]:
-    """Yield questions with answers, each once; count the annotations that give none."""
-    pairs: dict[tuple[str, str], None] = {}
+    """Yield questions with answers, each once; count the annotations that give none.
+
+    Several regions of a phrase are one answer.
+    """
+    answers: dict[str, dict[str, None]] = {}
     for one in sample.annotations:
         pair = pair_of(one, (sample.width, sample.height))
         if pair is None:
@@ -126,8 +129,12 @@ def _pairs(sample: SelectedSample, left_out: LeftOut) -> Iterator[tuple[str, str
         elif IMAGE in "".join(pair):
             left_out[one.task, HAS_MARK] += 1
         else:
-            pairs[pair] = None
-    return iter(pairs)
+            answers.setdefault(pair[0], {})[pair[1]] = None
+    for question, own in answers.items():
+        if question.startswith(_WHERE):  # a phrase of several regions
+            yield question, ", ".join(own)
+        else:
+            yield from ((question, answer) for answer in own)
 
 
 def pair_of(one: Annotation, size_wh: tuple[int, int]) -> tuple[str, str] | None:
@@ -146,7 +153,7 @@ def pair_of(one: Annotation, size_wh: tuple[int, int]) -> tuple[str, str] | None
     if not one.box_xyxy or not one.words:
         return None
     if one.kind == "phrase":
-        return WHERE.format(one.text), _box(one, size_wh)
+        return f"{_WHERE}{one.text}", _box(one, size_wh)
     if task.words == "sentence":
         return WHAT.format(_box(one, size_wh)), one.text
     return None

@@ -41,7 +41,8 @@ class PartFiles:
         self._output = output
         self._rows = rows
         self._kind: ImageKind = dataset.manifest["images"]
-        self._parts, self._part_of = PARTS, part_of
+        self._parts: tuple[str, ...] = PARTS
+        self._part_of = part_of
         if dataset.split:
             self._parts, self._part_of = dataset.split.parts, dataset.split.part_of
         self._files: dict[str, IO[str]] = {}

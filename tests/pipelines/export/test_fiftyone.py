@@ -6,6 +6,7 @@ import io
 import json
 import zlib
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from pycocotools import mask as coco_mask
 
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.pipelines.export.exporter import ExportConfig, export
-from florilegium.pipelines.export.fiftyone import FiftyOneExporter
+from florilegium.pipelines.export.fiftyone import FiftyOneExporter, _detection
 from florilegium.pipelines.export.selection import parse_selection
+from tests.pipelines.training.labels import BOX, mask
 
 
 def array(document: dict[str, Any]) -> np.ndarray:
@@ -59,9 +61,9 @@ def test_everything_comes_back_from_the_documented_form(scenes: Path, tmp_path: 
             )
             if one.mask_rle:
                 whole = np.zeros((sample.height, sample.width), np.uint8)
-                mask = array(label["mask"])
-                assert mask.shape == (round(height), round(width))
-                whole[round(top) :, round(left) :][: mask.shape[0], : mask.shape[1]] = mask
+                cut = array(label["mask"])
+                assert cut.shape == (round(height), round(width))
+                whole[round(top) :, round(left) :][: cut.shape[0], : cut.shape[1]] = cut
                 np.testing.assert_array_equal(whole, coco_mask.decode(one.mask_rle._asdict()))
             else:
                 corners = (left, top, left + width, top + height)
@@ -69,3 +71,12 @@ def test_everything_comes_back_from_the_documented_form(scenes: Path, tmp_path: 
         assert not labels
     assert not exported.left_out
     assert sum(exported.labels.values()) == sum(len(one.annotations) for one in samples)
+
+
+def test_a_mask_is_cut_to_the_box_around_it_whatever_box_it_came_with() -> None:
+    loose = replace(mask(BOX, id="mask", parent_id="cat"), box_xyxy=(0.0, 0.0, 100.0, 50.0))
+    label = _detection(loose, {"cat": "cat"}, (100, 100))
+    assert label["label"] == "cat"
+    assert label["bounding_box"] == pytest.approx([0.1, 0.1, 0.2, 0.2])
+    assert array(label["mask"]).shape == (20, 20)
+    assert array(label["mask"]).all()

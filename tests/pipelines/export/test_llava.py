@@ -9,10 +9,11 @@ import fsspec
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.results.dataset import open_dataset
-from florilegium.pipelines.export.exporter import ExportConfig, export
-from florilegium.pipelines.export.llava import LlavaExporter, pair_of
+from florilegium.pipelines.export.exporter import ExportConfig, LeftOut, export
+from florilegium.pipelines.export.llava import LlavaExporter, _pairs, pair_of
+from florilegium.pipelines.export.selected import SelectedSample
 from florilegium.pipelines.export.selection import parse_selection
-from tests.pipelines.training.labels import BOX, phrase, region, text
+from tests.pipelines.training.labels import BOX, OTHER, phrase, region, text
 
 SIZE_WH = (100, 200)
 
@@ -59,6 +60,31 @@ def test_what_each_task_asks() -> None:
     assert answer == "a red cat"
     assert pair_of(region("object_detection", BOX, label="cat"), SIZE_WH) is None
     assert pair_of(Annotation(kind="text", task="tag", label="cat"), SIZE_WH) is None
+
+
+def test_several_regions_of_a_phrase_are_one_answer() -> None:
+    sample = SelectedSample(
+        key="a",
+        sha256="0" * 64,
+        width=100,
+        height=100,
+        image=b"",
+        annotations=(
+            text("caption", "Two cats.", id="text"),
+            text("caption", "Cats.", id="other"),
+            phrase("cats", BOX, 4, "text"),
+            phrase("cats", OTHER, 4, "text"),
+            text("caption", "An <image>.", id="mark"),
+        ),
+    )
+    left_out = LeftOut()
+    pairs = list(_pairs(sample, left_out))
+    assert [answer for _, answer in pairs] == [
+        "Two cats.",
+        "Cats.",
+        "[0.100, 0.100, 0.300, 0.300], [0.400, 0.400, 0.900, 0.900]",
+    ]
+    assert left_out == {("caption", "text_with_the_mark_of_an_image"): 1}
 
 
 def test_references_open_where_the_images_lie(scenes: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Exports, read back by programs that stay out of the environment: `make test-readers`."""
