@@ -16,6 +16,8 @@ from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.core.tasks import DETECTION_TASKS
 from florilegium.engine.results.dataset import Dataset
+from florilegium.pipelines.corrections.human import PEOPLE
+from florilegium.pipelines.corrections.in_force import CERTAIN
 from florilegium.pipelines.training.answers import EXPRESSION_TASKS, REQUIRED_TASKS, SOURCE_TASKS
 from florilegium.pipelines.training.config import TrainConfig
 
@@ -51,6 +53,8 @@ def survey(dataset: Dataset, config: TrainConfig) -> Survey:
     classes: Counter[str] = Counter()
     phrases: Counter[str] = Counter()
     ambiguous: set[tuple[str, str]] = set()
+    certain: set[tuple[str, str]] = set()
+    has_people = any(one.get("model") == PEOPLE for one in dataset.manifest["stages"].values())
     for table in dataset.select(verdict="all").tables(_COLUMNS):
         rows = table.filter(table["kept"])
         kept.update(_count(rows["task"]))
@@ -59,12 +63,14 @@ def survey(dataset: Dataset, config: TrainConfig) -> Survey:
         phrases.update(_count(rows.filter(pc.equal(rows["task"], "phrase_grounding"))["text"]))
         if config.ambiguous:
             ambiguous.update(_within(table, *config.ambiguous))
+        if has_people:  # what they said of a task in an image is the truth
+            certain.update(_within(table, CERTAIN, CERTAIN))
     found = Survey(
         kept=dict(sorted(kept.items())),
         without_data=tuple(name for name in config.chosen if not _is_fed(name, kept, config)),
         classes=_commonest(classes),
         phrases=_commonest(phrases),
-        ambiguous=frozenset(ambiguous),
+        ambiguous=frozenset(ambiguous - certain),
     )
     _check(found, config, dataset)
     return found

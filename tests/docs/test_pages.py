@@ -29,6 +29,7 @@ REASONS = {
     "needs the checkpoint of a training",
     "needs the weights of a model hub",
     "sections for a config that has the other stages, too",
+    "needs what another program gave back",
     "the models of three stages are loaded",
 }
 """All reasons why a block is not run. Commands of such a block are parsed all the same."""

@@ -24,10 +24,16 @@ from florilegium.engine.results.takedowns import put_in_effect, read_receipts
 from florilegium.engine.sources.takedown import parse_takedown
 from florilegium.engine.storage.folder import Draft, Folder
 from florilegium.pipelines import build as building
+from florilegium.pipelines.corrections.store import (
+    add_corrections,
+    folder_of,
+    read_corrections,
+)
 from florilegium.pipelines.dataset.why import explain
 from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents
 from tests.enriching import stages
+from tests.pipelines.corrections.said import said, seen
 from tests.takedowns import CAT, Album, everything, found_in
 
 
@@ -493,3 +499,15 @@ def test_an_entry_that_is_withdrawn_after_a_kill_deletes_no_version(
 
 def killed_now(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_what_people_said_about_a_listed_image_is_gone(photos: Album) -> None:
+    photos.build()
+    output = Folder(str(photos.out))
+    cat, cup = (sha256(photos.bytes_of(f"{name}.jpg")).hexdigest() for name in ("cat", "cup"))
+    other = said("rejected", seen("b"), key="cup", sha256=cup)
+    add_corrections(output, [said("rejected", seen("a"), sha256=cat), other])
+    photos.build("key:cat")
+    assert read_corrections(folder_of(output)) == [other]
+    assert found_in(photos.out, cat) == []
+    assert photos.problems() == []
