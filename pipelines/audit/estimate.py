@@ -92,9 +92,7 @@ def _needed(share: float, design: float, size: int) -> int:
     return min(size, math.ceil(simple / (1 + simple / size)))
 
 
-def _strata_of(
-    pool: Pool, rows: np.ndarray, value: np.ndarray, kinds: np.ndarray
-) -> _Strata:
+def _strata_of(pool: Pool, rows: np.ndarray, value: np.ndarray, kinds: np.ndarray) -> _Strata:
     """Sum up the decided answers of some kinds by stratum; a stratum without any joins the nearest
     one of its kind that has some."""
     rows = rows & ~np.isnan(value)
@@ -120,7 +118,7 @@ def recall(
     value: np.ndarray,
     *,
     task: str,
-    missing: Sequence[int],
+    missing: Sequence[float],
     images: int,
 ) -> Share:
     """Estimate which share of the things of a task the dataset has.

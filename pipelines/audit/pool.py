@@ -7,7 +7,7 @@ This module asks nobody and knows no answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -26,6 +26,8 @@ BANDS = 4
 """Bands of certainty within a task and specialist, at most."""
 LEAST_IN_BAND = 20
 """Statements below which a band is not worth a stratum of its own."""
+MOST_LABELS = 2000
+"""Labels of a task that are offered for completion, at most."""
 MOST = 3_000_000
 """Statements that are held in memory, at most: about 1 GiB."""
 
@@ -38,7 +40,8 @@ class Pool:
     `kind_of_stratum`; `image` numbers the images in `keys`. `order` is a uniform number of each
     statement, 0..1, its place in the random order. `certainty` is its confidence, else its score,
     NaN for neither. `thing` numbers what is stated: equal for statements of one image and task with
-    the same words and nearly the same place. All have shape (n,).
+    the same words and nearly the same place; `shard` is the number of its shard in the dataset. All
+    have shape (n,). `vocabulary` are the labels of each task, the most frequent first.
     """
 
     ids: pa.Array
@@ -52,6 +55,8 @@ class Pool:
     certainty: np.ndarray
     thing: np.ndarray
     words: np.ndarray
+    shard: np.ndarray
+    vocabulary: Mapping[str, tuple[str, ...]]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -105,20 +110,24 @@ def pool_of(dataset: Dataset, seed: int = 0) -> Pool:
             f"{dataset.folder.url} has {total} annotations, of which {MOST} at most can be audited "
             f"at once: audit one that was built from fewer images"
         )
-    tables = [_columns(table) for table in dataset.tables(["key", *ANNOTATION_NAMES])]
+    tables = [
+        _columns(table, number)
+        for number, table in enumerate(dataset.tables(["key", *ANNOTATION_NAMES]))
+    ]
     whole = pa.concat_tables(tables) if tables else None
     if not whole:
         raise UsageError(f"{dataset.folder.url} has no kept annotation to audit")
     return _pool(whole, seed)
 
 
-def _columns(table: pa.Table) -> pa.Table:
+def _columns(table: pa.Table, shard: int) -> pa.Table:
     """Return what is needed of the annotations of one shard, with the box of each region."""
     annotations = from_table(table)
     certainty = pc.coalesce(table["confidence"], table["score"])
     return pa.table(
         {
-            **{name: table[name] for name in ("id", "key", "task", "specialist")},
+            **{name: table[name] for name in ("id", "key", "task", "specialist", "label")},
+            "shard": pa.array(np.full(len(table), shard), pa.int32()),
             "certainty": certainty,
             "words": pa.array([words_of(one) for one in annotations], pa.string()),
             "box": pa.array([box_of(one) for one in annotations], pa.list_(pa.float64(), 4)),
@@ -141,8 +150,10 @@ def _pool(table: pa.Table, seed: int) -> Pool:
         ids=ids,
         image=image,
         keys=tuple(keys),
-        kinds=tuple((tasks[one // len(specialists)], specialists[one % len(specialists)])
-                    for one in used.tolist()),
+        kinds=tuple(
+            (tasks[one // len(specialists)], specialists[one % len(specialists)])
+            for one in used.tolist()
+        ),
         kind=kind,
         stratum=stratum,
         kind_of_stratum=kind_of_stratum,
@@ -150,7 +161,16 @@ def _pool(table: pa.Table, seed: int) -> Pool:
         certainty=certainty,
         thing=_things(group, box),
         words=words,
+        shard=table["shard"].to_numpy(),
+        vocabulary={name: _labels(table.filter(pc.equal(table["task"], name))) for name in tasks},
     )
+
+
+def _labels(table: pa.Table) -> tuple[str, ...]:
+    """Return the labels of a task, the most frequent first, `MOST_LABELS` at most."""
+    counts = table.group_by("label").aggregate([("label", "count")])
+    counts = counts.sort_by([("label_count", "descending"), ("label", "ascending")])
+    return tuple(filter(None, counts["label"].to_pylist()))[:MOST_LABELS]
 
 
 def uniform(names: pa.Array | Sequence[str], seed: int) -> np.ndarray:

@@ -52,9 +52,7 @@ class Asked:
         )
 
 
-def next_row(
-    pool: Pool, asked: Asked, queue: QueueName, *, overlap: float = OVERLAP
-) -> int | None:
+def next_row(pool: Pool, asked: Asked, queue: QueueName, *, overlap: float = OVERLAP) -> int | None:
     """Return the statement to ask next, `None` when the queue is at its end."""
     is_open = ~asked.own & ~asked.held
     is_open &= ~(asked.by_random | asked.by_gain) | for_all(pool, overlap)
@@ -139,7 +137,7 @@ def _half(pool: Pool) -> np.ndarray:
 def _is_past_half(pool: Pool, asked: Asked) -> np.ndarray:
     """Return the rows of strata in which the random queue has reached the last half, (n,)."""
     is_past = np.zeros(len(pool.kind_of_stratum), dtype=bool)
-    is_past[pool.stratum[(asked.by_random | asked.held) & (pool.rank >= _half(pool))]] = True
+    is_past[pool.stratum[asked.by_random & (pool.rank >= _half(pool))]] = True
     return np.asarray(is_past[pool.stratum])
 
 
@@ -147,5 +145,4 @@ def _limit(pool: Pool, asked: Asked) -> np.ndarray:
     """Return how far the random queue may go in the stratum of each row, (n,)."""
     has_gain = np.zeros(len(pool.kind_of_stratum), dtype=bool)
     has_gain[pool.stratum[asked.by_gain]] = True
-    return np.asarray(np.where(has_gain[pool.stratum], _half(pool), pool.in_stratum[pool.stratum])
-    )
+    return np.asarray(np.where(has_gain[pool.stratum], _half(pool), pool.in_stratum[pool.stratum]))
