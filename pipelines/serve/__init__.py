@@ -1,0 +1,1 @@
+"""Pages about a dataset on this machine: a small web server for one person, or a few."""
