@@ -31,6 +31,7 @@ from florilegium.pipelines.commands.options import err, out
 from florilegium.pipelines.commands.reference import exporters, rules, schema, sources, stages
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
+from florilegium.pipelines.commands.serve import serve
 from florilegium.pipelines.commands.try_stage import try_stage
 from florilegium.pipelines.terminal.exit_codes import ExitCode
 
@@ -71,7 +72,7 @@ def program(
 
 _COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Build": (build, refresh, plan, submit),
-    "Look at a dataset": (status, report, why, verify, diff),
+    "Look at a dataset": (status, report, serve, why, verify, diff),
     "Use and keep it": (export, sign, clean),
     "Refine Florence-2": (refine, train, score),
     "List and describe": (configs, stages, sources, rules, exporters, schema),
