@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import DatasetSample
 from florilegium.engine.results.shard_files import Wanted
 from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import writing
 from florilegium.pipelines.audit.events import (
     Answer,
     Fix,
@@ -60,6 +62,21 @@ def audit_root(dataset: Folder) -> Folder:
     above, _, level = dataset.url.rstrip("/").rpartition("/")
     is_candidates = level.isdigit() and above.rpartition("/")[2] == CANDIDATES
     return Folder(above) if is_candidates else dataset
+
+
+@contextmanager
+def opened_audit(folder: Folder, queue: QueueName = "random") -> Iterator[AuditSession]:
+    """Open the audit of a finished dataset; no other process can until the block ends.
+
+    Raises:
+        UsageError: the dataset is not finished, or not on a mounted file system.
+        OutputInUse: another command audits it.
+        StorageError: the log is damaged, or cannot be written.
+    """
+    dataset = Dataset.of(folder)
+    log = AuditLog.of(Folder(f"{audit_root(folder).url}/{LOG}"))
+    with writing(log.folder):
+        yield AuditSession(dataset, queue=queue)
 
 
 class AuditSession:

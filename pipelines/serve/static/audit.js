@@ -1,6 +1,7 @@
 // The flow of an audit: one question at a time, answered by keys. The server remembers everything
 // but what is being written: that is kept in this browser until it is sent.
 
+import { ask, send as post } from "./api.js";
 import { showProgress } from "./audit_progress.js";
 import { View, region } from "./audit_view.js";
 
@@ -12,24 +13,13 @@ const KEYS = { 1: "right", y: "right", 2: "wrong", n: "wrong", 3: "unsure", u: "
   f: "fix", m: "missing", z: "undo", Backspace: "undo" };
 const MISSING_KEYS = { a: "box", d: "done", z: "undo", Escape: "cancel" };
 
-async function call(path, body) {
-  const options = body === undefined ? {} : {
-    method: "POST", headers: { "content-type": "application/json" },
-    body: JSON.stringify({ person: state.person, ...body }),
-  };
-  const answer = await fetch(`/audit/api/${path}`, options);
-  const text = await answer.text();
-  if (!answer.ok) throw new Error(text);
-  return JSON.parse(text);
-}
-
 // Send one request at a time, so that a key pressed twice answers one question.
 async function send(path, body) {
   if (state.isBusy) return false;
   state.isBusy = true;
   document.body.setAttribute("aria-busy", "true");
   try {
-    const { question, progress } = await call(path, body);
+    const { question, progress } = await post(`/audit/api/${path}`, { person: state.person, ...body });
     $("note").textContent = "";
     showProgress($("progress"), progress);
     $("who").textContent = `${state.person}: ${progress.own} answered; `
@@ -58,6 +48,7 @@ function show(question) {
     $("answers").hidden = false;
     return;
   }
+  document.body.classList.toggle("searching", question.question === "image");
   if (question.question === "image") showMissing();
   else showStatement();
 }
@@ -190,9 +181,14 @@ function showMissing() {
 
 function drawFound() {
   close.regions.replaceChildren();
-  for (const one of state.question.annotations) region(close.regions, { ...one, mask: [] }, 0, "other");
+  for (const one of state.question.annotations) {
+    region(close.regions, { ...one, mask: [] }, 0, "other");
+    close.name(one);
+  }
   for (const one of state.found) {
-    if (one.box_xyxy) region(close.regions, { mask: [], quad: [], box_xyxy: one.box_xyxy }, 0, "region ours");
+    if (!one.box_xyxy) continue;
+    region(close.regions, { mask: [], quad: [], box_xyxy: one.box_xyxy }, 0, "region ours");
+    close.name(one);
   }
   const rows = state.found.map((one, index) => {
     const row = document.createElement("li");
@@ -310,7 +306,7 @@ async function begin(person) {
 }
 
 async function start() {
-  state.about = await call("about");
+  state.about = await ask("/audit/api/about");
   $("dataset").textContent = state.about.dataset;
   document.title = `Audit ${state.about.dataset}`;
   for (const task of state.about.missing_tasks) $("missing-task").add(new Option(task, task));

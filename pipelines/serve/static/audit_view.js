@@ -44,6 +44,18 @@ export function region(parent, shown, height, className = "region") {
   }
 }
 
+// The words of a region at its top left corner, as large on the screen as the text around.
+function words(svg, parent, shown) {
+  const name = shown.label || shown.text;
+  if (!name || !shown.box_xyxy.length) return;
+  const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+  const size = svg.getBoundingClientRect();
+  const pixel = 1 / Math.min(size.width / width, size.height / height);
+  const [x, y] = shown.box_xyxy;
+  const one = element(parent, "text", { x: x + 3 * pixel, y: y + 13 * pixel, "font-size": 12 * pixel, "stroke-width": 3 * pixel });
+  one.textContent = name.length > 40 ? `${name.slice(0, 40)}…` : name;
+}
+
 export class View {
   constructor(svg) {
     this.svg = svg;
@@ -74,6 +86,10 @@ export class View {
     const left = Math.max(x0 - margin, 0);
     const top = Math.max(y0 - margin, 0);
     return [left, top, Math.min(x1 + margin, width) - left, Math.min(y1 + margin, height) - top];
+  }
+
+  name(shown) {
+    words(this.svg, this.regions, shown);
   }
 
   edit(box) {
