@@ -25,10 +25,8 @@ from florilegium.pipelines.audit.events import ImageSearched, StatementJudged, i
 from florilegium.pipelines.audit.log import Events
 from florilegium.pipelines.audit.pool import Pool
 from florilegium.pipelines.audit.queue import Asked, sampled
+from florilegium.pipelines.dataset.takedown_lines import AUDIT
 from florilegium.pipelines.merge.learning.audit import answers_in
-
-AUDIT = "audit.jsonl"
-"""The file of an audit: in the dataset, or beside the candidates of a round."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ def pool_of(dataset: Dataset, seed: int = 0) -> Pool:
     whole = pa.concat_tables(tables) if tables else None
     if not whole:
         raise UsageError(f"{dataset.folder.url} has no kept annotation to audit")
-    return _pool(whole, seed)
+    return arranged(whole, seed)
 
 
 def _columns(table: pa.Table, shard: int) -> pa.Table:
@@ -135,7 +135,9 @@ def _columns(table: pa.Table, shard: int) -> pa.Table:
     )
 
 
-def _pool(table: pa.Table, seed: int) -> Pool:
+def arranged(table: pa.Table, seed: int = 0) -> Pool:
+    """Return the pool of statements: a table of `id`, `key`, `task`, `specialist`, `label`,
+    `words`, `certainty`, `box` (NaN for the whole image) and the number of the `shard`."""
     image, keys = _numbered(table["key"])
     task, tasks = _numbered(table["task"])
     specialist, specialists = _numbered(table["specialist"])

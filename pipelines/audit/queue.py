@@ -61,7 +61,7 @@ def next_row(pool: Pool, asked: Asked, queue: QueueName, *, overlap: float = OVE
         rows = np.flatnonzero(is_open)
         if not len(rows):
             return None
-        return int(rows[np.lexsort((pool.order[rows], _turn(pool)[rows]))[0]])
+        return int(rows[np.lexsort((pool.order[rows], turn(pool)[rows]))[0]])
     is_open &= ~asked.by_random & (pool.rank >= _half(pool)) & ~_is_past_half(pool, asked)
     if not is_open.any():
         return None
@@ -121,7 +121,7 @@ def _diversity(pool: Pool, asked: Asked) -> np.ndarray:
     return np.asarray(1 / (1 + in_image) / np.sqrt(1 + similar))
 
 
-def _turn(pool: Pool) -> np.ndarray:
+def turn(pool: Pool) -> np.ndarray:
     """Return when each statement's turn is, (n,): its rank, stretched so that all strata of a kind
     are asked in proportion to their size, and all kinds equally often."""
     in_kind = np.bincount(pool.kind)

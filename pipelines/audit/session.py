@@ -47,9 +47,8 @@ from florilegium.pipelines.audit.questions import (
 )
 from florilegium.pipelines.audit.queue import QueueName, next_row
 from florilegium.pipelines.dataset.lineage import CANDIDATES
+from florilegium.pipelines.dataset.takedown_lines import AUDIT_LOG
 
-LOG = "audit"
-"""The folder of the log, beside the file of the audit."""
 HELD_S = 300.0
 """Seconds for which a statement on the screen of one person is asked of no other."""
 STATEMENTS_PER_IMAGE = 10
@@ -74,7 +73,7 @@ def opened_audit(folder: Folder, queue: QueueName = "random") -> Iterator[AuditS
         StorageError: the log is damaged, or cannot be written.
     """
     dataset = Dataset.of(folder)
-    log = AuditLog.of(Folder(f"{audit_root(folder).url}/{LOG}"))
+    log = AuditLog.of(Folder(f"{audit_root(folder).url}/{AUDIT_LOG}"))
     with writing(log.folder):
         yield AuditSession(dataset, queue=queue)
 
@@ -91,7 +90,7 @@ class AuditSession:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.root = audit_root(dataset.folder)
-        self.log = AuditLog.of(Folder(f"{self.root.url}/{LOG}"))
+        self.log = AuditLog.of(Folder(f"{self.root.url}/{AUDIT_LOG}"))
         self.dataset = dataset
         self.queue: QueueName = queue
         self.pool: Pool = pool_of(dataset, seed)
