@@ -168,6 +168,16 @@ class Folder:
             return end_of(self._fs, self.path(name), size)
         return None
 
+    def part(self, name: str, start: int, end: int) -> bytes:
+        """Return the bytes of a file from `start` to one before `end`, fewer where it is shorter.
+
+        Raises:
+            StorageError: it cannot be read, or is a pipe or a device, which may never end.
+        """
+        with failing("read", self.path(name)):
+            self._refuse_endless(name)
+            return bytes(self._fs.cat_file(self.path(name), start=start, end=end))
+
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
         """Open a file for reading.

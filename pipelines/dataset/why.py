@@ -14,7 +14,7 @@ from florilegium.engine.results.takedowns import TAKEDOWNS
 from florilegium.engine.sources.takedown import TAKEN_DOWN
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.untrusted.escaped import escaped
-from florilegium.pipelines.dataset.find import Image, find_image
+from florilegium.pipelines.dataset.find import find_image
 
 
 def explain(output: Folder, wanted: str) -> Iterator[Text]:
@@ -39,16 +39,20 @@ def explain(output: Folder, wanted: str) -> Iterator[Text]:
         yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
         if letter["reason"] == TAKEN_DOWN:
             yield Text(f"  {TAKEDOWNS}/ has the receipt of what was deleted", style="dim")
-    rows = _rows(output, image)
+    rows = escaped(rows_of_image(output, image.shard, image.key))
     if not rows and image.letter is None:
         yield Text("  it has no annotations")
     yield from _lines(rows)
 
 
-def _rows(output: Folder, image: Image) -> list[dict[str, Any]]:
-    """Return the rows of an image as escaped text."""
-    table = read_rows(output, image.shard)
-    return escaped(table.filter(pc.equal(table["key"], image.key)).to_pylist())
+def rows_of_image(output: Folder, shard: str, key: str) -> list[dict[str, Any]]:
+    """Return the annotations of an image in all columns of its shard's Parquet file.
+
+    Raises:
+        StorageError: the shard cannot be read.
+    """
+    table = read_rows(output, shard)
+    return table.filter(pc.equal(table["key"], key)).to_pylist()
 
 
 def _lines(rows: list[dict[str, Any]]) -> Iterator[Text]:

@@ -69,10 +69,10 @@ def _content(output: Folder, shards: ShardTable, statistics: Statistics) -> dict
         "colours": [colour(number) for number in range(len(specialist_numbers))],
         "tasks": summary.bars(totals.shown_tasks),
         "specialists": summary.bars(totals.specialists),
-        "funnel": summary.funnel(totals, _filters(output, "filters")),
+        "funnel": summary.funnel(totals, filters_of(output, "filters")),
         "sample_funnel": summary.sample_funnel(
             totals,
-            _filters(output, "sample_filters"),
+            filters_of(output, "sample_filters"),
             (one for _, one in shards.dead_letters()),
         ),
         "samples_dropped": sum(totals.sample_drops.values()),
@@ -104,7 +104,7 @@ def _content(output: Folder, shards: ShardTable, statistics: Statistics) -> dict
     }
 
 
-def _filters(output: Folder, section: str) -> list[str]:
+def filters_of(output: Folder, section: str) -> list[str]:
     """Return the filters of a section in the order of the run's config, in which they judge."""
     filters = read_resolved(output).get(section)
     return list(filters) if isinstance(filters, dict) else []

@@ -15,12 +15,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.serve.browsing import Browsing
 from florilegium.pipelines.serve.guard import Guard
+from florilegium.pipelines.serve.rounds import Rounds
 
 STATIC = Path(__file__).parent / "static"
 HOSTS = ("127.0.0.1", "localhost")
 """Names of this machine by which the server answers."""
-PAGES = ("/", "/image", "/funnel", "/lost")
+PAGES = ("/", "/image", "/disagreements", "/rounds", "/funnel", "/lost")
 """Paths of the page; its script shows what belongs to each."""
 
 
@@ -34,6 +36,7 @@ def create_app(run: Folder, token: str, *, audit: Sequence[BaseRoute] = ()) -> S
     routes: list[BaseRoute] = [
         *(page_route(path, STATIC / "index.html") for path in PAGES),
         Mount("/static", StaticFiles(directory=STATIC)),
+        *Browsing(Rounds(run), audits=bool(audit)).routes(),
         *audit,
     ]
     return Starlette(
