@@ -105,9 +105,12 @@ class ImageSearched(_Event):
 
 
 class Undone(_Event):
-    """The last answer of the person that was not taken back is taken back."""
+    """The person's last answer about an annotation, or with no `id` about an image, is taken
+    back."""
 
     event: Literal["undo"] = "undo"
+    id: Annotated[str, Field(max_length=100)] = ""
+    key: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 Answer = StatementJudged | ImageSearched
@@ -122,14 +125,16 @@ def in_force(events: list[StatementJudged | ImageSearched | Undone]) -> list[Ans
     for one in events:
         if not isinstance(one, Undone):
             answers.append(one)
-        elif answers:
-            answers.pop()
+            continue
+        subject = subject_of(one)
+        for row in reversed(range(len(answers))):
+            if subject_of(answers[row]) == subject:
+                del answers[row]
+                break
     last = {subject_of(one): one for one in answers}
     return [one for one in answers if last[subject_of(one)] is one]
 
 
-def subject_of(answer: Answer) -> tuple[str, ...]:
-    """Return what an answer is about: an annotation, or an image."""
-    if isinstance(answer, StatementJudged):
-        return "statement", answer.id, answer.key
-    return "image", answer.key
+def subject_of(event: Answer | Undone) -> tuple[str, str]:
+    """Return what an event is about: an annotation, or with no id an image."""
+    return "" if isinstance(event, ImageSearched) else event.id, event.key

@@ -9,6 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import UsageError
 from florilegium.pipelines.audit.events import Fix
 from florilegium.pipelines.audit.queue import QueueName
 from florilegium.pipelines.merge.candidates import box_of, rle
@@ -87,12 +88,12 @@ def still_right(annotation: Annotation, fix: Fix) -> bool:
     span, and a box that overlaps the corrected one by `SAME_PLACE`.
 
     Raises:
-        ValueError: the annotation has nothing like it to change.
+        UsageError: the annotation has nothing like it to change.
     """
     if fix.box_xyxy is not None and annotation.kind == "text":
-        raise ValueError("an annotation of the whole image has no box")
+        raise UsageError("an annotation of the whole image has no box")
     if fix.span is not None and not annotation.span:
-        raise ValueError("only a phrase has a span")
+        raise UsageError("only a phrase has a span")
     for name in ("label", "text", "span"):
         value = getattr(fix, name)
         if value is not None and value != getattr(annotation, name):

@@ -33,6 +33,7 @@ from florilegium.pipelines.audit.events import (
     StatementJudged,
     Undone,
     in_force,
+    subject_of,
 )
 from florilegium.pipelines.audit.findings import Findings, write_audit
 from florilegium.pipelines.audit.image_order import ImageOrder
@@ -64,8 +65,11 @@ def audit_root(dataset: Folder) -> Folder:
 
 
 @contextmanager
-def opened_audit(folder: Folder, queue: QueueName = "random") -> Iterator[AuditSession]:
+def opened_audit(folder: Folder, queue: QueueName | None = None) -> Iterator[AuditSession]:
     """Open the audit of a finished dataset; no other process can until the block ends.
+
+    Without a `queue` it is `gain` for the candidates of a round, whose audit calibrates a merge,
+    and else `random`.
 
     Raises:
         UsageError: the dataset is not finished, or not on a mounted file system.
@@ -73,9 +77,10 @@ def opened_audit(folder: Folder, queue: QueueName = "random") -> Iterator[AuditS
         StorageError: the log is damaged, or cannot be written.
     """
     dataset = Dataset.of(folder)
-    log = AuditLog.of(Folder(f"{audit_root(folder).url}/{AUDIT_LOG}"))
+    root = audit_root(folder)
+    log = AuditLog.of(Folder(f"{root.url}/{AUDIT_LOG}"))
     with writing(log.folder):
-        yield AuditSession(dataset, queue=queue)
+        yield AuditSession(dataset, queue=queue or ("random" if root is folder else "gain"))
 
 
 class AuditSession:
@@ -165,8 +170,8 @@ class AuditSession:
         """Take an answer about a statement; it is on the disk when this returns.
 
         Raises:
-            UsageError: the dataset keeps no such annotation.
-            ValueError: the answer does not fit it.
+            UsageError: the dataset keeps no such annotation, or the fix does not fit it.
+            ValueError: `fix` goes with the answer `fixed` alone.
         """
         with self._lock:
             row = self._row(name)
@@ -223,7 +228,8 @@ class AuditSession:
             if not answers:
                 return None
             last = answers[-1]
-            self._append(person, Undone(at=self._now()))
+            name, key = subject_of(last)
+            self._append(person, Undone(at=self._now(), id=name, key=key))
             if isinstance(last, StatementJudged):
                 row = self.pool.row_of.get(last.id)
                 if row is None:

@@ -28,12 +28,12 @@ def serve(
         bool, typer.Option("--audit", help="Let people judge annotations: writes `audit.jsonl`.")
     ] = False,
     queue: Annotated[
-        Queue,
+        Queue | None,
         typer.Option(
-            help="What an audit asks: `random` statements, for the estimates, or those of most "
-            "`gain`, for a calibration."
+            help="What an audit asks: `random` statements, for estimates, or those of most `gain` "
+            "for a calibration, the default for candidates of a refinement."
         ),
-    ] = Queue.RANDOM,
+    ] = None,
 ) -> None:
     """Browse a finished dataset in a page on this machine, until Ctrl-C."""
     from florilegium.engine.planning.registry import require
@@ -53,7 +53,7 @@ def serve(
             typer.launch(url)
 
     token, folder = new_token(), Folder(directory)
-    with opened_audit(folder, queue.value) if audit else nullcontext() as session:
+    with opened_audit(folder, queue and queue.value) if audit else nullcontext() as session:
         warn(session.log.notes if session else ())
         app = create_app(folder, token, audit=audit_routes(session) if session else ())
         serve_app(app, token, port=port, ready=ready)

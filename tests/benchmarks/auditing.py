@@ -9,6 +9,7 @@ statements of one image after another.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,12 +48,15 @@ def main(
     seeds: Annotated[int, typer.Option(help="How many seeds.")] = 5,
     output: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("out/bench_audit"),
 ) -> None:
-    """Audit with each seed; datasets that are there are not built again."""
+    """Audit with each seed; what is done is not done again."""
     found: dict[tuple[str, int], list[float]] = {}
     for seed in range(1, seeds + 1):
         dataset = _built(scenes, seed, output / f"seed_{seed}")
         for queue in QUEUES:
-            for size, value in _scores(dataset, queue, seed, output):
+            file = output / f"seed_{seed}_{queue}.json"
+            if not file.exists():
+                file.write_text(json.dumps(list(_scores(dataset, queue, seed, output))))
+            for size, value in json.loads(file.read_text()):
                 found.setdefault((queue, size), []).append(value)
         console.print(_table(found, f"F1 of merged boxes, {scenes} scenes, {seed} of {seeds} seeds"))
 

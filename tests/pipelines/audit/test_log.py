@@ -11,6 +11,7 @@ from florilegium.engine.core.errors import StorageError, UsageError
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.audit.events import ImageSearched, Missing, StatementJudged, Undone, in_force
 from florilegium.pipelines.audit.log import AuditLog, checked_name
+from florilegium.pipelines.dataset.takedown_lines import strip_audit
 
 AT = "2026-01-31T12:00:00Z"
 
@@ -24,7 +25,7 @@ def judged(name: str, answer: str = "right", **changes: object) -> StatementJudg
 
 EVENTS = (
     judged("a1"),
-    Undone(at=AT),
+    Undone(at=AT, id="a1", key="ä cat"),
     judged("a2", "wrong"),
     ImageSearched(
         at=AT, key="ä cat", queue="random", missing=(Missing(task="ocr", text="Bäckerei\n猫"),)
@@ -112,7 +113,23 @@ def test_names_of_people_lead_nowhere(tmp_path: Path) -> None:
             checked_name(bad)
 
 
-def test_undo_takes_back_the_last_answer_that_stands() -> None:
-    events = [judged("a"), judged("b"), Undone(at=AT), judged("c"), Undone(at=AT), Undone(at=AT)]
-    assert in_force(list(events)) == []
-    assert in_force([*events, judged("d"), judged("d", "wrong")]) == [judged("d", "wrong")]
+def undone(name: str) -> Undone:
+    return Undone(at=AT, id=name, key="ä cat")
+
+
+def test_undo_takes_back_an_answer_and_leaves_those_before(tmp_path: Path) -> None:
+    events = [judged("a"), judged("b"), undone("b"), judged("c"), undone("c")]
+    assert in_force(list(events)) == [judged("a")]
+    assert in_force([judged("d"), judged("d", "wrong")]) == [judged("d", "wrong")]
+    assert in_force([judged("d"), judged("d", "wrong"), undone("d")]) == [judged("d")]
+
+
+def test_a_takedown_strips_answers_and_what_took_them_back(tmp_path: Path) -> None:
+    log = AuditLog.of(Folder(str(tmp_path / "audit")))
+    for event in (judged("a", key="dog"), judged("b"), undone("b")):
+        log.append("Ada", event)
+    (tmp_path / "audit.jsonl").write_text('{"id": "b", "right": true, "key": "ä cat"}\n')
+    folder = Folder(str(tmp_path))
+    assert strip_audit(folder, {"ä cat"}, is_dry=True) == strip_audit(folder, {"ä cat"}) == 3
+    assert AuditLog.of(log.folder).events["Ada"] == [judged("a", key="dog")]
+    assert (tmp_path / "audit.jsonl").read_text() == ""

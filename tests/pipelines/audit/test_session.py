@@ -89,7 +89,7 @@ def test_a_phrase_is_shown_in_its_caption_and_its_span_can_be_fixed(session: Aud
     assert question.caption[start:end]
     session.judge("Ada", question.statement.id, "fixed", Fix(span=(start, end + 1)))
     assert session.findings.statements[question.statement.id]["Ada"].right is False
-    with pytest.raises(ValueError, match="span"):
+    with pytest.raises(UsageError, match="span"):
         other = of_task(session, "object_detection").statement.id
         session.judge("Ada", other, "fixed", Fix(span=(0, 1)))
 
