@@ -111,15 +111,15 @@ class Catalogue:
         return annotated if is_all else tuple(self.places(shard))
 
     def place(self, key: str, shard: int | None = None) -> Place:
-        """Return where a sample lies; with the index of its shard, no other one is searched.
+        """Return where a sample lies, searched first in the shard with an index.
 
         Raises:
             NotFound: there is none with this key.
             StorageError: a shard cannot be read.
         """
-        if shard is not None and not 0 <= shard < len(self.shards):
-            raise NotFound(f"there is no shard {shard}: the dataset has {len(self.shards)}")
-        for index in range(len(self.shards)) if shard is None else [shard]:
+        count = len(self.shards)
+        hinted = [] if shard is None or shard >= count else [shard]  # from a link that may be old
+        for index in (*hinted, *range(count)):
             if key in self.keys(index):
                 return self.places(index)[key]
         raise NotFound(f"no image has the key {key!r}")

@@ -55,6 +55,7 @@ export function cardOf(card, colours, layers, more = {}) {
 
 function summary(annotations) {
   const texts = annotations.filter((one) => one.kind === "text" && words(one));
+  texts.sort((one, other) => (other.task === "caption") - (one.task === "caption"));
   if (texts.length) return words(texts[0]);
   return [...new Set(annotations.map(words).filter(Boolean))].slice(0, 8).join(", ");
 }

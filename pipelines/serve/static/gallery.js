@@ -11,9 +11,15 @@ export function showAll(context) {
   const { main, parameters } = context;
   const asked = Object.fromEntries(FIELDS.filter((name) => parameters.get(name)).map((name) => [name, parameters.get(name)]));
   main.replaceChildren(
-    make("h1", {}, "Images"), filters(context, asked), layerBox(context),
+    make("h1", {}, "Images"), filters(context, asked), layerBox(context, drawn(asked)),
   );
-  return fill(context, "/api/images", asked);
+  return fill(context, "/api/images", asked, drawn(asked));
+}
+
+/** Return what is drawn unless the URL says otherwise: dropped annotations where they are asked for. */
+function drawn(asked) {
+  const wantsDropped = asked.verdict === "dropped" || asked.reason || asked.none_kept;
+  return wantsDropped ? "boxes,masks,dropped" : "boxes,masks";
 }
 
 export function showDisagreements(context) {
@@ -22,16 +28,16 @@ export function showDisagreements(context) {
     make("p", { class: "quiet lead" },
       "Boxes of one task by two specialists, dropped ones too: a box agrees if the other has one of the same name that overlaps it by half or more. ",
       "Score: how many pairs of a box and another specialist disagree, times their share."),
-    layerBox(context),
+    layerBox(context, "boxes,dropped"),
   );
-  return fill(context, "/api/disagreements", {});
+  return fill(context, "/api/disagreements", {}, "boxes,dropped");
 }
 
 /** Ask until a page is full or all is searched, and show cards as they come. */
-async function fill(context, path, asked) {
+async function fill(context, path, asked, usual) {
   const { main, run, parameters, signal, ready } = context;
   const start = Number(parameters.get("start") ?? 0) || 0;
-  const layers = layersOf(parameters), colours = palette(run);
+  const layers = layersOf(parameters, usual), colours = palette(run);
   const list = make("div", { class: "cards", role: "list" });
   const line = make("p", { class: "quiet count", role: "status" }, "Searching …");
   const pages = make("nav", { class: "pages", "aria-label": "Pages of images" });
@@ -73,22 +79,23 @@ function pageLinks(context, start, next) {
   ].filter(Boolean);
 }
 
-function layersOf(parameters) {
-  return new Set((parameters.get("draw") ?? "boxes,masks").split(",").filter((one) => LAYERS.includes(one)));
+function layersOf(parameters, usual) {
+  return new Set((parameters.get("draw") ?? usual).split(",").filter((one) => LAYERS.includes(one)));
 }
 
 /** Return the boxes to tick for what is drawn over the images. */
-function layerBox({ parameters, go }) {
-  const layers = layersOf(parameters);
+function layerBox({ run, parameters, go }, usual) {
+  const layers = layersOf(parameters, usual);
   const change = (name, on) => {
     if (on) layers.add(name); else layers.delete(name);
     const query = new URLSearchParams(parameters);
     query.set("draw", [...layers].join(",") || "nothing");
     go(`${location.pathname}?${query}`, { replace: true });
   };
-  return make("fieldset", { class: "layers" }, make("legend", {}, "Draw"),
+  return make("div", { class: "row" }, make("fieldset", { class: "layers" }, make("legend", {}, "Draw"),
     LAYERS.map((name) => make("label", { class: "tick" },
-      make("input", { type: "checkbox", checked: layers.has(name), on: { change: (event) => change(name, event.target.checked) } }), name)));
+      make("input", { type: "checkbox", checked: layers.has(name), on: { change: (event) => change(name, event.target.checked) } }), name))),
+    make("p", { class: "legend" }, run.specialists.map((one) => make("span", {}, make("span", { class: "swatch", style: { "--c": one.fill } }), one.name))));
 }
 
 function filters({ run, parameters, go }, asked) {
@@ -121,7 +128,7 @@ function filters({ run, parameters, go }, asked) {
   form.addEventListener("change", (event) => { if (event.target.matches("select, [type=checkbox]")) search(); });
   const active = Object.keys(asked).length;
   const wide = window.matchMedia("(min-width: 701px)").matches;
-  return make("details", { class: "filter-box", open: wide || active > 0 },
+  return make("details", { class: "filter-box", open: wide },
     make("summary", {}, active ? `Filters (${active})` : "Filters"), form);
 }
 

@@ -118,9 +118,16 @@ function entry(one, colours, ids) {
       ` by ${[one.specialist, one.model, one.revision].filter(Boolean).join(" ")}`, one.round ? `, round ${one.round}` : "",
       ...numbers.map(([name, value]) => `, ${name} ${value.toFixed(3)}`),
       one.merged_from.length ? `, merged from ${one.merged_from.length}` : ""),
-    one.verdicts.length ? make("ul", { class: "plain verdicts" }, one.verdicts.map((verdict) => make("li", {},
+    one.verdicts.length ? make("details", { class: "verdicts", open: !one.kept }, make("summary", {}, judged(one)), make("ul", { class: "plain" }, one.verdicts.map((verdict) => make("li", {},
       make("span", { class: verdict.keep ? "kept" : "dropped" }, verdict.keep ? "keep" : verdict.reason), ` ${verdict.filter}`,
-      make("span", { class: "quiet" }, verdict.measurement.map(([name, value]) => ` ${name} ${Number(value).toPrecision(4)}`).join(","))))) : null);
+      make("span", { class: "quiet" }, verdict.measurement.map(([name, value]) => ` ${name} ${Number(value).toPrecision(4)}`).join(",")))))) : null);
+}
+
+function judged(one) {
+  const dropped = one.verdicts.filter((verdict) => !verdict.keep);
+  const count = one.verdicts.length;
+  return dropped.length ? `dropped: ${dropped.map((verdict) => `${verdict.filter}/${verdict.reason}`).join(", ")}`
+    : `kept by ${count} filter${count === 1 ? "" : "s"}`;
 }
 
 function describe(sample) {

@@ -14,7 +14,7 @@ function lost(number, query) {
 
 function table(caption, heads, rows) {
   return make("div", { class: "scroll" }, make("table", {},
-    make("caption", {}, caption),
+    caption ? make("caption", {}, caption) : null,
     make("thead", {}, make("tr", {}, heads.map(([text, kind]) => make("th", { scope: "col", class: kind }, text)))),
     make("tbody", {}, rows)));
 }
@@ -33,7 +33,7 @@ export async function showFunnel({ main, signal }) {
   const share = (part) => (found.annotations ? `${((100 * part) / found.annotations).toFixed(1)} %` : "");
   const body = [make("h1", {}, "Funnel"),
     make("p", { class: "quiet lead" }, `${format.format(found.inputs)} inputs, ${format.format(found.samples)} images, `,
-      `${format.format(found.annotations)} annotations, `, images(found.kept, { verdict: "kept" }), ` kept (${share(found.kept)}). A number leads to the images behind it.`)];
+      `${format.format(found.annotations)} annotations, `, images(found.kept, { verdict: "kept" }), ` kept (${share(found.kept)}). A number counts annotations, and leads to the images that have them.`)];
   if (found.sample_steps.length || found.failures.length) {
     body.push(make("h2", {}, "From inputs to images"), table("", [["Filter", ""], ["dropped", "number"], ["left", "number"], ["reasons", ""]],
       [...found.sample_steps.map((step) => row(step.filter, lost(step.dropped, { stage: step.filter }), format.format(step.left),

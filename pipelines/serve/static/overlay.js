@@ -43,11 +43,11 @@ export function drawCard(canvas, card, colours, layers) {
   else context.clearRect(0, 0, canvas.width, canvas.height);
   if (!layers.has("boxes")) return;
   const across = canvas.width / card.width, down = canvas.height / card.height;
-  const hits = new Set(card.hits);
+  const hits = new Set(card.hits), thin = Math.max(canvas.width, canvas.height) / 150;
   for (const one of shown) {
     context.strokeStyle = colours.get(one.specialist)?.fill ?? "#888888";
-    context.lineWidth = hits.has(one.id) ? 4 : 2;
-    context.setLineDash(one.kept ? [] : [5, 4]);
+    context.lineWidth = thin * (hits.has(one.id) ? 2 : 1);
+    context.setLineDash(one.kept ? [] : [3 * thin, 2 * thin]);
     context.beginPath();
     for (const [x, y] of corners(one)) context.lineTo(x * across, y * down);
     context.closePath();
