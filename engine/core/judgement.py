@@ -163,6 +163,7 @@ class Verdicts:
     def __init__(self, count: int) -> None:
         self.is_judged = np.zeros(count, dtype=bool)
         self.reason = np.full(count, "", dtype=object)
+        self.confidence = np.full(count, np.nan)
         self.measurements: dict[str, np.ndarray] = {}
         self.merged_from: dict[int, tuple[int, ...]] = {}
 
@@ -182,10 +183,22 @@ class Verdicts:
         self.is_judged |= where
         self.reason[where & (self.reason == "")] = reason
 
+    def settle(self, where: np.ndarray, confidence: float) -> None:
+        """Decide that rows stay, with this confidence, 0..1: no later filter judges them, and a
+        region stays without its parent. A row that is dropped, too, is not settled."""
+        self.is_judged |= where
+        self.confidence[where] = confidence
+
+    @property
+    def is_settled(self) -> np.ndarray:
+        """Which rows are settled, bool, shape (n,)."""
+        return ~np.isnan(self.confidence) & ~self.is_dropped
+
     def restrict(self, where: np.ndarray) -> None:
         """Take back the verdicts on rows outside `where`: a filter does not judge dropped rows."""
         self.is_judged &= where
         self.reason[~where] = ""
+        self.confidence[~where] = np.nan
 
     def merge(self, kept: int, merged: int) -> None:
         """Record that the kept row carries the merged row's provenance too."""

@@ -156,6 +156,9 @@ class Stage(ABC, Generic[ConfigT]):
     calls_at_once: ClassVar[int] = 1
     """Calls that a worker of the stage's own pool may have at once, in threads: above 1 where the
     stage guards its device with a lock, so that one batch is decoded while another is computed."""
+    is_of_people: ClassVar[bool] = False
+    """Whether the stage brings in what people say about the dataset. Others read it only where they
+    name it in `reads`, and no gate waits for it, so that what people say asks no stage again."""
     is_remote: ClassVar[bool] = False
     """Whether the stage waits for a service elsewhere; it then has one worker of its own, so that
     its limits hold for the whole run."""

@@ -125,6 +125,7 @@ def upstream_of(
         _check_reads(draft, others)
         others = {name: other for name, other in others.items() if name in draft.reads}
     else:  # what those produce that were not imported is unknown
+        others = {name: one for name, one in others.items() if not one.stage.is_of_people}
         seen = {name: one for name, one in others.items() if not one.is_unseen}
         source_tasks = source_tasks if len(seen) == len(others) else frozenset(TASKS)
         others = seen

@@ -51,6 +51,8 @@ def plan_gates(
     task (`Filter.judges_by`) judges it only where all of them are there: all specialists that
     predict them are in the lineage, and no filter that judges them was left out before. A filter is
     left out where its measurements need an answer of the stage, or of one that waits for the stage.
+    What people say has no part in it: where they object to what made a filter drop another
+    annotation, no stage is asked about that.
     """
     edges = {name: set(upstream[name]) for name in (*specialists, *filters)}
     gates: dict[str, Gate] = {}
@@ -62,11 +64,13 @@ def plan_gates(
         incomplete = {
             task
             for other, one in specialists.items()
-            if other not in lineage
+            if other not in lineage and not one.is_of_people
             for task in one.produces
         }
         judging: dict[str, tuple[str, ...]] = {}
         for other, judge in filters.items():
+            if judge.is_of_people:
+                continue
             tasks = relevant & _tasks_judged_early(judge, lineage, incomplete)
             waits = judge.has_layer and name in _all_before(other, edges)
             if tasks and not waits:

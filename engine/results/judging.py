@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from florilegium.engine.core.annotation import to_columns
 from florilegium.engine.core.judgement import Statements, Verdicts
@@ -51,7 +52,9 @@ def judge(
     every = [(node, None) for node in graph.filters]
     course = _judged(statements, every, layers, _region_ids(statements))
     return Judged(
-        table=_with_merges(course.statements.table, course.merged),
+        table=_with_confidence(
+            _with_merges(course.statements.table, course.merged), course.confidence
+        ),
         kept=course.statements.is_live,
         verdicts=_verdict_lists(course.judgements, len(course.statements)),
         drops=_count_drops(course.judgements),
@@ -82,12 +85,13 @@ def passing(
 
 @dataclass(frozen=True, kw_only=True)
 class _Course:
-    """The rows of some samples after all filters: what is still live, the verdicts by filter, and
-    the rows that were merged into others."""
+    """The rows of some samples after all filters: what is still live, the verdicts by filter, the
+    rows that were merged into others, and the confidence of those that were settled, else NaN."""
 
     statements: Statements
     judgements: list[tuple[str, Verdicts]]
     merged: dict[int, list[int]]
+    confidence: np.ndarray
 
 
 def statements_of(
@@ -117,22 +121,29 @@ def _judged(
     """
     judgements: list[tuple[str, Verdicts]] = []
     merged: dict[int, list[int]] = {}
+    confidence = np.full(len(statements), np.nan)
+    is_settled = np.zeros(len(statements), dtype=bool)
     for node, tasks in filters:
         measurements = measurements_of(node, layers.get(node.name), statements)
         statements = statements.with_measurements(measurements)
         verdicts = node.stage.judge(statements)
-        verdicts.restrict(statements.is_live if tasks is None else statements.of_tasks(list(tasks)))
+        where = statements.is_live if tasks is None else statements.of_tasks(list(tasks))
+        verdicts.restrict(where & ~is_settled)
+        is_new = verdicts.is_settled
+        confidence[is_new], is_settled = verdicts.confidence[is_new], is_settled | is_new
         judgements.append((node.name, verdicts))
         for kept, sources in verdicts.merged_from.items():
             merged.setdefault(kept, []).extend(sources)
         statements = statements.without(verdicts.is_dropped)
-        orphans = _orphans(statements, region_id)
+        orphans = _orphans(statements, region_id, is_settled)
         if orphans.any():
             lineage = Verdicts(len(statements))
             lineage.drop(orphans, PARENT_DROPPED)
             judgements.append((LINEAGE, lineage))
             statements = statements.without(orphans)
-    return _Course(statements=statements, judgements=judgements, merged=merged)
+    return _Course(
+        statements=statements, judgements=judgements, merged=merged, confidence=confidence
+    )
 
 
 def _all_rows(
@@ -173,8 +184,8 @@ def measurements_of(
     return numbers
 
 
-def _orphans(statements: Statements, region_id: np.ndarray) -> np.ndarray:
-    """Return live rows with a dropped ancestor, bool, shape (n,).
+def _orphans(statements: Statements, region_id: np.ndarray, is_settled: np.ndarray) -> np.ndarray:
+    """Return live rows with a dropped ancestor, bool, shape (n,); no settled region is one.
 
     A phrase has two ancestors: a caption, its parent, and a region with the same box and label.
     It is an orphan when all regions with this box and label are dropped, also when they were
@@ -196,6 +207,7 @@ def _orphans(statements: Statements, region_id: np.ndarray) -> np.ndarray:
         is_orphan[resting[~is_kept[supports]]] = True
         kept_ids = region_id[is_region & is_kept]
         is_orphan[grounded] |= ~np.isin(region_id[grounded], kept_ids)
+        is_orphan[is_settled & (kind == "region")] = False
         if not (is_kept & is_orphan).any():
             return statements.is_live & ~is_kept
         is_kept &= ~is_orphan
@@ -235,6 +247,18 @@ def _with_merges(table: pa.Table, merged: Mapping[int, Sequence[int]]) -> pa.Tab
     index = table.schema.get_field_index("merged_from")
     field = table.schema.field(index)
     return table.set_column(index, field, pa.array(column, field.type))
+
+
+def _with_confidence(table: pa.Table, confidence: np.ndarray) -> pa.Table:
+    """Return the table with the confidence of settled rows, NaN in the others."""
+    is_settled = ~np.isnan(confidence)
+    if not is_settled.any():
+        return table
+    index = table.schema.get_field_index("confidence")
+    settled = pa.array(confidence, mask=~is_settled)
+    return table.set_column(
+        index, table.schema.field(index), pc.coalesce(settled, table.column(index))
+    )
 
 
 def _verdict_lists(judgements: Sequence[tuple[str, Verdicts]], count: int) -> pa.ListArray:

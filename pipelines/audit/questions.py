@@ -92,6 +92,8 @@ def still_right(annotation: Annotation, fix: Fix) -> bool:
     """
     if fix.box_xyxy is not None and annotation.kind == "text":
         raise UsageError("an annotation of the whole image has no box")
+    if fix.box_xyxy is not None and annotation.mask_rle is not None:
+        raise UsageError("a mask has no box to move: correct it in another program")
     if fix.span is not None and not annotation.span:
         raise UsageError("only a phrase has a span")
     for name in ("label", "text", "span"):
@@ -102,6 +104,20 @@ def still_right(annotation: Annotation, fix: Fix) -> bool:
         return True
     iou, _ = box_overlap([box_of(annotation)], [fix.box_xyxy])
     return bool(iou[0, 0] >= SAME_PLACE)
+
+
+def with_words(fix: Fix, caption: Annotation | None) -> Fix:
+    """Return a fix of a span with the words there.
+
+    Raises:
+        UsageError: the span reaches out of its caption.
+    """
+    if fix.span is None:
+        return fix
+    start, end = fix.span
+    if caption is None or end > len(caption.text):
+        raise UsageError("the span reaches out of its caption")
+    return fix.model_copy(update={"text": caption.text[start:end]})
 
 
 def _runs(annotation: Annotation) -> tuple[int, ...]:

@@ -177,7 +177,9 @@ class AuditSession:
             row = self._row(name)
             right = {"right": True, "wrong": False}.get(answer)
             if fix is not None:
-                right = still_right(self._annotations(row)[name], fix)
+                annotations = self._annotations(row)
+                right = still_right(annotations[name], fix)
+                fix = with_words(fix, annotations.get(annotations[name].parent_id))
             event = StatementJudged.model_validate(
                 {
                     "at": self._now(),

@@ -13,6 +13,7 @@ from florilegium.engine.planning.config import RunConfig, load_document, validat
 from florilegium.engine.planning.plugins import modules_of, refuse_plugins
 from florilegium.pipelines.commands.options import given
 from florilegium.pipelines.commands.shipped import config_path
+from florilegium.pipelines.corrections.run import with_corrections
 from florilegium.pipelines.refresh.options import RefreshOptions, load_run
 
 
@@ -72,6 +73,7 @@ def load(
         if "refine" in document
         else load_run(document, where=where)
     )
+    config = with_corrections(config)
     if no_plugins:
         students = config.refine.students if isinstance(config, RefineConfig) else {}
         refuse_plugins(config, modules_of(config, ("refine.students", students)))

@@ -26,6 +26,7 @@ from florilegium.pipelines.commands.configs import configs
 from florilegium.pipelines.commands.dataset import clean, report, sign, status, verify, why
 from florilegium.pipelines.commands.doctor import doctor
 from florilegium.pipelines.commands.export import export
+from florilegium.pipelines.commands.importing import import_
 from florilegium.pipelines.commands.new import new
 from florilegium.pipelines.commands.options import err, out
 from florilegium.pipelines.commands.reference import exporters, rules, schema, sources, stages
@@ -73,13 +74,13 @@ def program(
 _COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Build": (build, refresh, plan, submit),
     "Look at a dataset": (status, report, serve, why, verify, diff),
-    "Use and keep it": (export, sign, clean),
+    "Use and keep it": (export, import_, sign, clean),
     "Refine Florence-2": (refine, train, score),
     "List and describe": (configs, stages, sources, rules, exporters, schema),
     "Plugins and this machine": (new, try_stage, doctor),
 }
 """By the headings of `--help`, in its order."""
-_NAMES = {try_stage: "try"}
+_NAMES = {try_stage: "try", import_: "import"}
 """Names that a function of Python cannot have."""
 for _heading, _commands in _COMMANDS.items():
     for _command in _commands:

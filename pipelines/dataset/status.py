@@ -14,6 +14,7 @@ from florilegium.engine.results.finished_shards import stats_named
 from florilegium.engine.results.manifest import RECIPE, Totals, named_shards, read_manifest
 from florilegium.engine.results.publication import SHARDS, ShardStats, finished_names
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.corrections.store import folder_of, read_corrections
 from florilegium.pipelines.dataset.files import HELD_BACK
 from florilegium.pipelines.dataset.lineage import CANDIDATES, round_folder, round_numbers
 from florilegium.pipelines.dataset.refreshed import Refreshed, read_refreshed
@@ -50,10 +51,15 @@ class Status:
     """Of a build in slices, while it is under way."""
     held_back: tuple[str, ...] = ()
     """The limits that a version exceeds which waits to be published."""
+    corrections: int = 0
+    """Corrections of people, whether a build has applied them or not."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as JSON values; without sample filters, nothing of them."""
+        """Return the counts as JSON values; without sample filters or corrections, nothing of
+        them."""
         document = asdict(self)
+        if not self.corrections:
+            del document["corrections"]
         if not self.sample_drops:
             del document["sample_drops"]
         return document
@@ -91,6 +97,7 @@ def read_status(output: Folder) -> Status:
         sample_drops=totals.sample_drops,
         slices=_slices(output, numbers, {stats.number for stats in done}),
         held_back=tuple(one.line for one in held.exceeded) if held else (),
+        corrections=len(read_corrections(folder_of(output))),
     )
 
 

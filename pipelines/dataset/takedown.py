@@ -44,6 +44,7 @@ from florilegium.engine.results.versions import (
 from florilegium.engine.sources.takedown import TAKEN_DOWN, Takedown, names_in
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.side_by_side import side_by_side
+from florilegium.pipelines.corrections.store import strip_corrections
 from florilegium.pipelines.dataset.bases import Bases
 from florilegium.pipelines.dataset.takedown_layers import Held, TakenLayers
 from florilegium.pipelines.dataset.takedown_lines import strip_audit, strip_log
@@ -76,9 +77,15 @@ def begin(run: Run, manifest: Manifest) -> bool:
     layers.delete()
     strip_log(run.output, receipt.matched)
     strip_audit(run.output, {one.key for one in receipt.matched})
+    strip_corrections(run.output, *_named(receipt.matched))
     for folder in receipt.rounds:
         clear_round(Folder(f"{run.output.url}/{folder}"))
     return True
+
+
+def _named(matches: Collection[Match]) -> tuple[set[str], set[str]]:
+    """Return the keys and the digests of images."""
+    return {one.key for one in matches}, {one.sha256 for one in matches if one.sha256}
 
 
 def complete(output: Folder, manifest: Manifest, retention: Retention) -> None:
@@ -257,7 +264,8 @@ def _receipt(
         reading_receipts=tuple(sorted(layers.readings)),
         samples=tuple(sorted(layers.gone)),
         log_lines=strip_log(run.output, matches, is_dry=True),
-        audit_lines=strip_audit(run.output, {one.key for one in matches}, is_dry=True),
+        audit_lines=strip_audit(run.output, {one.key for one in matches}, is_dry=True)
+        + strip_corrections(run.output, *_named(matches), is_dry=True),
         rounds=tuple(rounds_left(run.output)),
         checkpoints=tuple(checkpoints_of(run.output, layers.root, was_there=bool(held))),
         not_reached=tuple(_not_reached(run, is_own=layers.root is not None)),

@@ -14,7 +14,7 @@ import numpy as np
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.tasks import names_of
-from florilegium.pipelines.merge.candidates import box_of, rle
+from florilegium.specialists.regions.likeness import box_of, rle
 from florilegium.specialists.regions.overlap import box_overlap, mask_overlap
 
 SAME_PLACE = 0.5

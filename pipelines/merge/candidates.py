@@ -11,23 +11,16 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from florilegium.engine.core.annotation import Annotation
-from florilegium.engine.core.tasks import DETECTION_TASKS, MASK_TASKS, PHRASE_TASKS, names_of
+from florilegium.engine.core.tasks import DETECTION_TASKS, MASK_TASKS, PHRASE_TASKS
 from florilegium.pipelines.merge.calibration import TaskCalibration
+from florilegium.specialists.regions.likeness import FREE_TEXT_TASKS, box_of, rle, words_of
 from florilegium.specialists.regions.overlap import box_overlap, mask_overlap
 
 BOX_TASKS = (*DETECTION_TASKS, "region_proposal", "dense_region_caption")
-FREE_TEXT_TASKS = names_of(
-    lambda task: (
-        task.kind == "region" and not task.is_of_region and task.words in ("sentence", "reading")
-    )
-)
-"""Tasks whose text is read or written freely: two texts may be nearly the same."""
 QUERIED_TASKS = ("open_vocabulary_detection",)
 """Tasks whose label is the query: regions with different labels do not compete."""
 
@@ -133,40 +126,6 @@ def candidates_of(
         score=np.array([one.score for one in chosen], dtype=np.float64),  # None becomes NaN
         trust=np.full(len(chosen), np.nan),
     )
-
-
-def words_of(annotation: Annotation) -> str:
-    """Return the label or text of an annotation, case-folded, without outer white space."""
-    is_name = annotation.kind == "region" and annotation.task not in FREE_TEXT_TASKS
-    first, second = annotation.text, annotation.label
-    return ((second or first) if is_name else (first or second)).strip().casefold()
-
-
-def box_of(annotation: Annotation) -> tuple[float, ...]:
-    """Return the box of a region, or that around its quad or mask, pixels, x1 y1 x2 y2.
-
-    A text about the whole image has a box of NaN.
-    """
-    if annotation.box_xyxy:
-        return annotation.box_xyxy
-    if annotation.quad:
-        x, y = annotation.quad[::2], annotation.quad[1::2]
-        return min(x), min(y), max(x), max(y)
-    if annotation.kind == "text":
-        return (np.nan,) * 4
-    left, top, width, height = coco_mask.toBbox(rle(annotation)).tolist()
-    return left, top, left + width, top + height
-
-
-def rle(annotation: Annotation) -> dict[str, Any]:
-    """Return the mask as pycocotools takes it.
-
-    Raises:
-        ValueError: there is no mask.
-    """
-    if annotation.mask_rle is None:
-        raise ValueError(f"annotation {annotation.id!r} has no mask")
-    return annotation.mask_rle._asdict()
 
 
 def _has_content(annotation: Annotation) -> bool:

@@ -15,8 +15,9 @@ import numpy as np
 
 from florilegium.engine.core.annotation import SOURCE, Annotation
 from florilegium.engine.core.tasks import CAPTION_TASKS
-from florilegium.pipelines.merge.candidates import box_of, candidates_of, subject_of
+from florilegium.pipelines.merge.candidates import candidates_of, subject_of
 from florilegium.pipelines.merge.statement import repeat
+from florilegium.specialists.regions.likeness import box_of
 from florilegium.specialists.regions.overlap import box_overlap
 
 

@@ -14,8 +14,9 @@ from pycocotools import mask as coco_mask
 
 from florilegium.engine.core.annotation import SCORE_DECIMALS, Annotation, MaskRLE, Provenance
 from florilegium.engine.core.tasks import MASK_TASKS
-from florilegium.pipelines.merge.candidates import Candidates, rle
+from florilegium.pipelines.merge.candidates import Candidates
 from florilegium.pipelines.merge.hypotheses import Hypotheses
+from florilegium.specialists.regions.likeness import rle
 
 
 def statement_of(

@@ -1,4 +1,5 @@
-"""Auditors: they mark annotations right or wrong, from a file or from the known ground truth.
+"""Auditors: they mark annotations right or wrong, from a file, from the corrections of people or
+from the known ground truth.
 
 With known truth, the same few samples are audited again in every round. A file is written once,
 about the annotations of the specialists; its findings are carried over to those of the students.
@@ -12,8 +13,12 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from florilegium.engine.core.annotation import Annotation
+from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.planning.source_opening import urls_of
 from florilegium.engine.results.dataset_sample import DatasetSample
+from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.corrections.in_force import by_image, in_force
+from florilegium.pipelines.corrections.store import CORRECTIONS, file_names, read_corrections
 from florilegium.pipelines.dataset.lineage import TRUTH
 from florilegium.pipelines.merge.calibration import read_file
 from florilegium.pipelines.merge.learning.audit import Audit, read_audit
@@ -114,8 +119,47 @@ class FileAuditor(Auditor):
         self._audit.check(known, taken_down)
 
 
+class CorrectionsAuditor(FileAuditor):
+    """Takes what people corrected for an audit: what they confirmed, changed to or added is right,
+    what they changed or rejected is wrong. Of the annotations of voters, those like it are judged
+    so, too.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._corrections = by_image(read_corrections(Folder(url)))
+        if not self._corrections:
+            raise ConfigError(
+                f"{url} has no corrections: `florilegium import` writes them; or merge without "
+                f"`audit`"
+            )
+        self._audit = Audit(right={}, path=url)
+        self._found = {}
+
+    def review(self, candidates: Iterable[DatasetSample]) -> Audited:
+        samples = []
+        right: dict[str, bool] = dict(self._audit.right)
+        for sample in candidates:
+            if sample.sha256 not in self._corrections:
+                continue
+            force = in_force(self._corrections[sample.sha256])
+            right |= {one.id: False for one in force.wrong}
+            right |= {one.id: True for one in force.right}
+            self._found[sample.key] = {one.id: one for one in (*force.wrong, *force.right)}
+            samples.append(sample)
+        self._audit = Audit(right=right, path=self._audit.path)
+        earlier = tuple(replace(one, annotations=tuple(self.found(one.key))) for one in samples)
+        return Audited(samples=tuple(samples), audit=self._audit, earlier=earlier)
+
+
+def is_of_corrections(audit: str) -> bool:
+    """Return whether an audit is the folder of a run's corrections."""
+    return audit.rstrip("/").rpartition("/")[2] == CORRECTIONS
+
+
 def is_missing(audit: str) -> bool:
     """Return whether an audit is a file that does not exist yet."""
+    if is_of_corrections(audit):
+        return not file_names(Folder(audit))
     return audit not in ("", TRUTH) and read_file(audit) is None
 
 
@@ -129,4 +173,6 @@ def auditor_of(config: RefineConfig) -> Auditor | None:
     if options.audit == TRUTH:
         truth = truth_of(urls_of(config.source))
         return TruthAuditor(truth, options.audit_samples)
+    if is_of_corrections(options.audit):
+        return CorrectionsAuditor(options.audit)
     return FileAuditor(options.audit) if options.audit else None

@@ -43,8 +43,8 @@ class RefineOptions(BaseModel):
     is_warm: bool = True
     """Later rounds start from the students of the promoted round, fold by fold."""
     audit: str = ""
-    """An audit file, or `truth` if the ground truth of the source is known; without one, merges go
-    by the votes alone."""
+    """An audit file, the folder `corrections` of a run, or `truth` if the ground truth of the
+    source is known; without one, merges go by the votes alone."""
     audit_samples: int = Field(default=200, ge=1)
     """Samples that are audited against a known truth; quality is measured on the others."""
     margin: float = Field(default=0.005, ge=0, le=1)

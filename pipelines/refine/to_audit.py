@@ -28,13 +28,13 @@ from florilegium.engine.storage.lease import writing
 from florilegium.pipelines.dataset.lineage import round_folder
 from florilegium.pipelines.dataset.takedown import keys_taken_down
 from florilegium.pipelines.dataset.takedown_lines import AUDIT_FILE, strip_audit
-from florilegium.pipelines.merge.candidates import box_of
 from florilegium.pipelines.merge.learning.audit import answers_in
 from florilegium.pipelines.refine.audits import first_by_digest
 from florilegium.pipelines.refine.config import RefineConfig
 from florilegium.pipelines.refine.labelling import COMMAND, build_candidates
 from florilegium.pipelines.refine.stages import levels, round_config
 from florilegium.pipelines.telemetry.observers import command
+from florilegium.specialists.regions.likeness import box_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from florilegium.engine.core.errors import UsageError
 from florilegium.engine.core.tasks import DETECTION_TASKS
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.corrections.human import PEOPLE
+from florilegium.pipelines.corrections.in_force import CERTAIN
 from florilegium.pipelines.training.answers import EXPRESSION_TASKS, REQUIRED_TASKS, SOURCE_TASKS
 from florilegium.pipelines.training.config import TrainConfig
 
@@ -52,7 +54,10 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
     classes: Counter[str] = Counter()
     phrases: Counter[str] = Counter()
     ambiguous: set[tuple[str, str]] = set()
-    for table in Dataset.of(dataset).select(verdict="all").tables(_COLUMNS):
+    certain: set[tuple[str, str]] = set()
+    labelled = Dataset.of(dataset)
+    has_people = any(one.get("model") == PEOPLE for one in labelled.manifest["stages"].values())
+    for table in labelled.select(verdict="all").tables(_COLUMNS):
         rows = table.filter(table["kept"])
         kept.update(_count(rows["task"]))
         is_class = pc.is_in(rows["task"], value_set=pa.array(DETECTION_TASKS))
@@ -60,12 +65,14 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
         phrases.update(_count(rows.filter(pc.equal(rows["task"], "phrase_grounding"))["text"]))
         if config.ambiguous:
             ambiguous.update(_within(table, *config.ambiguous))
+        if has_people:  # what they said of a task in an image is the truth
+            certain.update(_within(table, CERTAIN, CERTAIN))
     found = Survey(
         kept=dict(sorted(kept.items())),
         without_data=tuple(name for name in config.chosen if not _is_fed(name, kept, config)),
         classes=_commonest(classes),
         phrases=_commonest(phrases),
-        ambiguous=frozenset(ambiguous),
+        ambiguous=frozenset(ambiguous - certain),
     )
     _check(found, config, dataset)
     return found

@@ -35,6 +35,7 @@ from florilegium.engine.results.publication import STATS, ShardStats
 from florilegium.engine.results.shard import SOURCE_FINGERPRINT
 from florilegium.engine.storage.documents import in_one_line
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.corrections.human import PEOPLE
 from florilegium.pipelines.dataset.files import RUN, has_next_version
 from florilegium.pipelines.dataset.resolved import is_sealed, read_resolved
 from florilegium.pipelines.verify.shard_contract import ShardCheck
@@ -58,6 +59,11 @@ class Origin:
         self._has_stages = False
         self._gates: Mapping[str, str] = {}
         self._divided: Collection[str] = ()
+        self._of_people = {
+            fingerprint
+            for fingerprint, stage in self._stages.items()
+            if isinstance(stage, Mapping) and stage.get("model") == PEOPLE
+        }
         self._has_next = has_next_version(output)
         self._layers: Folder | None = None
         self.read_layers: set[str] = set()
@@ -167,10 +173,13 @@ class Origin:
         for row in origins.to_pylist():
             stage = self._stages.get(row["stage"], {})
             config = stage.get("config", {})
+            is_of_people = row["stage"] in self._of_people
             known = (
                 *(stage.get("name"), stage.get("model", ""), stage.get("revision", "")),
                 *(config.get("round", 0), row["stage"]),
             )
+            if is_of_people:  # each has its own person and time
+                known = (known[0], row["model"], row["revision"], *known[3:])
             if tuple(row[name] for name in names) != known:
                 origin = f"{row['specialist']!r} with the fingerprint {row['stage']!r}"
                 yield f"{path}.parquet has annotations by {origin}, unknown to the manifest"
@@ -192,12 +201,12 @@ class Origin:
         """Compute the ids of annotations again from what the tar has of their sample: its bytes,
         its metadata and its location in the source. Where the source has labels, their digits
         went into the ids, too, and are no longer there; nor are the questions of stages whose input
-        a gate may change."""
+        a gate may change. Those of people are the ids of corrections."""
         assert shard.table is not None
         columns = [shard.table[name].to_pylist() for name in ("key", "stage", "id")]
         of_sample: dict[str, list[tuple[str, str]]] = {}
         for key, stage, name in zip(*columns, strict=True):
-            if stage not in self._divided:
+            if stage not in self._divided and stage not in self._of_people:
                 of_sample.setdefault(key, []).append((stage, name))
         for key, rows in of_sample.items():
             sample = shard.samples.get(key)
@@ -247,7 +256,9 @@ class Origin:
             if is_known and layer.table.schema == ANNOTATION_SCHEMA:
                 rows = table.filter(pc.equal(table["stage"], fingerprint))
                 answers = _published(layer.without(failed).table, rows, drops)
-                if not rows.select(_ANSWERED).equals(answers.select(_ANSWERED)):
+                # People's findings give what they confirm a confidence.
+                columns = [one for one in _ANSWERED if one != "confidence" or not self._of_people]
+                if not rows.select(columns).equals(answers.select(columns)):
                     yield f"{path}.parquet differs from the layer of {name!r} in annotations"
 
 

@@ -36,6 +36,7 @@ from florilegium.engine.sources.source import RECEIPTS
 from florilegium.engine.storage.documents import in_one_line, parse_json
 from florilegium.engine.storage.folder import Folder, is_left_over
 from florilegium.engine.storage.lease import LEASES, PARTS
+from florilegium.pipelines.corrections.store import CORRECTIONS, problems_of
 from florilegium.pipelines.dataset.card import card_of, claims_of
 from florilegium.pipelines.dataset.files import (
     CARD,
@@ -63,7 +64,7 @@ _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDE
 _REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE, SPENT)
 _KNOWN = {
     **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS, STATE), "file"),
-    **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
+    **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS, CORRECTIONS), "directory"),
 }
 """Entries that the folder of a dataset may have. Log, progress, state, leases, what slices leave
 and layers change with every run."""
@@ -103,6 +104,8 @@ def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
     yield from _check_content(output, document, takedown, checked)
     yield from _check_versions(output, document, takedown, checked)
     yield from _check_refreshes(output, checked)
+    yield from problems_of(output)
+    checked.update(f"{CORRECTIONS}/{name}" for name in output.names(CORRECTIONS))
     yield from check_rounds(output, _verify, checked)
 
 

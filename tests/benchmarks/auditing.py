@@ -58,7 +58,9 @@ def main(
                 file.write_text(json.dumps(list(_scores(dataset, queue, seed, output))))
             for size, value in json.loads(file.read_text()):
                 found.setdefault((queue, size), []).append(value)
-        console.print(_table(found, f"F1 of merged boxes, {scenes} scenes, {seed} of {seeds} seeds"))
+        console.print(
+            _table(found, f"F1 of merged boxes, {scenes} scenes, {seed} of {seeds} seeds")
+        )
 
 
 def _built(scenes: int, seed: int, folder: Path) -> Dataset:
@@ -67,15 +69,13 @@ def _built(scenes: int, seed: int, folder: Path) -> Dataset:
         output=str(folder),
         shard_size=150,
         runner={"kind": "local"},
-        specialists={name: None for name in VOTERS},
+        specialists=dict.fromkeys(VOTERS),
     )
     build_dataset(prepare(config))
     return Dataset.of(Folder(str(folder)))
 
 
-def _scores(
-    dataset: Dataset, queue: str, seed: int, output: Path
-) -> Iterator[tuple[int, float]]:
+def _scores(dataset: Dataset, queue: str, seed: int, output: Path) -> Iterator[tuple[int, float]]:
     """Yield the F1 of the merged boxes for each number of audited statements."""
     truth = truth_of(dataset.source)
     samples = sorted(dataset, key=lambda sample: sample.sha256)
@@ -107,13 +107,13 @@ def _asked(
     pool = pool_of(dataset, seed)
     asked = Asked.nothing(len(pool))
     keys = {sample.key for sample in audited}
-    asked.held[~np.isin(pool.image, [row for row, key in enumerate(pool.keys) if key in keys])] = True
+    asked.held[~np.isin(pool.image, [row for row, key in enumerate(pool.keys) if key in keys])] = (
+        True
+    )
     return list(_answered(pool, asked, "gain" if queue == "gain" else "random", right))
 
 
-def _answered(
-    pool: Pool, asked: Asked, queue: QueueName, right: dict[str, bool]
-) -> Iterator[str]:
+def _answered(pool: Pool, asked: Asked, queue: QueueName, right: dict[str, bool]) -> Iterator[str]:
     for _ in range(max(SIZES)):
         row = next_row(pool, asked, queue)
         if row is None:

@@ -19,11 +19,12 @@ from florilegium.engine.core.counted import counted
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.storage.documents import parse_json
 from florilegium.pipelines.merge.calibration import read_file
-from florilegium.pipelines.merge.candidates import box_of, words_of
-from florilegium.specialists.regions.overlap import box_overlap
-
-SAME_PLACE = 0.5
-"""Intersection over union from which on two regions are the same, as in PASCAL VOC."""
+from florilegium.specialists.regions.likeness import (
+    SAME_PLACE,
+    box_of,
+    place_overlap,
+    words_of,
+)
 
 
 class LabelledSample(Protocol):
@@ -180,7 +181,7 @@ class Findings:
         Unknown: it overlaps neither.
         """
         is_same = np.array(words, dtype=object)[:, None] == self.words
-        iou = _overlap(box_xyxy, self.box_xyxy) * is_same
+        iou = place_overlap(box_xyxy, self.box_xyxy) * is_same
         right = np.pad(iou * self.is_right, ((0, 0), (0, 1)))
         wrong = np.pad(iou * ~self.is_right, ((0, 0), (0, 1)))
         is_right = right.max(axis=1) >= SAME_PLACE
@@ -206,17 +207,10 @@ def findings(audit: Audit, annotations: Iterable[Annotation], task: str) -> Find
 
 def _things(words: np.ndarray, box_xyxy: np.ndarray, is_right: np.ndarray) -> np.ndarray:
     """Number the objects of the right annotations, -1 for wrong ones, (n,)."""
-    iou = _overlap(box_xyxy, box_xyxy)
+    iou = place_overlap(box_xyxy, box_xyxy)
     is_same = (iou >= SAME_PLACE) & (words[:, None] == words)
     thing = np.full(len(words), -1)
     for row in np.flatnonzero(is_right):
         if thing[row] < 0:
             thing[is_same[row] & is_right & (thing < 0)] = thing.max() + 1
     return thing
-
-
-def _overlap(box_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
-    """Return the intersection over union; 1 for two without a region, of the whole image."""
-    iou, _ = box_overlap(np.nan_to_num(box_xyxy), np.nan_to_num(others_xyxy))
-    iou[np.isnan(box_xyxy[:, :1]) & np.isnan(others_xyxy[:, 0])] = 1.0
-    return iou

@@ -16,11 +16,12 @@ import numpy as np
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.tasks import CAPTION_TASKS, DETECTION_TASKS
 from florilegium.pipelines.merge.calibration import Calibration, TaskCalibration
-from florilegium.pipelines.merge.candidates import candidates_of, words_of
+from florilegium.pipelines.merge.candidates import candidates_of
 from florilegium.pipelines.merge.learning.audit import Audit, LabelledSample, findings
 from florilegium.pipelines.merge.learning.per_task import IOU, Scene, learn
 from florilegium.pipelines.merge.learning.reliability import expected_calibration_error, wilson
 from florilegium.pipelines.merge.rules import CalibratedFusion, Case, RuleOptions
+from florilegium.specialists.regions.likeness import words_of
 
 FOLDS = 5
 """Parts of the cross-validation; 5 or 10 are usual (Hastie et al. 2009, section 7.10)."""

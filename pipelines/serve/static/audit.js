@@ -106,7 +106,7 @@ function showFix() {
   state.mode = "fix";
   $("answers").hidden = true;
   $("fix").hidden = false;
-  const box = (fix && fix.box_xyxy) || statement.box_xyxy;
+  const box = statement.mask.length ? [] : (fix && fix.box_xyxy) || statement.box_xyxy;
   $("fix-box").hidden = !box.length;
   close.edit(box.length ? box : null);
   $("fix-label").hidden = !statement.label;

@@ -399,3 +399,35 @@ def test_an_answer_goes_with_any_of_the_annotations_that_it_needs() -> None:
     assert kept(found) == ["cat", "cat alone", "merged"]
     assert found.drops[("lineage", "parent_dropped")] == 2
     assert kept(judged(graph_of(drop("cat")), {0: rows}, labels=labels)) == ["dog", "merged"]
+
+
+def settle(*texts: str, confidence: float = 1.0) -> Rule:
+    def rule(statements: Statements, verdicts: Verdicts) -> None:
+        verdicts.settle(np.isin(statements.texts("text").astype(str), texts), confidence)
+
+    return rule
+
+
+def test_what_is_settled_is_judged_no_more_and_has_its_confidence() -> None:
+    found = judged(graph_of(settle("child"), drop("child", "stranger")), {0: said_tree()})
+    assert "child" in kept(found)
+    assert by_text(found)["child"] == [("f0", True, "")]
+    assert found.drops == {("f1", "bad"): 1}
+    confidence = dict(
+        zip(*(found.table.column(name).to_pylist() for name in ("text", "confidence")), strict=True)
+    )
+    assert {text for text, value in confidence.items() if value is not None} == {"child"}
+    assert confidence["child"] == 1.0
+
+
+def test_a_settled_region_stays_without_its_parent_and_a_text_goes_with_it() -> None:
+    found = judged(graph_of(settle("child", "stranger"), drop("root")), {0: said_tree()})
+    assert sorted(kept(found)) == ["child", "grandchild", "great-grandchild", "stranger"]
+
+
+def test_what_one_filter_drops_and_settles_is_dropped() -> None:
+    def both(statements: Statements, verdicts: Verdicts) -> None:
+        settle("child")(statements, verdicts)
+        drop("child")(statements, verdicts)
+
+    assert "child" not in kept(judged(graph_of(both, drop("child")), {0: said_tree()}))

@@ -9,7 +9,13 @@ import pytest
 
 from florilegium.engine.core.errors import StorageError, UsageError
 from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.audit.events import ImageSearched, Missing, StatementJudged, Undone, in_force
+from florilegium.pipelines.audit.events import (
+    ImageSearched,
+    Missing,
+    StatementJudged,
+    Undone,
+    in_force,
+)
 from florilegium.pipelines.audit.log import AuditLog, checked_name
 from florilegium.pipelines.dataset.takedown_lines import strip_audit
 
@@ -86,7 +92,10 @@ def test_a_line_that_does_not_fit_on_the_disk_leaves_the_log_whole(
             log.append("Ada", judged("a2"))
     log.append("Ada", judged("a3"))
     again = AuditLog.of(Folder(str(tmp_path)))
-    assert [one.id for one in again.events["Ada"] if isinstance(one, StatementJudged)] == ["a1", "a3"]
+    assert [one.id for one in again.events["Ada"] if isinstance(one, StatementJudged)] == [
+        "a1",
+        "a3",
+    ]
 
 
 def test_a_damaged_line_within_the_log_is_an_error(tmp_path: Path) -> None:

@@ -59,6 +59,10 @@ def test_a_dataset_is_read_with_its_kept_annotations(scenes: Path) -> None:
 
 
 def test_a_dataset_without_annotations_cannot_be_audited(tmp_path: Path) -> None:
-    build("shape_world://1?seed=5&px=32", tmp_path, specialists={"silent": {"use": "tests.stages:Silent"}})
+    build(
+        "shape_world://1?seed=5&px=32",
+        tmp_path,
+        specialists={"silent": {"use": "tests.stages:Silent"}},
+    )
     with pytest.raises(UsageError, match="no kept annotation"):
         pool_of(open_dataset(str(tmp_path)))

@@ -10,9 +10,10 @@ from pycocotools import mask as coco_mask
 
 from florilegium.engine.core.annotation import Annotation, MaskRLE
 from florilegium.pipelines.merge.calibration import TaskCalibration
-from florilegium.pipelines.merge.candidates import candidates_of, rle
+from florilegium.pipelines.merge.candidates import candidates_of
 from florilegium.pipelines.merge.hypotheses import hypotheses_of, weights_of
 from florilegium.pipelines.merge.statement import majority, repeat, repeated, rounded, statement_of
+from florilegium.specialists.regions.likeness import rle
 from tests.pipelines.merge.voters import mask_of, voted, worth
 
 WEIGHTS = {"a": 3.0, "b": 1.0, "c": 2.0}

@@ -65,8 +65,10 @@ def test_the_piece_of_config_of_a_stage_is_planned_and_means_the_defaults(name: 
     (section,) = document
     (own,) = document[section]
     assert own == name
-    # A filter `superseded` names a stage `merge`, which has to be there.
+    # A filter `superseded` names a stage `merge`, and `human_first` one `human`: they have to be
+    # there.
     others = {"shapes_edges": None, "merge": {"rule": "union", "reads": "shapes_edges"}}
+    others |= {"human": None}
     specialists = {**others, **document.get("specialists", {})}
     values = {"source": "photos", "output": "out", **document, "specialists": specialists}
     graph = plan(validated(RunConfig, values, where="stanza"), source_tasks=TASKS, is_dry=True)

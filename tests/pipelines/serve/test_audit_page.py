@@ -81,8 +81,11 @@ def text(browser: Any, name: str) -> str:
 
 
 def answered(browser: Any, count: int) -> None:
-    wait(browser, f"return document.getElementById('who').textContent.includes(': {count} answered') "
-         "&& !document.body.hasAttribute('aria-busy')")
+    wait(
+        browser,
+        f"return document.getElementById('who').textContent.includes(': {count} answered') "
+        "&& !document.body.hasAttribute('aria-busy')",
+    )
 
 
 def fits(browser: Any) -> bool:
@@ -134,14 +137,17 @@ def test_a_box_is_moved_by_keys_and_what_is_missing_is_drawn(browser: Any, url: 
     press(browser, "m")
     wait(browser, "return document.body.classList.contains('searching')")
     image = browser.find_element(By.ID, "close")
-    ActionChains(browser).move_to_element_with_offset(image, -30, -30).click_and_hold().move_by_offset(
-        60, 60
-    ).release().perform()
+    ActionChains(browser).move_to_element_with_offset(
+        image, -30, -30
+    ).click_and_hold().move_by_offset(60, 60).release().perform()
     wait(browser, "return document.activeElement.id === 'missing-name'")
     press(browser, "star", "\ue007")
     wait(browser, "return document.querySelectorAll('#found li').length === 1")
     browser.refresh()  # a draft is kept
-    wait(browser, "return !document.body.hasAttribute('aria-busy') && document.getElementById('who').textContent")
+    wait(
+        browser,
+        "return !document.body.hasAttribute('aria-busy') && document.getElementById('who').textContent",
+    )
     press(browser, "m")
     wait(browser, "return document.querySelectorAll('#found li').length === 1")
     press(browser, "d")

@@ -1,0 +1,1 @@
+"""Corrections: what people said about annotations of a dataset, and what follows from it."""

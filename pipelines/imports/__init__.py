@@ -1,0 +1,1 @@
+"""Imports: what people changed in other programs becomes corrections of a run."""
