@@ -45,6 +45,7 @@ from florilegium.pipelines.audit.questions import (
     Shown,
     StatementQuestion,
     still_right,
+    with_words,
 )
 from florilegium.pipelines.audit.queue import QueueName, next_row
 from florilegium.pipelines.dataset.lineage import CANDIDATES

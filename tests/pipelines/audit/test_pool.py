@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def test_bands_of_certainty_have_about_the_same_size() -> None:
     found = pool(np.linspace(0, 1, 103))
     assert found.in_stratum.tolist() == [26, 26, 25, 26]
     by_band = [found.certainty[found.stratum == band] for band in range(4)]
-    assert all(low.max() < high.min() for low, high in zip(by_band, by_band[1:], strict=False))
+    assert all(low.max() < high.min() for low, high in pairwise(by_band))
 
 
 def test_few_statements_or_equal_certainties_are_one_stratum() -> None:

@@ -71,7 +71,8 @@ def test_undo_asks_again_with_the_answer_that_was_given(session: AuditSession) -
     undone = session.undo("Ada")
     assert isinstance(undone, StatementQuestion)
     assert undone.statement == question.statement
-    assert undone.fix is not None and undone.fix["label"] == "a new name"
+    assert undone.fix is not None
+    assert undone.fix["label"] == "a new name"
     assert session.progress("Ada").own == 0
 
 
@@ -89,8 +90,8 @@ def test_a_phrase_is_shown_in_its_caption_and_its_span_can_be_fixed(session: Aud
     assert question.caption[start:end]
     session.judge("Ada", question.statement.id, "fixed", Fix(span=(start, end + 1)))
     assert session.findings.statements[question.statement.id]["Ada"].right is False
+    other = of_task(session, "object_detection").statement.id
     with pytest.raises(UsageError, match="span"):
-        other = of_task(session, "object_detection").statement.id
         session.judge("Ada", other, "fixed", Fix(span=(0, 1)))
 
 
@@ -98,7 +99,8 @@ def test_after_some_statements_a_person_is_asked_what_is_missing(session: AuditS
     for _ in range(STATEMENTS_PER_IMAGE):
         session.judge("Ada", statement(session).statement.id, "right", None)
     question = session.next("Ada")
-    assert isinstance(question, ImageQuestion) and question.queue == "random"
+    assert isinstance(question, ImageQuestion)
+    assert question.queue == "random"
     assert question.annotations
     thing = Missing(task="object_detection", label="star", box_xyxy=(1, 1, 9, 9))
     session.search("Ada", question.key, [thing])
@@ -106,9 +108,11 @@ def test_after_some_statements_a_person_is_asked_what_is_missing(session: AuditS
     progress = session.progress("Ada")
     assert progress.images == 1
     recall = {one.task: one.recall for one in progress.recall}["object_detection"]
-    assert recall.share is not None and 0.5 < recall.share < 1
+    assert recall.share is not None
+    assert 0.5 < recall.share < 1
     undone = session.undo("Ada")
-    assert isinstance(undone, ImageQuestion) and undone.missing[0]["label"] == "star"
+    assert isinstance(undone, ImageQuestion)
+    assert undone.missing[0]["label"] == "star"
 
 
 def test_images_that_a_person_chose_enter_no_estimate(session: AuditSession) -> None:

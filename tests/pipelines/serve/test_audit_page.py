@@ -80,12 +80,11 @@ def text(browser: Any, name: str) -> str:
     return str(browser.execute_script(f"return document.getElementById('{name}').textContent"))
 
 
+IDLE = "!document.body.hasAttribute('aria-busy') && document.getElementById('who').textContent"
+
+
 def answered(browser: Any, count: int) -> None:
-    wait(
-        browser,
-        f"return document.getElementById('who').textContent.includes(': {count} answered') "
-        "&& !document.body.hasAttribute('aria-busy')",
-    )
+    wait(browser, f"return ({IDLE}) && ({IDLE}).includes(': {count} answered')")
 
 
 def fits(browser: Any) -> bool:
@@ -137,16 +136,15 @@ def test_a_box_is_moved_by_keys_and_what_is_missing_is_drawn(browser: Any, url: 
     press(browser, "m")
     wait(browser, "return document.body.classList.contains('searching')")
     image = browser.find_element(By.ID, "close")
-    ActionChains(browser).move_to_element_with_offset(
-        image, -30, -30
-    ).click_and_hold().move_by_offset(60, 60).release().perform()
+    drag = ActionChains(browser).move_to_element_with_offset(image, -30, -30).click_and_hold()
+    drag.move_by_offset(60, 60).release().perform()
     wait(browser, "return document.activeElement.id === 'missing-name'")
     press(browser, "star", "\ue007")
     wait(browser, "return document.querySelectorAll('#found li').length === 1")
     browser.refresh()  # a draft is kept
     wait(
         browser,
-        "return !document.body.hasAttribute('aria-busy') && document.getElementById('who').textContent",
+        f"return {IDLE}",
     )
     press(browser, "m")
     wait(browser, "return document.querySelectorAll('#found li').length === 1")
