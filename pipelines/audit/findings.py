@@ -31,10 +31,12 @@ from florilegium.pipelines.merge.learning.audit import answers_in
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """The answers in force, by annotation or by key of the image, then by person."""
+    """The answers in force, by annotation or by key of the image, then by person; `ever` are the
+    annotations that were ever judged, also where that was taken back."""
 
     statements: Mapping[str, Mapping[str, StatementJudged]]
     images: Mapping[str, Mapping[str, ImageSearched]]
+    ever: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, events: Mapping[str, Events]) -> Findings:
@@ -47,7 +49,10 @@ class Findings:
                     statements.setdefault(one.id, {})[person] = one
                 else:
                     images.setdefault(one.key, {})[person] = one
-        return cls(statements=statements, images=images)
+        ever = frozenset(
+            one.id for own in events.values() for one in own if isinstance(one, StatementJudged)
+        )
+        return cls(statements=statements, images=images, ever=ever)
 
     def asked(self, pool: Pool, person: str = "", held: Sequence[int] = ()) -> Asked:
         """Return the answers as columns of a pool, as the person sees them who is asked next."""
@@ -111,12 +116,11 @@ def write_audit(root: Folder, pool: Pool, findings: Findings) -> None:
     rows: dict[str, dict[str, Any]] = {}
     for line in filter(bytes.strip, earlier.split(b"\n")):
         row = parse_json(line.removeprefix(b"\xef\xbb\xbf"))
-        if "people" not in row:
+        if not ("people" in row or row["id"] in findings.ever):
             rows[row["id"]] = row
-        elif row["id"] not in findings.statements and "says" in row:  # `refine` made the line
-            rows[row["id"]] = {name: value for name, value in row.items() if name not in _OURS} | {
-                "right": None
-            }
+        elif "says" in row:  # `refine` made the line, to be filled in
+            own = {name: value for name, value in row.items() if name not in _OURS}
+            rows[row["id"]] = own | {"right": None}
     asked = findings.asked(pool)
     is_sampled = sampled(pool, asked)
     in_sample = np.bincount(pool.stratum[is_sampled], minlength=len(pool.in_stratum))

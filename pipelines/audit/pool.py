@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 from florilegium.engine.core.annotation import ANNOTATION_NAMES, from_table
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.results.dataset import Dataset
-from florilegium.pipelines.merge.candidates import box_of, words_of
-from florilegium.pipelines.merge.learning.audit import SAME_PLACE
+from florilegium.specialists.regions.likeness import SAME_PLACE, box_of, words_of
 
 BANDS = 4
 """Bands of certainty within a task and specialist, at most."""

@@ -12,8 +12,7 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import UsageError
 from florilegium.pipelines.audit.events import Fix
 from florilegium.pipelines.audit.queue import QueueName
-from florilegium.pipelines.merge.candidates import box_of, rle
-from florilegium.pipelines.merge.learning.audit import SAME_PLACE
+from florilegium.specialists.regions.likeness import SAME_PLACE, box_of, rle
 from florilegium.specialists.regions.overlap import box_overlap
 
 

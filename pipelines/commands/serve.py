@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +17,9 @@ class Queue(StrEnum):
 
     RANDOM = "random"
     GAIN = "gain"
+
+
+_NAMES: Mapping[Queue, Literal["random", "gain"]] = {Queue.RANDOM: "random", Queue.GAIN: "gain"}
 
 
 def serve(
@@ -53,7 +57,11 @@ def serve(
             typer.launch(url)
 
     token, folder = new_token(), Folder(directory)
-    with opened_audit(folder, queue and queue.value) if audit else nullcontext() as session:
+    with (
+        opened_audit(folder, _NAMES[queue] if queue else None)
+        if audit
+        else nullcontext() as session
+    ):
         warn(session.log.notes if session else ())
         app = create_app(folder, token, audit=audit_routes(session) if session else ())
         serve_app(app, token, port=port, ready=ready)

@@ -10,7 +10,7 @@ import pytest
 
 from florilegium.engine.core.errors import ConfigError
 from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.audit.events import StatementJudged
+from florilegium.pipelines.audit.events import StatementJudged, Undone
 from florilegium.pipelines.audit.findings import (
     AUDIT,
     Findings,
@@ -86,7 +86,8 @@ def test_what_was_written_by_hand_is_kept(tmp_path: Path) -> None:
     write_audit(folder, POOL, found(Ada={BY_RANK[0]: "right"}))
     assert rows(tmp_path)[BY_RANK[0]]["says"] == "cat"
     assert rows(tmp_path)["another"] == by_hand
-    write_audit(folder, POOL, found())  # it was taken back
+    taken_back = Undone(at="2026-02-01T00:00:00Z", id=BY_RANK[0], key="ä cat")
+    write_audit(folder, POOL, Findings.of({"Ada": [judged(BY_RANK[0]), taken_back]}))
     assert rows(tmp_path)[BY_RANK[0]]["right"] is None
     assert rows(tmp_path)["another"] == by_hand
 

@@ -20,6 +20,7 @@ from florilegium.pipelines.audit.session import (
     opened_audit,
 )
 from florilegium.pipelines.merge.learning.audit import read_audit
+from florilegium.pipelines.verify.verify import verify_dataset
 
 
 @pytest.fixture
@@ -158,3 +159,13 @@ def test_the_audit_of_candidates_lies_where_refine_looks(tmp_path: Path) -> None
     candidates = f"{tmp_path}/rounds/0/candidates/0"
     assert audit_root(Folder(candidates)).url == f"{tmp_path}/rounds/0/candidates"
     assert audit_root(Folder(str(tmp_path))).url == str(tmp_path)
+
+
+def test_verify_knows_the_files_of_an_audit(copy: Path) -> None:
+    output = Folder(str(copy))
+    with opened_audit(output) as session:
+        session.judge("Ada", statement(session).statement.id, "right", None)
+    before = {one for one in verify_dataset(output) if "audit" in one}
+    assert not before
+    (copy / "audit/Ada.jsonl").write_text("{}\n")
+    assert any("Ada.jsonl is damaged" in one for one in verify_dataset(output))
