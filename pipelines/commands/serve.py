@@ -57,11 +57,9 @@ def serve(
             typer.launch(url)
 
     token, folder = new_token(), Folder(directory)
-    with (
-        opened_audit(folder, _NAMES[queue] if queue else None)
-        if audit
-        else nullcontext() as session
-    ):
+    name = _NAMES[queue] if queue else None
+    auditing = opened_audit(folder, name) if audit else nullcontext()
+    with auditing as session:
         warn(session.log.notes if session else ())
         app = create_app(folder, token, audit=audit_routes(session) if session else ())
         serve_app(app, token, port=port, ready=ready)

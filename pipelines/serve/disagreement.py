@@ -24,12 +24,12 @@ from pydantic import Field
 from florilegium.pipelines.serve.answers import Answer, Question
 from florilegium.pipelines.serve.catalogue import Catalogue
 from florilegium.pipelines.serve.shown import DRAWN, Card, cards
-from florilegium.specialists.regions.overlap import box_overlap
 
 LEAST_OVERLAP = 0.5
 """Intersection over union from which two boxes are of one thing; that of COCO's AP50."""
 PATIENCE_S = 0.8
 _COLUMNS = ("key", "task", "label", "text", "box_xyxy", "merged_from", "specialist")
+_PAIRS_AT_ONCE = 2_000_000
 _MOST_BOXES = 2_000
 """Boxes of one task on one image that are compared, at most: of more, the first ones."""
 
@@ -168,13 +168,29 @@ def _agreeing(
     order = np.argsort(key, kind="stable")
     starts = np.flatnonzero(np.diff(key[order], prepend=-1))
     sizes = np.diff(starts, append=len(key))
-    for start, size in zip(starts, sizes, strict=True):
-        here = order[start : start + size]
-        alike = (
-            (name[here][:, None] == name[here])
-            & (who[here][:, None] != who[here])
-            & (box_overlap(boxes[here], boxes[here])[0] >= LEAST_OVERLAP)
-        )
-        first, second = np.nonzero(alike)
-        agrees[here[first], who[here[second]]] = True
+    together = np.cumsum(sizes * sizes) // _PAIRS_AT_ONCE
+    for number in np.unique(together):
+        images = together == number
+        first, second = (order[places] for places in _pairs(starts[images], sizes[images]))
+        may_agree = (name[first] == name[second]) & (who[first] != who[second])
+        first, second = first[may_agree], second[may_agree]
+        same = _overlap(boxes[first], boxes[second]) >= LEAST_OVERLAP
+        agrees[first[same], who[second[same]]] = True
     return agrees.sum(axis=1)
+
+
+def _pairs(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return all pairs of rows of one image, for images that follow each other."""
+    of_row = np.repeat(sizes, sizes)
+    first = np.repeat(np.arange(len(of_row)) + starts[0], of_row)
+    begins = np.repeat(np.cumsum(of_row) - of_row, of_row)
+    second = np.arange(len(first)) - begins + np.repeat(np.repeat(starts, sizes), of_row)
+    return first, second
+
+
+def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of each box and the other one in its row, (n,)."""
+    low, high = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])
+    both = np.prod(np.clip(high - low, 0, None), axis=1)
+    areas = (np.prod(np.clip(one[:, 2:] - one[:, :2], 0, None), axis=1) for one in (boxes, others))
+    return both / np.maximum(sum(areas) - both, np.finfo(float).tiny)

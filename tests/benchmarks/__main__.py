@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks import (
+    browsing,
     captions,
     copies,
     curation,
@@ -32,6 +33,7 @@ from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
 QUESTIONS = {
+    "browsing": browsing.measure,
     "captions": captions.measure,
     "copies": copies.measure,
     "curation": curation.measure,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 from florilegium.engine.core.annotation import Annotation
 from florilegium.pipelines.serve import disagreement
 from florilegium.pipelines.serve.disagreement import disagreements
+from florilegium.specialists.regions.overlap import box_overlap
 from tests.pipelines.report.dataset import box
 
 LEFT, NEAR, RIGHT = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 9.0), (50.0, 0.0, 60.0, 10.0)
@@ -71,6 +73,30 @@ def test_of_very_many_boxes_the_first_ones_are_compared(monkeypatch: pytest.Monk
     monkeypatch.setattr(disagreement, "_MOST_BOXES", 2)
     rows = [("k", by(who, LEFT)) for who in ("a", "b")] + [("k", by("a", RIGHT))] * 5
     assert disagreements(table(*rows)) == {}
+
+
+@pytest.mark.parametrize("pairs_at_once", [1, 40, 1_000_000])
+def test_many_images_are_compared_as_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, pairs_at_once: int
+) -> None:
+    monkeypatch.setattr(disagreement, "_PAIRS_AT_ONCE", pairs_at_once)
+    random = np.random.default_rng(3)
+    rows = [
+        (str(random.integers(9)), by("abc"[random.integers(3)], (x, y, x + 9.0, y + 9.0)))
+        for x, y in random.uniform(0, 20, (120, 2)).tolist()
+    ]
+    expected = {}
+    for key in {key for key, _ in rows}:
+        here = [one for name, one in rows if name == key]
+        agreeing = [{one.specialist for one in here if _is_same(box, one)} for box in here]
+        apart = sum(2 - len(others) for others in agreeing)
+        expected[key] = pytest.approx(apart * apart / (2 * len(here)))
+    assert disagreements(table(*rows)) == expected
+
+
+def _is_same(one: Annotation, other: Annotation) -> bool:
+    overlap = box_overlap([one.box_xyxy], [other.box_xyxy])[0].item()
+    return one.specialist != other.specialist and overlap >= 0.5
 
 
 def test_images_are_ranked_over_all_shards(client: TestClient) -> None:
