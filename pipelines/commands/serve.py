@@ -1,12 +1,25 @@
-"""The command that shows a dataset in the browser."""
+"""The command that shows a dataset in the browser, and lets people audit it there."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from contextlib import nullcontext
+from enum import StrEnum
+from typing import Annotated, Literal
 
 import typer
 
-from florilegium.pipelines.commands.options import Directory, out
+from florilegium.pipelines.commands.options import Directory, out, warn
+
+
+class Queue(StrEnum):
+    """What an audit asks next."""
+
+    RANDOM = "random"
+    GAIN = "gain"
+
+
+_NAMES: Mapping[Queue, Literal["random", "gain"]] = {Queue.RANDOM: "random", Queue.GAIN: "gain"}
 
 
 def serve(
@@ -15,20 +28,38 @@ def serve(
         int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")
     ] = 0,
     opens: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Let people judge annotations: writes `audit.jsonl`.")
+    ] = False,
+    queue: Annotated[
+        Queue | None,
+        typer.Option(
+            help="What an audit asks: `random` statements, for estimates, or those of most `gain` "
+            "for a calibration, the default for candidates of a refinement."
+        ),
+    ] = None,
 ) -> None:
     """Browse a finished dataset in a page on this machine, until Ctrl-C."""
     from florilegium.engine.planning.registry import require
 
     require("serve", ("starlette", "uvicorn"), extra="serve")
     from florilegium.engine.storage.folder import Folder
+    from florilegium.pipelines.audit.session import opened_audit
     from florilegium.pipelines.serve.app import create_app
+    from florilegium.pipelines.serve.audit_routes import audit_routes
     from florilegium.pipelines.serve.server import new_token
     from florilegium.pipelines.serve.server import serve as serve_app
 
     def ready(url: str) -> None:
+        url = url.replace("/?", "/audit?", 1) if audit else url
         out.say(url)
         if opens:
             typer.launch(url)
 
-    token = new_token()
-    serve_app(create_app(Folder(directory), token), token, port=port, ready=ready)
+    token, folder = new_token(), Folder(directory)
+    name = _NAMES[queue] if queue else None
+    auditing = opened_audit(folder, name) if audit else nullcontext()
+    with auditing as session:
+        warn(session.log.notes if session else ())
+        app = create_app(folder, token, audit=audit_routes(session) if session else ())
+        serve_app(app, token, port=port, ready=ready)

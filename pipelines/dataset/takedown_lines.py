@@ -1,4 +1,4 @@
-"""Removes what names an image from the log of runs and from the file of an audit."""
+"""Removes what names an image from the log of runs and from audits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from florilegium.engine.storage.folder import Folder
 from florilegium.engine.untrusted.escaped import escaped
 from florilegium.pipelines.dataset.lineage import CANDIDATES
 
-AUDIT_FILE = f"{CANDIDATES}/audit.jsonl"
-"""The file of an audit, within the dataset of a round."""
+AUDIT = "audit.jsonl"
+"""The file of an audit, in its dataset; of the candidates of a round, beside them."""
+AUDIT_FILE = f"{CANDIDATES}/{AUDIT}"
+"""The latter, within the dataset of a round."""
+AUDIT_LOG = "audit"
+"""The folder beside it with a log of each person's answers."""
 _ENTRY = re.compile(r"(?=^\S)", re.MULTILINE)
 """Where an entry of the log begins: its other lines are indented."""
 
@@ -49,15 +53,29 @@ def _as_logged(name: str) -> str:
 
 
 def strip_audit(output: Folder, keys: Collection[str], *, is_dry: bool = False) -> int:
-    """Remove the lines about samples with these keys from the file of an audit in the dataset of a
-    round; return their number, with `is_dry` only that."""
-    data = output.read(AUDIT_FILE)
-    if not data or not keys:
+    """Remove the lines about samples with these keys from the audits of a dataset and of the
+    candidates of its round, and from their logs; return their number, with `is_dry` only that."""
+    if not keys:
+        return 0
+    folders = ("", f"{CANDIDATES}/")
+    files = [f"{folder}{AUDIT}" for folder in folders]
+    files += [
+        f"{folder}{AUDIT_LOG}/{name}"
+        for folder in folders
+        for name in output.names(f"{folder}{AUDIT_LOG}")
+        if name.endswith(".jsonl")
+    ]
+    return sum(_strip_lines(output, name, keys, is_dry=is_dry) for name in files)
+
+
+def _strip_lines(output: Folder, name: str, keys: Collection[str], *, is_dry: bool) -> int:
+    data = output.read(name)
+    if not data:
         return 0
     lines = data.splitlines(keepends=True)
     kept = [line for line in lines if _key_in(line) not in keys]
     if len(kept) < len(lines) and not is_dry:
-        output.publish(AUDIT_FILE, b"".join(kept))
+        output.publish(name, b"".join(kept))
     return len(lines) - len(kept)
 
 

@@ -55,7 +55,7 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
     candidates = f"{round_folder(dataset, last.number).url}/{CANDIDATES}/0"
     for stored in open_dataset(candidates):
         if stored.key not in last.audited:
-            sample, scene = _as_sample(stored), truth(stored.key)
+            sample, scene = as_sample(stored), truth(stored.key)
             for rule, stage in stages.items():
                 tallies[rule].add(stage.predict([sample])[0], scene)
     return {rule: tally.score() for rule, tally in tallies.items()}
@@ -83,7 +83,7 @@ def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
         yield rule, Merge(config)
 
 
-def _as_sample(stored: DatasetSample) -> Sample:
+def as_sample(stored: DatasetSample) -> Sample:
     """Return a stored sample as the input of a merge stage."""
     return Sample(
         key=stored.key,

@@ -37,6 +37,7 @@ from florilegium.engine.sources.source import RECEIPTS
 from florilegium.engine.storage.documents import in_one_line, parse_json
 from florilegium.engine.storage.folder import Folder, is_left_over
 from florilegium.engine.storage.lease import LEASES, PARTS
+from florilegium.pipelines.audit.problems import audit_problems
 from florilegium.pipelines.corrections.store import CORRECTIONS, problems_of
 from florilegium.pipelines.dataset.card import card_of, claims_of
 from florilegium.pipelines.dataset.files import (
@@ -53,6 +54,7 @@ from florilegium.pipelines.dataset.files import (
     named_by_manifest,
 )
 from florilegium.pipelines.dataset.refreshed import read_refreshed, read_spent
+from florilegium.pipelines.dataset.takedown_lines import AUDIT, AUDIT_LOG
 from florilegium.pipelines.report.statistics import Statistics
 from florilegium.pipelines.telemetry.progress_file import PROGRESS
 from florilegium.pipelines.verify.comparisons import check_comparisons
@@ -65,9 +67,10 @@ from florilegium.pipelines.verify.takedowns import TakedownCheck
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE, SPENT)
 _KNOWN = {
-    **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS, STATE), "file"),
+    **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS, STATE, AUDIT), "file"),
     **dict.fromkeys(
-        (SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS, CORRECTIONS, COMPARED), "directory"
+        (SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS, CORRECTIONS, COMPARED, AUDIT_LOG),
+        "directory",
     ),
 }
 """Entries that the folder of a dataset may have. Log, progress, state, leases, what slices leave
@@ -109,6 +112,7 @@ def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
     yield from _check_versions(output, document, takedown, checked)
     yield from _check_refreshes(output, checked)
     yield from problems_of(output)
+    yield from audit_problems(output, checked)
     checked.update(f"{CORRECTIONS}/{name}" for name in output.names(CORRECTIONS))
     yield from check_rounds(output, _verify, checked)
 

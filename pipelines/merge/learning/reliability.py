@@ -11,7 +11,7 @@ from florilegium.pipelines.merge.calibration import Interval
 
 BINS = 10
 """Bins of the calibration error."""
-_Z = 1.959964
+Z = 1.959964
 """Standard deviations that hold 95% of a normal distribution."""
 
 
@@ -19,11 +19,23 @@ def wilson(right: int, audited: int) -> Interval:
     """Return a share and its 95% score interval (Wilson 1927), which stays within 0..1."""
     if not audited:
         return Interval()
-    share, z2 = right / audited, _Z**2
-    centre = (right + z2 / 2) / (audited + z2)
-    half = _Z / (audited + z2) * np.sqrt(audited * share * (1 - share) + z2 / 4)
-    low, high = np.clip((centre - half, centre + half), 0, 1).tolist()
+    share = right / audited
+    low, high = score_interval(share, audited)
     return Interval(right=right, audited=audited, share=share, low=low, high=high)
+
+
+def score_interval(share: float, audited: float) -> tuple[float, float]:
+    """Return the 95% score interval of a share of so many; an effective number may be a fraction.
+
+    Args:
+        share: 0..1.
+        audited: more than 0.
+    """
+    right, z2 = share * audited, Z**2
+    centre = (right + z2 / 2) / (audited + z2)
+    half = Z / (audited + z2) * np.sqrt(audited * share * (1 - share) + z2 / 4)
+    low, high = np.clip((centre - half, centre + half), 0, 1).tolist()
+    return low, high
 
 
 def expected_calibration_error(
