@@ -216,5 +216,5 @@ def test_images_of_any_shape_can_be_told_of(
     pixels = np.zeros((3, 20_000, 3), np.uint8)
     strip = drawing(pixels, box("rope", 0.9, 0, 0, 20_000, 3))
     dot = drawing(pixels[:1, :1], box("dot", 0.9, 0, 0, 1, 1))
-    assert texts(template_caption, strip)["caption"] == "A black rope filling most of the picture."
-    assert texts(template_caption, dot)["caption"] == "A black dot filling most of the picture."
+    assert texts(template_caption, strip)["caption"] == "A rope filling most of the picture."
+    assert texts(template_caption, dot)["caption"] == "A dot filling most of the picture."
