@@ -29,8 +29,8 @@ STRIDE = 32
 """Pixels of the network's input per cell of its feature map."""
 _FINE = 8
 """Maps are enlarged by this factor before thresholding, for boxes finer than cells."""
-_FLIPPED = (False, False, True)
-"""Which of the views are flipped."""
+_SCALES = ((1, 2), (10 / 7, 1), (6 / 7, 2))
+"""The other views: sides as parts of `tag_side`, and areas at most, in squares of them."""
 _MIN_PEAK = 0.5
 """Minimum of a region's highest activation, 0..1."""
 _MIN_CELLS = 1.0
@@ -46,10 +46,11 @@ class ImageNetCamConfig(StageConfig):
     """Options of `imagenet_cam`."""
 
     tag_side: int = Field(default=224, ge=64)
-    """Pixels of the short side for tags; 224 is the size in training."""
+    """Pixels of the short side for tags; 224 is the size in training. Views of other sizes are made
+    in proportion."""
     map_side: int = Field(default=448, ge=64)
     """Square root of the image's area in pixels, for maps; larger is finer."""
-    least_probability: float = Field(default=0.33, gt=0, le=1)
+    least_probability: float = Field(default=0.31, gt=0, le=1)
     """Minimum probability of a name, summed over its classes, 0..1."""
     own_share: float = Field(default=0.6, ge=0, le=1)
     """Minimum share of the probability of the broadest name ("animal") for a more specific one
@@ -152,14 +153,13 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
         return [*_best_first(tags), *_best_first(objects), *_best_first(proposals)]
 
     def _views(self, pixels: np.ndarray) -> list[Tensor]:
-        """Return the feature maps of an image at the size for maps, and at the size for tags as it
-        is and flipped, flipped back."""
-        flipped = np.ascontiguousarray(pixels[:, ::-1])
-        side = self.config.tag_side
+        """Return the feature maps of an image at several sizes, that for maps first."""
         return [
             self._features(pixels, self.config.map_side, squares=1),
-            self._features(pixels, side, squares=2),
-            self._features(flipped, side, squares=2).flip(2),
+            *(
+                self._features(pixels, round(self.config.tag_side * scale), squares=squares)
+                for scale, squares in _SCALES
+            ),
         ]
 
     def _features(self, pixels: np.ndarray, side: int, *, squares: int) -> Tensor:
@@ -198,10 +198,10 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
         weights = share @ self._network.classifier.weight[keys]
         rows, columns = views[0].shape[1:]
         activation = np.zeros((rows * _FINE, columns * _FINE), np.float32)
-        for features, is_flipped in zip(views, _FLIPPED, strict=True):
+        for features in views:
             own = torch.tensordot(weights, features, dims=1).relu().numpy()
             if own.max() > 0:
-                activation += in_place(own / own.max(), activation.shape, is_flipped=is_flipped)
+                activation += in_place(own / own.max(), activation.shape)
         if activation.max() <= 0:
             return []
         return cut(
@@ -225,22 +225,16 @@ def feature_size(height: int, width: int, *, side: int, squares: int) -> tuple[i
     return max(1, round(height * scale / STRIDE)), max(1, round(width * scale / STRIDE))
 
 
-def in_place(activation: np.ndarray, shape: tuple[int, ...], *, is_flipped: bool) -> np.ndarray:
+def in_place(activation: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Enlarge a map to rows and columns, each cell where the network looks.
 
     Its padding at the right and below puts the centre of a cell half a cell further to the right
-    and below; in a flipped view, further to the left.
+    and below.
     """
     import cv2
 
     per_row, per_column = np.array(activation.shape) / shape
-    right, below = -0.5 if is_flipped else 0.5, 0.5
-    source = np.array(
-        [
-            [per_column, 0, (per_column - 1) / 2 - right],
-            [0, per_row, (per_row - 1) / 2 - below],
-        ]
-    )
+    source = np.array([[per_column, 0, per_column / 2 - 1], [0, per_row, per_row / 2 - 1]])
     placed: np.ndarray = cv2.warpAffine(
         activation,
         source,

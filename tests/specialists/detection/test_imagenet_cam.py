@@ -82,7 +82,7 @@ def test_what_is_said_is_sorted_scored_and_inside_the_image(
 
 
 def test_a_higher_threshold_says_less_and_smaller_boxes(photograph: SampleOf) -> None:
-    strict = ImageNetCam(ImageNetCamConfig(least_probability=0.4, map_threshold=0.6))
+    strict = ImageNetCam(ImageNetCamConfig(least_probability=0.45, map_threshold=0.6))
     strict.load()
     motorcycle, cup = strict.predict([photograph("motorcycle"), photograph("cup")])
     assert of_task("tag", motorcycle) == []
@@ -120,15 +120,14 @@ def test_a_map_is_cut_into_its_connected_regions() -> None:
 
 
 def test_cells_are_placed_where_the_network_looks() -> None:
-    """Half a cell to the right and below its place in the map; flipped back, to the left."""
+    """Half a cell to the right and below their place in the map."""
     cells = np.zeros((4, 6), np.float32)
     cells[1, 2] = 1
-    for is_flipped, column in ((False, 3), (True, 2)):
-        placed = in_place(cells, (32, 48), is_flipped=is_flipped)
-        rows, columns = np.nonzero(placed > 0.5)
-        assert placed.shape == (32, 48)
-        assert (rows.mean() + 0.5) / 8 == pytest.approx(2)
-        assert (columns.mean() + 0.5) / 8 == pytest.approx(column)
+    placed = in_place(cells, (32, 48))
+    rows, columns = np.nonzero(placed > 0.5)
+    assert placed.shape == (32, 48)
+    assert (rows.mean() + 0.5) / 8 == pytest.approx(2)
+    assert (columns.mean() + 0.5) / 8 == pytest.approx(3)
 
 
 def test_answers_depend_neither_on_the_batch_nor_on_its_order(
