@@ -21,6 +21,7 @@ from florilegium.specialists.captions.templates import (
     ObjectGroup,
     brief,
     detailed,
+    medium,
     more_detailed,
 )
 from florilegium.specialists.regions.places import relative, separate
@@ -33,6 +34,9 @@ from florilegium.specialists.words.colours import (
     thumbnail_mask,
 )
 from florilegium.specialists.words.nouns import is_readable
+
+_PEOPLE = frozenset(("person", "people", "man", "woman", "child", "boy", "girl", "human face"))
+"""Nobody calls them by the colour of their clothes."""
 
 
 class TemplateCaptionConfig(StageConfig):
@@ -58,6 +62,11 @@ class TemplateCaptionConfig(StageConfig):
     one, without number and position, 0..1."""
     least_mask: Annotated[float, ADDED] = Field(default=0.5, ge=0, le=1)
     """Minimum `support` of a mask that counts, 0..1."""
+    has_shares: Annotated[bool, ADDED] = True
+    """Whether it states what share of the picture an object takes up."""
+    has_colours_alone: Annotated[bool, ADDED] = False
+    """Whether a picture of which nothing is known has its colours stated, or that it is black and
+    white."""
 
 
 class TemplateCaption(Specialist[TemplateCaptionConfig]):
@@ -91,22 +100,29 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
         small = thumbnail(sample.image)
         things, lines = self._things(sample, small), self._lines(sample)
         if not things and not lines:
-            return []
+            return self._alone(small)
         few, many = lines[:1], lines[: self.config.most_lines]
         around = _around(small, things)
         drafts: list[tuple[str, str, list[ObjectGroup | Line]]] = [
             ("caption", brief(things, lines), [*(things or lines)[:1]]),
             ("detailed_caption", detailed(things[:3], few, around), [*things[:3], *few]),
-            ("more_detailed_caption", more_detailed(things, many, around), [*things, *many]),
+            (
+                "more_detailed_caption",
+                more_detailed(things, many, around, has_shares=self.config.has_shares),
+                [*things, *many],
+            ),
         ]
         captions: list[Annotation] = []
         for task, text, parts in drafts:
             if not captions or len(text) > len(captions[-1].text):
                 score = min((part.score for part in parts if part.score is not None), default=None)
-                captions.append(
-                    Annotation(kind="text", task=task, text=text, language="en", score=score)
-                )
+                captions.append(_caption(task, text, score))
         return captions
+
+    def _alone(self, small: np.ndarray) -> list[Annotation]:
+        """Return the caption of a picture of which nothing is known."""
+        text = medium(background(small, []), is_black_and_white=is_black_and_white(small))
+        return [_caption("caption", text)] if text and self.config.has_colours_alone else []
 
     def _things(self, sample: Sample, small: np.ndarray) -> list[ObjectGroup]:
         """Return the objects and tags to mention, the objects first in rank first."""
@@ -163,6 +179,10 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
         ]
 
 
+def _caption(task: str, text: str, score: float | None = None) -> Annotation:
+    return Annotation(kind="text", task=task, text=text, language="en", score=score)
+
+
 def _colours(
     sample: Sample,
     small: np.ndarray,
@@ -176,7 +196,11 @@ def _colours(
     places = [relative(box, sample) for box in boxes]
     colours = own_colours(small, places, [found.get(box.id) for box in boxes])
     return [
-        "" if has_colour(box.label) or (masks is not None and box.id not in found) else colour
+        colour
+        if (masks is None or box.id in found)
+        and not has_colour(box.label)
+        and box.label.lower() not in _PEOPLE
+        else ""
         for box, colour in zip(boxes, colours, strict=True)
     ]
 

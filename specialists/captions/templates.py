@@ -100,15 +100,26 @@ def detailed(things: Sequence[ObjectGroup], lines: Sequence[Line], around: Seque
     )
 
 
+def medium(colours: Sequence[str], *, is_black_and_white: bool) -> str:
+    """Return a sentence about the picture itself, "" if nothing prevails in it."""
+    if is_black_and_white:
+        return sentence("a black and white picture")
+    return sentence(f"a picture that is mostly {listing(colours)}") if colours else ""
+
+
 def more_detailed(
-    things: Sequence[ObjectGroup], lines: Sequence[Line], around: Sequence[str]
+    things: Sequence[ObjectGroup],
+    lines: Sequence[Line],
+    around: Sequence[str],
+    *,
+    has_shares: bool = True,
 ) -> str:
     """Return sentences about all objects, their positions, sizes and relations, and the text."""
     shown = [sentence(f"the picture shows {listing([thing.phrase() for thing in things])}")]
     return " ".join(
         [
             *(shown if things else []),
-            *_extents(things),
+            *_extents(things, has_shares=has_shares),
             *_relations(things),
             *_written(lines),
             *_background(around),
@@ -124,14 +135,15 @@ def _placed(thing: ObjectGroup) -> str:
     return f"{thing.phrase()} {position_text(thing.box_xyxy)}"
 
 
-def _extents(things: Sequence[ObjectGroup]) -> Iterator[str]:
+def _extents(things: Sequence[ObjectGroup], *, has_shares: bool) -> Iterator[str]:
     for thing in things:
         be, take, fill = ("are", "take", "fill") if thing.is_many else ("is", "takes", "fills")
         if thing.box_xyxy and is_filling(thing.box_xyxy):
             yield sentence(f"the {thing.noun} {fill} most of the picture")
         elif thing.boxes:
             places = listing(list(dict.fromkeys(position_text(box) for box in thing.boxes)))
-            share = share_text(share_of(thing.box_xyxy)) if thing.box_xyxy else ""
+            is_single = has_shares and bool(thing.box_xyxy)
+            share = share_text(share_of(thing.box_xyxy)) if is_single else ""
             extent = f" and {take} up {share} of the picture" if share else ""
             yield sentence(f"the {thing.noun} {be} {places}{extent}")
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from florilegium.specialists.words.colours import COLOURS
 from florilegium.specialists.words.nouns import NUMBERS
 
-Kind = Literal["name", "count", "colour", "size", "position", "background", "text"]
+Kind = Literal["name", "count", "colour", "size", "position", "background", "medium", "text"]
 
 
 class Claim(NamedTuple):
@@ -30,11 +30,14 @@ _PLACE = r"(?:at|on) the (?:top|bottom|left|right)(?: left| right)?|in the centr
 _FILLS = "filling most of the picture"
 _PHRASE = re.compile(
     rf"(?:(?P<count>{_COUNT}) |an? )?(?:(?P<size>large|small) )?(?:(?P<colour>{_COLOUR}) )?"
-    rf"(?P<noun>[^,]+?)(?: (?P<place>{_PLACE}|{_FILLS}))?",
+    rf"(?P<noun>(?!(?:in|at|on) the |filling )[^,]+?)(?: (?P<place>{_PLACE}|{_FILLS}))?",
     re.IGNORECASE,
 )
 _SENTENCES = {
-    "background": re.compile(rf"The background is mostly (?P<colours>(?:{_COLOUR})(?: and .+)?)"),
+    "background": re.compile(
+        rf"(?:The background|A picture that) is mostly (?P<colours>(?:{_COLOUR})(?: and .+)?)"
+    ),
+    "medium": re.compile(r"A (?P<medium>black and white) picture"),
     "reads": re.compile(r"(?:The text reads|Text that reads) (?P<lines>.+)"),
     "written": re.compile(rf"The text (?P<lines>⟦\d+⟧) is written (?:{_PLACE})"),
     "fills": re.compile(r"The (?P<noun>.+) fills? most of the picture"),
@@ -75,7 +78,10 @@ def _of_sentence(sentence: str, quotes: list[str]) -> Iterator[Claim]:
             continue
         if name == "background":
             for colour in re.split(", | and ", match["colours"]):
-                yield Claim("background", "", colour)
+                is_whole = sentence.startswith("A picture")
+                yield Claim("background", "picture" if is_whole else "", colour)
+        elif name == "medium":
+            yield Claim("medium", "", match["medium"])
         elif name in ("reads", "written"):
             for number in re.findall(r"⟦(\d+)⟧", match["lines"]):
                 yield Claim("text", "", quotes[int(number)])

@@ -60,7 +60,11 @@ class Judge:
         """Judge a claim; `None` for what is stated about something that is not there."""
         if claim.kind == "background":
             colours = self._photograph.background
+            if claim.noun == "picture":
+                colours += tuple(c for thing in self._photograph.things for c in thing.colours)
             return _verdict(claim.value in colours) if colours else "unsure"
+        if claim.kind == "medium":
+            return _verdict(self._photograph.black_and_white)
         if claim.kind == "text":
             return self.text(claim.value)
         named = self.name(claim.noun)

@@ -22,9 +22,22 @@ from tests.benchmarks.table import Row
 from tests.configs import load_config
 
 CAPTIONS = ("caption", "detailed_caption", "more_detailed_caption")
+_ALONE = ("name", "background", "medium", "text")
+"""Kinds of statements that are about the picture, or name themselves."""
 LIMIT_WRONG, LIMIT_SILENT = 10.0, 30.0
 """Percent of the statements, and of the photographs."""
-KINDS = ("name", "box", "mask", "count", "colour", "size", "position", "background", "text")
+KINDS = (
+    "name",
+    "box",
+    "mask",
+    "count",
+    "colour",
+    "size",
+    "position",
+    "background",
+    "medium",
+    "text",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +126,7 @@ def _stated(
         yield ("text", one.text), judge.text(one.text)
     for one in _of(sample, CAPTIONS):
         for claim in claims_of(one.text):
-            words = (
-                claim.value if claim.kind in ("name", "text") else f"{claim.noun}: {claim.value}"
-            )
+            words = claim.value if claim.kind in _ALONE else f"{claim.noun}: {claim.value}"
             yield (claim.kind, words), judge.claim(claim)
 
 

@@ -44,6 +44,7 @@ class Photograph(_Strict):
     people: int | Literal["some", "none", "unsure"] = "none"
     background: tuple[str, ...] = ()
     text: tuple[str, ...] | None = ()
+    black_and_white: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Photograph:
