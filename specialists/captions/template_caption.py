@@ -62,8 +62,9 @@ class TemplateCaptionConfig(StageConfig):
     one, without number and position, 0..1."""
     least_mask: Annotated[float, ADDED] = Field(default=0.5, ge=0, le=1)
     """Minimum `support` of a mask that counts, 0..1."""
-    has_shares: Annotated[bool, ADDED] = True
-    """Whether it states what share of the picture an object takes up."""
+    has_sizes: Annotated[bool, ADDED] = True
+    """Whether it states that an object is large or small, or what share of the picture it takes
+    up."""
     has_colours_alone: Annotated[bool, ADDED] = False
     """Whether a picture of which nothing is known has its colours stated, or that it is black and
     white."""
@@ -106,11 +107,7 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
         drafts: list[tuple[str, str, list[ObjectGroup | Line]]] = [
             ("caption", brief(things, lines), [*(things or lines)[:1]]),
             ("detailed_caption", detailed(things[:3], few, around), [*things[:3], *few]),
-            (
-                "more_detailed_caption",
-                more_detailed(things, many, around, has_shares=self.config.has_shares),
-                [*things, *many],
-            ),
+            ("more_detailed_caption", more_detailed(things, many, around), [*things, *many]),
         ]
         captions: list[Annotation] = []
         for task, text, parts in drafts:
@@ -144,6 +141,7 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
                 boxes=tuple(relative(box, sample) for box in own if self._is_placed(own, masks)),
                 colour=colour,
                 score=own[0].score,
+                has_size=self.config.has_sizes,
             )
             for (label, own), colour in zip(groups, colours, strict=True)
         ]

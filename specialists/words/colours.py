@@ -62,8 +62,8 @@ _MIN_AROUND = 0.2
 """Minimum share of the image outside of all boxes."""
 _THUMBNAIL_SIDE = 128
 """Pixels of the long side of the image on which colours are measured."""
-_GREY_CHROMA = 6.0
-"""An image of which 95 % of the pixels have at most this chroma is black and white."""
+_GREY_CHROMA = 2.0
+"""An image of which 99.5 % of the pixels have at most this chroma is black and white."""
 
 
 def colour_shares(pixels: np.ndarray, *, vivid: float = 0) -> np.ndarray:
@@ -100,7 +100,7 @@ def is_black_and_white(image: np.ndarray) -> bool:
     """Return whether RGB pixels, uint8, (height, width, 3), are those of a photograph without
     colours."""
     lab = _lab(image)
-    return bool(np.percentile(np.linalg.norm(lab[..., 1:], axis=-1), 95) <= _GREY_CHROMA)
+    return bool(np.percentile(np.linalg.norm(lab[..., 1:], axis=-1), 99.5) <= _GREY_CHROMA)
 
 
 def has_colour(noun: str) -> bool:
