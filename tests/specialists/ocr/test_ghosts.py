@@ -16,7 +16,7 @@ def test_the_shorter_a_line_the_higher_a_score_it_needs() -> None:
         Reading("***", 1.0),
     ]
     assert are_sure(readings, DOUBT) == [False, True, False, True, True, False]
-    assert are_sure(readings, 0.0) == [True, True, True, True, True, False]
+    assert are_sure(readings, 1.0) == [True, True, True, True, True, False]
 
 
 def test_a_line_in_another_script_than_all_others_needs_more() -> None:
