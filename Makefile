@@ -13,6 +13,7 @@
 # make docs          the documentation, into out/docs/index.html
 # make pictures      the pictures in the documentation again (needs chromium)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
+# make photographs   download 95 photographs that `bench` judges the quickstart by (a minute)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
 # make bench-distill what captions of a tenth of the scenes teach the student (an hour)
@@ -32,7 +33,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 # pip would compile one file after another; some are templates, which do not compile.
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 .venv/lib || true
 
-.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-examples test-readers test-storage chaos test-extras mutants docs pictures bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo check test style types suite torchvision test-security test-cluster test-examples test-readers test-storage chaos test-extras mutants docs pictures bench photographs bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -107,6 +108,9 @@ pictures: .venv/demo.done
 
 bench: .venv/test.done
 	$(BIN)/python -m tests.benchmarks
+
+photographs: .venv/test.done
+	$(BIN)/python -m tests.benchmarks.first_impression.pictures
 
 bench-gpu: .venv/test.done
 	$(BIN)/python -m tests.benchmarks.gpu

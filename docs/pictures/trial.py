@@ -11,7 +11,7 @@ from florilegium.pipelines.trial.picture import draw
 from florilegium.pipelines.trial.trial import prepare_trial, run_trial
 
 PICTURE = Path(__file__).with_name("try.jpg")
-STAGE, IMAGE = "imagenet_cam", "package://sklearn.datasets/images/flower.jpg"
+STAGE, IMAGE = "imagenet_cam", "package://skimage/data/coffee.png"
 MAX_BYTES = 100_000
 
 

@@ -38,6 +38,8 @@ class ObjectGroup:
     boxes: tuple[tuple[float, ...], ...] = ()
     colour: str = ""
     score: float | None
+    has_size: bool = True
+    """Whether its size may be stated."""
 
     @property
     def count(self) -> int:
@@ -48,6 +50,11 @@ class ObjectGroup:
     def box_xyxy(self) -> tuple[float, ...]:
         """The box of a single object, else empty."""
         return self.boxes[0] if len(self.boxes) == 1 else ()
+
+    @property
+    def fills(self) -> bool:
+        """Whether it is stated to fill the picture."""
+        return self.has_size and bool(self.box_xyxy) and is_filling(self.box_xyxy)
 
     @property
     def is_many(self) -> bool:
@@ -61,7 +68,8 @@ class ObjectGroup:
 
     def phrase(self, *, has_size: bool = True) -> str:
         """Return "a large red cup", "three orange flowers", "blue jeans"."""
-        size = size_of(self.box_xyxy) if has_size and self.box_xyxy else ""
+        is_sized = has_size and self.has_size and bool(self.box_xyxy)
+        size = size_of(self.box_xyxy) if is_sized else ""
         words = " ".join(word for word in (size, self.colour, self.noun) if word)
         if self.count == 1:
             return with_article(words, self.name)
@@ -100,6 +108,13 @@ def detailed(things: Sequence[ObjectGroup], lines: Sequence[Line], around: Seque
     )
 
 
+def medium(colours: Sequence[str], *, is_black_and_white: bool) -> str:
+    """Return a sentence about the picture itself, "" if nothing prevails in it."""
+    if is_black_and_white:
+        return sentence("a black and white picture")
+    return sentence(f"a picture that is mostly {listing(colours)}") if colours else ""
+
+
 def more_detailed(
     things: Sequence[ObjectGroup], lines: Sequence[Line], around: Sequence[str]
 ) -> str:
@@ -119,7 +134,7 @@ def more_detailed(
 def _placed(thing: ObjectGroup) -> str:
     if not thing.box_xyxy:
         return thing.phrase()
-    if is_filling(thing.box_xyxy):
+    if thing.fills:
         return f"{thing.phrase(has_size=False)} filling most of the picture"
     return f"{thing.phrase()} {position_text(thing.box_xyxy)}"
 
@@ -127,11 +142,12 @@ def _placed(thing: ObjectGroup) -> str:
 def _extents(things: Sequence[ObjectGroup]) -> Iterator[str]:
     for thing in things:
         be, take, fill = ("are", "take", "fill") if thing.is_many else ("is", "takes", "fills")
-        if thing.box_xyxy and is_filling(thing.box_xyxy):
+        if thing.fills:
             yield sentence(f"the {thing.noun} {fill} most of the picture")
         elif thing.boxes:
             places = listing(list(dict.fromkeys(position_text(box) for box in thing.boxes)))
-            share = share_text(share_of(thing.box_xyxy)) if thing.box_xyxy else ""
+            is_sized = thing.has_size and bool(thing.box_xyxy)
+            share = share_text(share_of(thing.box_xyxy)) if is_sized else ""
             extent = f" and {take} up {share} of the picture" if share else ""
             yield sentence(f"the {thing.noun} {be} {places}{extent}")
 

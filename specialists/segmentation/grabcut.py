@@ -22,6 +22,8 @@ from florilegium.specialists.regions.window import Window, around, encoded, tigh
 _SEED = 0
 _MIN_SIDE = 8
 """Minimum side of a box in pixels, at working size."""
+_BESIDE = 0.03
+"""How far outside of a box its outline is looked at, as a share of the box's sides."""
 
 
 class GrabCutConfig(StageConfig):
@@ -42,12 +44,13 @@ class GrabCutConfig(StageConfig):
 class GrabCut(Specialist[GrabCutConfig]):
     """Masks of detected objects; the parent of a mask is its box.
 
-    The score is the intersection over union of the box and the tight box of the mask. A box without
-    contrast, or without background around it, gives no annotation.
+    The score is the intersection over union of the box and the tight box of the mask; `support` is
+    low for a mask of everything but the object (`support_of`). A box without contrast, or without
+    background around it, gives no annotation.
     """
 
     Config: ClassVar[type[StageConfig]] = GrabCutConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: tuple[Input, ...] = (one_of("object_detection"),)
     each: tuple[str, ...] = ("object_detection",)
     produces: tuple[str, ...] = ("segmentation",)
@@ -89,6 +92,7 @@ class GrabCut(Specialist[GrabCutConfig]):
             box_xyxy=tight_xyxy,
             mask_rle=encoded(mask, window, sample.image.shape),
             score=float(iou[0, 0]),
+            support=support_of(mask, box_xyxy, window, sample.image.shape),
             parent_id=box.id,
         )
 
@@ -118,6 +122,35 @@ class GrabCut(Specialist[GrabCutConfig]):
         )
         mask: np.ndarray = full >= 0.5
         return mask if mask.any() else None
+
+
+def support_of(
+    mask: np.ndarray, box_xyxy: np.ndarray, window: Window, shape: tuple[int, ...]
+) -> float:
+    """Return how much a mask looks like the object of its box, 0..1.
+
+    It is the share of the middle of the box that the mask covers, times the share of the box's
+    outline, just outside, that it leaves free. Edges at the edge of the image do not count: there
+    is nothing outside of them.
+
+    Args:
+        mask: bool, of the window.
+        shape: of the image.
+    """
+    height, width = shape[:2]
+    whole = np.zeros((height, width), dtype=bool)
+    whole[window.rows, window.columns] = mask
+    left, top, right, bottom = np.round(box_xyxy).astype(int)
+    inset_x, inset_y = (right - left) // 4, (bottom - top) // 4
+    middle = whole[top + inset_y : bottom - inset_y, left + inset_x : right - inset_x]
+    beside_x = 1 + round(_BESIDE * (right - left))
+    beside_y = 1 + round(_BESIDE * (bottom - top))
+    outline = [
+        *(whole[top:bottom, x] for x in (left - beside_x, right - 1 + beside_x) if 0 <= x < width),
+        *(whole[y, left:right] for y in (top - beside_y, bottom - 1 + beside_y) if 0 <= y < height),
+    ]
+    covered = float(np.concatenate(outline).mean()) if outline else 0.0
+    return float(middle.mean()) * (1 - covered)
 
 
 def seed(box_xyxy: np.ndarray, room: float, shape: tuple[int, int]) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Naming colours: of pixels, of the object in a box, of a background.
+"""Naming colours: of pixels, of the object in a box or mask, of a background.
 
 A pixel has the name of the nearest sample colour in CIE Lab. Lightness has a lower weight, so that
 shading does not change the name. Boxes are relative to the image, 0..1. The samples and thresholds
@@ -7,11 +7,14 @@ were chosen by hand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+
+from florilegium.engine.core.annotation import MaskRLE
 
 _SAMPLES = (
     ("black", (18, 18, 18)),
@@ -59,6 +62,8 @@ _MIN_AROUND = 0.2
 """Minimum share of the image outside of all boxes."""
 _THUMBNAIL_SIDE = 128
 """Pixels of the long side of the image on which colours are measured."""
+_GREY_CHROMA = 2.0
+"""An image of which 99.5 % of the pixels have at most this chroma is black and white."""
 
 
 def colour_shares(pixels: np.ndarray, *, vivid: float = 0) -> np.ndarray:
@@ -74,28 +79,68 @@ def colour_shares(pixels: np.ndarray, *, vivid: float = 0) -> np.ndarray:
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return every nth pixel of every nth row, without interpolation."""
-    step = max(1, max(image.shape) // _THUMBNAIL_SIDE)
+    step = _step(image)
     return image[::step, ::step]
 
 
-def own_colours(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:
-    """Return for each box the colour that distinguishes its centre from the rest of the image, or
+def thumbnail_mask(mask: MaskRLE) -> np.ndarray:
+    """Return a mask, bool, at the pixels of the `thumbnail` of its image."""
+    from pycocotools.mask import decode
+
+    pixels = decode({"size": list(mask.size), "counts": mask.counts.encode()})
+    step = _step(pixels)
+    return np.asarray(pixels[::step, ::step], dtype=bool)
+
+
+def _step(image: np.ndarray) -> int:
+    return max(1, max(image.shape) // _THUMBNAIL_SIDE)
+
+
+def is_black_and_white(image: np.ndarray) -> bool:
+    """Return whether RGB pixels, uint8, (height, width, 3), are those of a photograph without
+    colours."""
+    lab = _lab(image)
+    return bool(np.percentile(np.linalg.norm(lab[..., 1:], axis=-1), 99.5) <= _GREY_CHROMA)
+
+
+def has_colour(noun: str) -> bool:
+    """Return whether a noun tells a colour: "orange", "blackboard", "white wolf"."""
+    bases = "|".join({colour.split()[-1] for colour in COLOURS})
+    return re.search(rf"\b(?:{bases})", noun.lower()) is not None
+
+
+def own_colours(
+    image: np.ndarray,
+    boxes: Sequence[Sequence[float]],
+    masks: Sequence[np.ndarray | None] = (),
+) -> list[str]:
+    """Return for each box the colour that distinguishes its object from the rest of the image, or
     "".
 
     Vivid pixels have a higher weight, but the colour must also be more frequent without weights.
+
+    Args:
+        image: RGB, uint8.
+        masks: of the objects, bool, in the size of the image; without one, its pixels are those
+            of the centre of the box.
     """
     if not boxes:
         return []
     pixels = _named(image)
-    return [_own_colour(pixels, box_xyxy) for box_xyxy in boxes]
+    of_box = masks or [None] * len(boxes)
+    return [_own_colour(pixels, box, mask) for box, mask in zip(boxes, of_box, strict=True)]
 
 
-def _own_colour(pixels: _Named, box_xyxy: Sequence[float]) -> str:
+def _own_colour(pixels: _Named, box_xyxy: Sequence[float], mask: np.ndarray | None) -> str:
     left, top, right, bottom = box_xyxy
     rim_x, rim_y = 0.2 * (right - left), 0.2 * (bottom - top)
     middle = (left + rim_x, top + rim_y, right - rim_x, bottom - rim_y)
-    inside = pixels.some(is_in([middle], pixels.colour))
-    outside = pixels.some(~is_in([box_xyxy], pixels.colour))
+    is_outside = ~is_in([box_xyxy], pixels.colour)
+    if mask is None:
+        is_inside = is_in([middle], pixels.colour)
+    else:
+        is_inside, is_outside = mask, is_outside & ~mask
+    inside, outside = pixels.some(is_inside), pixels.some(is_outside)
     vivid = inside.shares(_VIVID)
     excess = vivid - outside.shares(_VIVID)
     best = int(np.argmax(excess))

@@ -29,6 +29,7 @@ from tests.benchmarks import (
     refresh,
     resume,
 )
+from tests.benchmarks.first_impression import measuring as first_impression
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
@@ -37,6 +38,7 @@ QUESTIONS = {
     "captions": captions.measure,
     "copies": copies.measure,
     "curation": curation.measure,
+    "first_impression": first_impression.measure,
     "lengths": lengths.measure,
     "noop": noop.measure,
     "rate": rate.measure,

@@ -12,6 +12,7 @@ from florilegium.engine.core.tasks import CAPTION_TASKS
 from florilegium.specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
 from florilegium.specialists.detection.imagenet_cam import ImageNetCam
 from florilegium.specialists.ocr.rapidocr import RapidOcr
+from florilegium.specialists.regions.window import Window, encoded
 from tests.specialists.conftest import SampleOf
 
 
@@ -48,13 +49,13 @@ def test_a_motorcycle_is_described_at_three_lengths(
     bare = photograph("motorcycle")
     predicted = imagenet_cam.predict([bare])[0] + rapidocr.predict([bare])[0]
     assert texts(template_caption, photograph("motorcycle", *predicted)) == {
-        "caption": "A large red moped in the centre.",
+        "caption": "A large red motorcycle in the centre.",
         "detailed_caption": (
-            'A large red moped in the centre. The text "YAMAHA" is written in the centre.'
+            'A large red motorcycle in the centre. The text "YAMAHA" is written in the centre.'
         ),
         "more_detailed_caption": (
-            "The picture shows a large red moped. The moped is in the centre and takes up about "
-            'half of the picture. The text "YAMAHA" is written in the centre.'
+            "The picture shows a large red motorcycle. The motorcycle is in the centre and takes "
+            'up about half of the picture. The text "YAMAHA" is written in the centre.'
         ),
     }
 
@@ -216,5 +217,76 @@ def test_images_of_any_shape_can_be_told_of(
     pixels = np.zeros((3, 20_000, 3), np.uint8)
     strip = drawing(pixels, box("rope", 0.9, 0, 0, 20_000, 3))
     dot = drawing(pixels[:1, :1], box("dot", 0.9, 0, 0, 1, 1))
-    assert texts(template_caption, strip)["caption"] == "A black rope filling most of the picture."
-    assert texts(template_caption, dot)["caption"] == "A black dot filling most of the picture."
+    assert texts(template_caption, strip)["caption"] == "A rope filling most of the picture."
+    assert texts(template_caption, dot)["caption"] == "A dot filling most of the picture."
+
+
+def masked(pixels: np.ndarray, support: float, drawing: SampleOf) -> Sample:
+    """A sample with a box, and its mask if it is read."""
+    found = replace(box("jug", 0.8, 30, 30, 70, 70), id="a" * 32)
+    mask = np.zeros(pixels.shape[:2], dtype=bool)
+    mask[30:70, 30:70] = True
+    jug = Annotation(
+        kind="region",
+        task="segmentation",
+        mask_rle=encoded(mask, Window(0, 0, 100, 100), pixels.shape),
+        support=support,
+        parent_id=found.id,
+    )
+    sample = drawing(pixels, found, jug)
+    return replace(sample, upstream={"masks": frozenset(("segmentation",))})
+
+
+def test_a_box_without_a_mask_that_looks_like_its_object_is_only_named(
+    template_caption: TemplateCaption, drawing: SampleOf
+) -> None:
+    pixels = np.full((100, 100, 3), (60, 150, 60), np.uint8)
+    pixels[30:70, 30:70] = (200, 30, 30)
+    sure = texts(template_caption, masked(pixels, 0.9, drawing))
+    assert sure["caption"] == "A red jug in the centre."
+    assert texts(template_caption, masked(pixels, 0.4, drawing)) == {
+        "caption": "A jug.",
+        "more_detailed_caption": "The picture shows a jug.",
+    }
+
+
+def test_an_orange_is_not_orange_and_people_have_no_colour(
+    template_caption: TemplateCaption, drawing: SampleOf
+) -> None:
+    pixels = np.full((100, 100, 3), (60, 150, 60), np.uint8)
+    pixels[30:70, 30:70] = (240, 130, 45)
+    for label, caption in (
+        ("jug", "An orange jug in the centre."),
+        ("orange", "An orange in the centre."),
+        ("person", "A person in the centre."),
+    ):
+        sample = drawing(pixels, box(label, 0.8, 30, 30, 70, 70))
+        assert texts(template_caption, sample)["caption"] == caption
+
+
+def test_several_are_counted_only_where_all_are_sure(drawing: SampleOf, grey: np.ndarray) -> None:
+    boxes = [box("cup", 0.8, 0, 0, 100, 100), box("cup", 0.4, 200, 200, 300, 300)]
+    sample = drawing(grey, *boxes)
+    strict = TemplateCaption(TemplateCaptionConfig(least_counted=0.5))
+    assert texts(strict, sample)["caption"] == "A cup."
+    assert texts(TemplateCaption(TemplateCaptionConfig()), sample)["caption"].startswith("Two cups")
+
+
+def test_sizes_may_be_left_out(drawing: SampleOf) -> None:
+    pixels = np.full((100, 100, 3), (60, 150, 60), np.uint8)
+    stage = TemplateCaption(TemplateCaptionConfig(has_sizes=False))
+    for label_box in (box("door", 0.8, 0, 0, 100, 100), box("door", 0.8, 20, 20, 90, 90)):
+        written = texts(stage, drawing(pixels, label_box))
+        assert written["caption"].endswith("door in the centre.")
+        assert "takes up" not in str(written)
+
+
+def test_a_picture_of_which_nothing_is_known_may_have_its_colours_stated(
+    drawing: SampleOf, grey: np.ndarray
+) -> None:
+    stage = TemplateCaption(TemplateCaptionConfig(has_colours_alone=True))
+    assert texts(stage, drawing(grey)) == {"caption": "A black and white picture."}
+    blue = np.full((100, 100, 3), (45, 85, 190), np.uint8)
+    assert texts(stage, drawing(blue)) == {"caption": "A picture that is mostly blue."}
+    speckled = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    assert texts(stage, drawing(speckled)) == {}

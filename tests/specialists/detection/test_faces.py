@@ -60,3 +60,40 @@ def test_most_faces_are_found_and_crops_beside_them_are_not(drawing) -> None:
 
 def test_images_that_are_too_thin_have_no_faces(faces: Faces, awkward) -> None:
     assert faces.predict(awkward)[:3] == [[], [], []]
+
+
+def test_a_sure_face_is_one_box_at_its_place(photograph) -> None:
+    sure = Faces(FacesConfig(sure=True))
+    sure.load()
+    (found,) = sure.predict([photograph("astronaut")])
+    assert len(found) == 1
+    x1, y1, x2, y2 = found[0].box_xyxy
+    assert x1 < 205 < 240 < x2
+    assert y1 < 108 < 145 < y2
+    assert sure.predict([photograph("cat")]) == [[]]
+
+
+def test_what_the_mirrored_image_does_not_show_is_no_sure_face(monkeypatch, drawing) -> None:
+    hits = [
+        [(40, 40, 100, 100), (45, 42, 95, 92), (150, 20, 190, 60)],  # one face twice, a ghost
+        [(98, 41, 158, 101), (10, 100, 50, 140)],  # the face, mirrored, and another ghost
+    ]
+    searches = iter(np.array(one, float) for one in hits)
+    monkeypatch.setattr(Faces, "_search", lambda self, pixels: next(searches))
+    sure = Faces(FacesConfig(sure=True, side=200))
+    (found,) = sure.predict([drawing(np.zeros((200, 200, 3), np.uint8))])
+    assert [one.box_xyxy for one in found] == [(40, 40, 100, 100)]
+
+
+def test_a_whole_person_is_boxed_by_proportion_inside_the_image(monkeypatch, drawing) -> None:
+    searches = [np.array([[80.0, 20, 100, 40]]), np.array([[80.0, 20, 100, 40]])]
+    monkeypatch.setattr(Faces, "_search", lambda self, pixels: searches.pop())
+    whole = Faces(FacesConfig(whole=True, label="person", side=200))
+    wide, low = (
+        drawing(np.zeros((200, 200, 3), np.uint8)),
+        drawing(np.zeros((80, 200, 3), np.uint8)),
+    )
+    (one,), (other,) = whole.predict([wide, low])
+    assert one.label == "person"
+    assert one.box_xyxy == pytest.approx((62, 9, 118, 159))
+    assert other.box_xyxy == pytest.approx((62, 9, 118, 80)), "cut at the bottom"

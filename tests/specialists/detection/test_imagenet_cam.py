@@ -10,6 +10,7 @@ from florilegium.specialists.detection.imagenet_cam import (
     ImageNetCamConfig,
     cut,
     feature_size,
+    in_place,
 )
 from tests.specialists.conftest import SampleOf
 
@@ -27,12 +28,10 @@ def iou(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 @pytest.mark.parametrize(
     ("name", "label", "truth_xyxy"),
     [
-        ("motorcycle", "moped", (110, 75, 685, 455)),
-        ("pagoda", "palace", (70, 20, 370, 425)),
-        ("flower", "daisy", (165, 85, 445, 360)),
-        ("cup", "espresso", (170, 20, 425, 310)),
-        ("cat", "cat", (0, 0, 360, 300)),
-        ("rocket", "missile", (300, 125, 350, 427)),
+        ("motorcycle", "motorcycle", (110, 75, 685, 455)),
+        ("pagoda", "building", (70, 20, 370, 425)),
+        ("cup", "coffee cup", (170, 20, 425, 310)),
+        ("cat", "cat", (0, 0, 420, 300)),
     ],
 )
 def test_the_thing_in_a_photograph_is_named_and_found(
@@ -43,31 +42,31 @@ def test_the_thing_in_a_photograph_is_named_and_found(
     assert tags[label].text == label
     best = of_task("object_detection", annotations)[0]
     assert best.label == label
-    assert iou(best.box_xyxy, truth_xyxy) > (0.2 if name == "rocket" else 0.4)
+    assert iou(best.box_xyxy, truth_xyxy) > 0.5
 
 
-def test_two_flowers_of_one_kind_are_two_boxes(
-    imagenet_cam: ImageNetCam, photograph: SampleOf
+def test_a_photograph_of_nothing_that_is_known_gets_no_name(
+    imagenet_cam: ImageNetCam, photograph: SampleOf, drawing: SampleOf
 ) -> None:
-    [annotations] = imagenet_cam.predict([photograph("flower")])
-    whole, cut_off = of_task("object_detection", annotations)
-    assert whole.label == cut_off.label == "daisy"
-    assert whole.box_xyxy[3] < cut_off.box_xyxy[3]
-    assert iou(whole.box_xyxy, cut_off.box_xyxy) == 0
+    board = np.kron(np.indices((6, 6)).sum(axis=0) % 2, np.ones((40, 40))) * 255
+    unknown = [photograph("astronaut"), drawing(board.astype(np.uint8))]
+    for made in imagenet_cam.predict(unknown):
+        assert of_task("tag", made) == of_task("object_detection", made) == []
+        assert of_task("region_proposal", made) != []
 
 
-def test_several_kinds_of_things_are_found_in_one_image(
-    imagenet_cam: ImageNetCam, photograph: SampleOf
-) -> None:
-    [annotations] = imagenet_cam.predict([photograph("rocket")])
-    labels = {box.label for box in of_task("object_detection", annotations)}
-    assert labels == {"missile", "drilling rig"}
+def test_a_lower_threshold_names_several_things(photograph: SampleOf) -> None:
+    bold = ImageNetCam(ImageNetCamConfig(least_probability=0.1))
+    bold.load()
+    [annotations] = bold.predict([photograph("rocket")])
+    labels = {tag.label for tag in of_task("tag", annotations)}
+    assert {"drilling rig", "rocket"} <= labels
 
 
 def test_what_is_said_is_sorted_scored_and_inside_the_image(
     imagenet_cam: ImageNetCam, photograph: SampleOf
 ) -> None:
-    sample = photograph("astronaut")
+    sample = photograph("cup")
     [annotations] = imagenet_cam.predict([sample])
     assert {annotation.task for annotation in annotations} == set(ImageNetCam.produces)
     for task in ImageNetCam.produces:
@@ -82,25 +81,14 @@ def test_what_is_said_is_sorted_scored_and_inside_the_image(
     assert all(proposal.label == "" for proposal in of_task("region_proposal", annotations))
 
 
-def test_a_score_falls_where_the_region_alone_does_not_look_like_the_class(
-    imagenet_cam: ImageNetCam, photograph: SampleOf
-) -> None:
-    [annotations] = imagenet_cam.predict([photograph("astronaut")])
-    tags = {tag.label: tag.score or 0 for tag in of_task("tag", annotations)}
-    boxes: dict[str, float] = {}
-    for box in of_task("object_detection", annotations):
-        boxes.setdefault(box.label, box.score or 0)
-    assert tags["bobsleigh"] > tags["football helmet"]
-    assert boxes["bobsleigh"] < boxes["football helmet"]
-
-
 def test_a_higher_threshold_says_less_and_smaller_boxes(photograph: SampleOf) -> None:
-    strict = ImageNetCam(ImageNetCamConfig(least_probability=0.3, map_threshold=0.6))
+    strict = ImageNetCam(ImageNetCamConfig(least_probability=0.45, map_threshold=0.6))
     strict.load()
-    [annotations] = strict.predict([photograph("motorcycle")])
-    assert [tag.label for tag in of_task("tag", annotations)] == ["moped"]
-    boxes = of_task("object_detection", annotations)
-    assert max(box.box_xyxy[2] - box.box_xyxy[0] for box in boxes) < 400
+    motorcycle, cup = strict.predict([photograph("motorcycle"), photograph("cup")])
+    assert of_task("tag", motorcycle) == []
+    assert [tag.label for tag in of_task("tag", cup)] == ["coffee cup"]
+    boxes = of_task("object_detection", cup)
+    assert max(box.box_xyxy[2] - box.box_xyxy[0] for box in boxes) < 250
 
 
 def test_images_of_any_shape_get_an_answer(
@@ -118,18 +106,28 @@ def test_the_network_never_sees_more_than_its_share_of_pixels() -> None:
 
 
 def test_a_map_is_cut_into_its_connected_regions() -> None:
-    activation = np.zeros((8, 8), np.float32)
-    activation[1:3, 1:3] = 1
-    activation[5:7, 4:7] = 0.8
-    activation[0, 7] = 0.4
+    cells = np.zeros((8, 8), np.float32)
+    cells[1:3, 1:3] = 1
+    cells[5:7, 4:7] = 0.8
+    cells[0, 7] = 0.4  # faint
+    activation = np.kron(cells, np.ones((8, 8), np.float32))
+    activation[30, 30] = 1  # tiny
     regions = cut(activation, threshold=0.35, size_wh=(160, 80))
-    assert [tuple(np.round(region.box_xyxy)) for region in regions] == [
-        (18, 9, 62, 31),
-        (78, 49, 142, 71),
-    ]
+    assert [region.box_xyxy for region in regions] == [(20, 10, 60, 30), (80, 50, 140, 70)]
     assert regions[0].strength > regions[1].strength
     assert regions[0].cells.sum() == pytest.approx(1)
     assert regions[0].cells.argmax() == 1 * 8 + 1
+
+
+def test_cells_are_placed_where_the_network_looks() -> None:
+    """Half a cell to the right and below their place in the map."""
+    cells = np.zeros((4, 6), np.float32)
+    cells[1, 2] = 1
+    placed = in_place(cells, (32, 48))
+    rows, columns = np.nonzero(placed > 0.5)
+    assert placed.shape == (32, 48)
+    assert (rows.mean() + 0.5) / 8 == pytest.approx(2)
+    assert (columns.mean() + 0.5) / 8 == pytest.approx(3)
 
 
 def test_answers_depend_neither_on_the_batch_nor_on_its_order(

@@ -6,7 +6,8 @@ from pycocotools.mask import area, decode
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.specialists.regions.overlap import box_overlap
-from florilegium.specialists.segmentation.grabcut import GrabCut
+from florilegium.specialists.regions.window import Window
+from florilegium.specialists.segmentation.grabcut import GrabCut, support_of
 from tests.specialists.conftest import SampleOf
 
 
@@ -115,3 +116,15 @@ def test_answers_are_the_same_alone_together_and_again(
 def test_only_boxes_of_objects_get_masks(grabcut: GrabCut, photograph: SampleOf) -> None:
     proposal = Annotation(kind="region", task="region_proposal", box_xyxy=(150, 100, 460, 345))
     assert grabcut.predict([photograph("flower", proposal)]) == [[]]
+
+
+def test_a_mask_of_everything_but_the_object_has_no_support() -> None:
+    window, shape, box_xyxy = Window(10, 10, 90, 90), (100, 100), np.array([20.0, 20, 80, 80])
+    inside = np.zeros((80, 80), dtype=bool)
+    inside[10:70, 10:70] = True
+    assert support_of(inside, box_xyxy, window, shape) == 1.0
+    assert support_of(~inside, box_xyxy, window, shape) == 0.0
+    assert support_of(np.ones_like(inside), box_xyxy, window, shape) == 0.0
+    whole = Window(0, 0, 100, 100)
+    everything = np.ones((100, 100), dtype=bool)
+    assert support_of(everything, np.array([0.0, 0, 100, 100]), whole, shape) == 1.0

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from florilegium.specialists.words.colours import COLOURS, background, colour_shares, own_colours
+from florilegium.specialists.words.colours import (
+    COLOURS,
+    background,
+    colour_shares,
+    has_colour,
+    is_black_and_white,
+    own_colours,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,27 @@ def test_a_background_has_a_colour_when_one_or_two_prevail() -> None:
     assert set(background(image, [])) <= {"white", "black"}
     speckled = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
     assert background(speckled, []) == []
+
+
+def test_the_colour_of_a_mask_is_that_of_its_pixels() -> None:
+    image = np.full((100, 100, 3), (110, 110, 110), np.uint8)
+    image[30:70, 30:70] = (200, 30, 30)
+    image[30:34, 30:34] = (45, 85, 190)
+    mask = np.zeros((100, 100), dtype=bool)
+    mask[30:34, 30:34] = True
+    box = (0.3, 0.3, 0.7, 0.7)
+    assert own_colours(image, [box], [mask]) == ["blue"]
+    assert own_colours(image, [box], [None]) == ["red"]
+
+
+@pytest.mark.parametrize("noun", ["orange", "blackboard", "white wolf", "Greenhouse"])
+def test_nouns_that_tell_a_colour_are_known(noun: str) -> None:
+    assert has_colour(noun)
+    assert not has_colour("hundred dogs")
+
+
+def test_a_few_red_pixels_make_a_picture_one_with_colours() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (100, 100, 1), dtype=np.uint8).repeat(3, 2)
+    assert is_black_and_white(image)
+    image[:10, :10] = (200, 30, 30)
+    assert not is_black_and_white(image)
