@@ -54,8 +54,8 @@ def test_a_motorcycle_is_described_at_three_lengths(
             'A large red motorcycle in the centre. The text "YAMAHA" is written in the centre.'
         ),
         "more_detailed_caption": (
-            "The picture shows a large red motorcycle. The motorcycle is in the centre and takes up "
-            'about half of the picture. The text "YAMAHA" is written in the centre.'
+            "The picture shows a large red motorcycle. The motorcycle is in the centre and takes "
+            'up about half of the picture. The text "YAMAHA" is written in the centre.'
         ),
     }
 
