@@ -1,7 +1,7 @@
 """The claims of a caption that was written by the templates of `template_caption`.
 
-The inverse of these templates: a sentence that none of them writes is an error, so that no claim
-passes unjudged when a template changes.
+The inverse of these templates. What none of them writes is an error or the name of a thing, which
+is nowhere and so wrong: no claim passes unjudged when a template changes.
 """
 
 from __future__ import annotations
