@@ -17,7 +17,7 @@ from florilegium.engine.results.comparison import COMPARED
 from florilegium.engine.results.dataset import manifest_of
 from florilegium.engine.results.finished_shards import refuse_vanished, stats_named
 from florilegium.engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest
-from florilegium.engine.results.publication import FileStats, digest_of_file
+from florilegium.engine.results.publication import FileStats
 from florilegium.engine.results.shard_table import ShardTable
 from florilegium.engine.results.versions import (
     Retention,
@@ -217,7 +217,8 @@ def _is_as_left(output: Folder, manifest: Manifest) -> bool:
         return False
     if beside.shards and not live_beside(output, manifest).issuperset(beside.shards.names):
         return False
-    return digest_of_file(output, MANIFEST) == manifest.file_sha256
+    found = FileStats.of_snapshot(output, MANIFEST)
+    return found is not None and found.sha256 == manifest.file_sha256
 
 
 def draw_again(output: Folder) -> None:

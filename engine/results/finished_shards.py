@@ -26,7 +26,6 @@ from florilegium.engine.results.publication import (
     STATS,
     FileStats,
     ShardStats,
-    digest_of_file,
     finished_names,
     is_whole,
     read_stats,
@@ -239,7 +238,8 @@ def in_place(output: Folder) -> InPlace:
         StorageError: it cannot be read: its shards are unknown, and must not be deleted.
     """
     state = read_state(output)
-    if state.version.manifest and digest_of_file(output, MANIFEST) == state.version.manifest:
+    found = FileStats.of_snapshot(output, MANIFEST) if state.version.manifest else None
+    if found and found.sha256 == state.version.manifest:
         return InPlace(state=state, version=state.version, current=state.current, is_of_state=True)
     data = read_enough(output, MANIFEST)
     version, current = _of_manifest(data, output, sha256(data).hexdigest() if data else "")

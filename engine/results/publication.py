@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from types import MappingProxyType
 from typing import IO, Annotated, Any
 
@@ -78,25 +78,29 @@ class FileStats:
         Raises:
             StorageError: it is not there, or cannot be read.
         """
-        digest, size = sha256(), 0
         with folder.opened(name) as file:
-            while data := file.read(_BLOCK):
-                digest.update(data)
-                size += len(data)
+            return cls._of_file(file)
+
+    @classmethod
+    def of_snapshot(cls, folder: Folder, name: str) -> FileStats | None:
+        """Describe a file by one request for it, streaming; `None` where there is none.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        file = folder.snapshot(name)
+        if file is None:
+            return None
+        with file:
+            return cls._of_file(file)
+
+    @classmethod
+    def _of_file(cls, file: IO[bytes]) -> FileStats:
+        digest, size = sha256(), 0
+        while data := file.read(_BLOCK):
+            digest.update(data)
+            size += len(data)
         return cls(bytes=size, sha256=digest.hexdigest())
-
-
-def digest_of_file(folder: Folder, name: str) -> str | None:
-    """Return the SHA-256 in hex of a file, which is never whole in memory; `None` without a file.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
-    file = folder.snapshot(name)
-    if file is None:
-        return None
-    with file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
