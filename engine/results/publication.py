@@ -79,7 +79,7 @@ class FileStats:
             StorageError: it is not there, or cannot be read.
         """
         with folder.opened(name) as file:
-            return cls._of_file(file)
+            return _described(file)
 
     @classmethod
     def of_snapshot(cls, folder: Folder, name: str) -> FileStats | None:
@@ -92,15 +92,15 @@ class FileStats:
         if file is None:
             return None
         with file:
-            return cls._of_file(file)
+            return _described(file)
 
-    @classmethod
-    def _of_file(cls, file: IO[bytes]) -> FileStats:
-        digest, size = sha256(), 0
-        while data := file.read(_BLOCK):
-            digest.update(data)
-            size += len(data)
-        return cls(bytes=size, sha256=digest.hexdigest())
+
+def _described(file: IO[bytes]) -> FileStats:
+    digest, size = sha256(), 0
+    while data := file.read(_BLOCK):
+        digest.update(data)
+        size += len(data)
+    return FileStats(bytes=size, sha256=digest.hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
