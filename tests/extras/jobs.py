@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.request import HTTPCookieProcessor, build_opener
 
 from tests.extras.storages import S3, Azure, GoogleCloud, serve, write_and_read
 
@@ -213,7 +215,7 @@ def photographs() -> None:
     import yaml
 
     sources = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text("utf-8"))["source"]
-    build(sources, {"shapes_colour": {}}, samples=8)
+    build(sources, {"shapes_colour": {}}, samples=7)
 
 
 def heic() -> None:
@@ -248,6 +250,21 @@ def signing() -> None:
     florilegium("verify", output, "--public-key", public)
 
 
+def page() -> None:
+    """Open the page of a dataset, and ask for an image of it."""
+    output = build("shape_world://4?seed=1", {"shapes_colour": {}})
+    command = [sys.executable, "-m", "florilegium", "serve", str(output)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        try:
+            with build_opener(HTTPCookieProcessor()).open(url) as answer:
+                assert answer.status == 200, answer.status
+                assert "<title>" in answer.read().decode()
+        finally:
+            server.send_signal(signal.SIGINT)
+
+
 JOBS: Mapping[str, Callable[[], None]] = {
     "": without,
     "starter": starter,
@@ -266,6 +283,7 @@ JOBS: Mapping[str, Callable[[], None]] = {
     "photographs": photographs,
     "heic": heic,
     "signing": signing,
+    "serve": page,
 }
 """By extra; the first is tried without any."""
 
