@@ -7,6 +7,7 @@ languages than English are judged where `languages` names them, by what `any_lan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -160,18 +161,11 @@ class TextFilter(Filter[TextFilterConfig]):
             ocr = _OcrWords([line.text for line in sample.of("ocr")])
             measurements.append(
                 [
-                    Measurement(
-                        caption.id,
-                        {
-                            "characters": len(caption.text),
-                            **next(grammar),
-                            **self._wording(text, ocr.english),
-                        }
+                    _known(
+                        caption,
+                        {**next(grammar), **self._wording(text, ocr.english)}
                         if code == ENGLISH
-                        else {
-                            "characters": len(caption.text),
-                            **self._in_language(code, text, ocr),
-                        },
+                        else self._in_language(code, text, ocr),
                     )
                     for caption, text, code in zip(of_sample, plain, own, strict=True)
                 ]
@@ -254,6 +248,12 @@ class _OcrWords:
     @cached_property
     def any_script(self) -> set[str]:
         return {word for line in self._lines for word in words_of_any_script(line)}
+
+
+def _known(caption: Annotation, numbers: Mapping[str, float]) -> Measurement:
+    """Return what was measured of a caption, without what could not be."""
+    known = {name: number for name, number in numbers.items() if not math.isnan(number)}
+    return Measurement(caption.id, {"characters": len(caption.text), **known})
 
 
 def _needed_action(numbers: Mapping[str, np.ndarray], thresholds: CaptionThresholds) -> np.ndarray:
