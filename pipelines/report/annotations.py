@@ -33,7 +33,8 @@ class ShownAnnotation:
     """An annotation on the page.
 
     `dropped_by` is the filter that dropped it, with the reason; "" if it was kept. `judged_by`
-    lists the filters that kept it. `specialist_number` selects the colour.
+    lists the filters that kept it. `specialist_number` selects the colour. `is_alone` where nothing
+    of the image was kept: what was dropped is shown then.
     """
 
     annotation: Annotation
@@ -43,6 +44,12 @@ class ShownAnnotation:
     specialist_number: int
     region_id: str
     shape: Shape | None
+    is_alone: bool = False
+
+    @property
+    def switch(self) -> str:
+        """The switch that shows it: `kept` or `dropped`; none where nothing was kept."""
+        return "kept" if self.kept else "" if self.is_alone else "dropped"
 
     @property
     def text(self) -> str:
@@ -53,6 +60,11 @@ class ShownAnnotation:
     def task(self) -> str:
         """The task, with spaces."""
         return self.annotation.task.replace("_", " ")
+
+    @property
+    def drop(self) -> str:
+        """The filter that dropped it, with the reason, without measurements."""
+        return self.dropped_by.partition(" (")[0]
 
     @property
     def model(self) -> str:
@@ -86,7 +98,8 @@ def shown_annotations(
     names = Annotation.__dataclass_fields__
     annotations = [from_json({name: row[name] for name in names}) for row in rows]
     region_ids = _region_ids(annotations, canvas)
-    shapes = _shapes(annotations, region_ids, [row["kept"] for row in rows], canvas)
+    kept = [row["kept"] for row in rows]
+    shapes = _shapes(annotations, region_ids, kept, canvas)
     return [
         ShownAnnotation(
             annotation=annotation,
@@ -96,6 +109,7 @@ def shown_annotations(
             specialist_number=specialist_numbers.get(annotation.specialist, 0),
             region_id=region_id,
             shape=shape,
+            is_alone=not any(kept),
         )
         for row, annotation, region_id, shape in zip(
             rows, annotations, region_ids, shapes, strict=True

@@ -26,7 +26,7 @@ from florilegium.pipelines.dataset.resolved import read_resolved
 from florilegium.pipelines.report import figures, summary
 from florilegium.pipelines.report.palette import colour
 from florilegium.pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
-from florilegium.pipelines.report.plates import choose_plates
+from florilegium.pipelines.report.plates import FIRST, choose_plates, richest_first
 from florilegium.pipelines.report.rounds import read_rounds
 from florilegium.pipelines.report.statistics import Statistics, measure, write_statistics
 
@@ -58,7 +58,7 @@ def write_report(output: Folder, shards: ShardTable) -> dict[str, FileStats]:
 def _content(output: Folder, shards: ShardTable, statistics: Statistics) -> dict[str, Any]:
     totals = Totals.of(shards)
     specialist_numbers = {name: number for number, name in enumerate(totals.specialists)}
-    plates = list(choose_plates(output, shards, specialist_numbers))
+    plates = richest_first(list(choose_plates(output, shards, specialist_numbers)))
     shown = {one.annotation.task for plate in plates for one in plate.annotations}
     used = {*totals.tasks, *shown}
     return {
@@ -96,13 +96,14 @@ def _content(output: Folder, shards: ShardTable, statistics: Statistics) -> dict
         "other_questions": statistics.questions.others,
         "rounds": read_rounds(output),
         "plates": plates,
+        "first": FIRST,
         "shown_tasks": sorted(shown),
         "off_tasks": _OFF,
         "task_colours": {task: TABLE[task].colour if task in TABLE else GREY for task in used},
         "style": resource("style.css"),
         "rounds_style": resource("rounds.css"),
         "script": resource("script.js"),
-        "script_digest": _digest(resource("script.js")),
+        "script_digest": script_digest(),
     }
 
 
@@ -157,6 +158,6 @@ def resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _digest(script: str) -> str:
-    """Return the digest that allows the script in the content security policy."""
-    return base64.b64encode(sha256(script.encode()).digest()).decode()
+def script_digest() -> str:
+    """Return the digest that allows the page's script in a content security policy."""
+    return base64.b64encode(sha256(resource("script.js").encode()).digest()).decode()

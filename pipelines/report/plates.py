@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -25,6 +26,8 @@ from florilegium.pipelines.report.statistics import spread
 
 PLATES = 24
 """Samples that the report shows."""
+FIRST = 4
+"""Samples that are shown large, before the numbers; the others come after them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +83,33 @@ class Plate:
         return sum(not one.kept for one in self.annotations)
 
     @property
+    def is_bare(self) -> bool:
+        """Whether no annotation was kept."""
+        return self.dropped == len(self.annotations)
+
+    @property
+    def drops(self) -> list[tuple[str, int]]:
+        """Filters with their reasons, and how many they dropped, most frequent first."""
+        reasons = Counter(one.drop for one in self.annotations if not one.kept)
+        return sorted(reasons.items(), key=lambda one: (-one[1], one[0]))
+
+    @property
     def title(self) -> str:
         """The first kept caption, or the key."""
         captions = (one.shown for one in self.captions)
         return next((one.text for one in captions if one.kept), self.sample.key)
+
+
+def richest_first(plates: Sequence[Plate]) -> list[Plate]:
+    """Return the plates numbered anew: first the few with the most tasks kept, then the others in
+    their order."""
+    tasks = [
+        len({one.annotation.task for one in plate.annotations if one.kept}) for plate in plates
+    ]
+    places = range(len(plates))
+    first = sorted(places, key=lambda place: (-tasks[place], place))[:FIRST]
+    order = [*first, *(place for place in places if place not in first)]
+    return [replace(plates[place], number=number) for number, place in enumerate(order, 1)]
 
 
 def choose_plates(

@@ -72,7 +72,18 @@
     shown[(next + shown.length) % shown.length].focus();
   }
 
+  // `florilegium serve` shows the report at this path; elsewhere there is nothing to link to.
+  if (location.pathname === "/serve/report") {
+    for (const element of document.querySelectorAll("[data-serve]")) {
+      const link = document.createElement("a");
+      link.href = element.dataset.serve;
+      link.append(...element.childNodes);
+      element.append(link);
+    }
+  }
+
   for (const plate of document.querySelectorAll(".plate")) {
+    plate.addEventListener("click", (event) => point(event.target, event.clientX, event.clientY));
     plate.addEventListener("pointermove", (event) => point(event.target, event.clientX, event.clientY));
     plate.addEventListener("pointerleave", () => leave(plate));
     plate.addEventListener("focusin", (event) => {
@@ -91,6 +102,11 @@
   });
   for (const one of switches) one.addEventListener("change", refresh);
   document.getElementById("switches").addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+  addEventListener("scroll", () => {
+    const region = document.activeElement;
+    if (tip.hidden || !region.matches(".region")) { tip.hidden = true; return; }
+    const box = region.getBoundingClientRect();
+    show(region, box.left, box.bottom);
+  }, { passive: true });
   refresh();
 })();

@@ -15,8 +15,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from florilegium.engine.storage.folder import Folder
+from florilegium.pipelines.serve.answers import answered
 from florilegium.pipelines.serve.browsing import Browsing
 from florilegium.pipelines.serve.guard import Guard
+from florilegium.pipelines.serve.report import Report
 from florilegium.pipelines.serve.rounds import Rounds
 
 STATIC = Path(__file__).parent / "static"
@@ -37,6 +39,7 @@ def create_app(run: Folder, token: str, *, audit: Sequence[BaseRoute] = ()) -> S
         *(page_route(path, STATIC / "index.html") for path in PAGES),
         Mount("/static", StaticFiles(directory=STATIC)),
         *Browsing(Rounds(run), audits=bool(audit)).routes(),
+        Route("/serve/report", answered(Report(run).endpoint), methods=["GET"]),
         *audit,
     ]
     return Starlette(

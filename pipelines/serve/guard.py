@@ -28,7 +28,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""On every answer: the page loads nothing from elsewhere, and runs no script but its files."""
+"""On every answer that has no policy of its own: the page loads nothing from elsewhere, and runs
+no script but its files."""
 _OWN = ("same-origin", "none")
 """Requests of the page itself, and of a person who opens a link or types it."""
 
@@ -50,7 +51,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
             await send(message)
 
         answer = self._refusal(scope)

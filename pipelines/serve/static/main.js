@@ -47,6 +47,7 @@ function nav() {
   if (run.lost) links.push(["/lost", "Lost"]);
   const here = (path) => (path === location.pathname ? "page" : null);
   const made = links.map(([path, text]) => make("a", { href: path, data: { page: "" }, "aria-current": here(path) }, text));
+  made.push(make("a", { href: "/serve/report" }, "Report"));
   if (run.audits) made.push(make("a", { href: "/audit" }, "Audit"));
   document.getElementById("pages").replaceChildren(...made);
   document.querySelector(".top .name").textContent = run.name;

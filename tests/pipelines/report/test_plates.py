@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from florilegium.engine.storage.folder import Folder
-from florilegium.pipelines.report.plates import PLATES, choose_plates
+from florilegium.pipelines.report.plates import PLATES, choose_plates, richest_first
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
 
 
@@ -87,3 +87,29 @@ def test_a_plate_has_only_the_annotations_of_its_sample(tmp_path: Path) -> None:
     assert first.annotations[3].specialist_number == 3
     assert [one.shown.text for one in second.captions] == ["A cup."]
     assert second.regions == []
+
+
+def test_those_with_the_most_tasks_kept_come_first_and_the_others_in_their_order(
+    tmp_path: Path,
+) -> None:
+    output = Folder(str(tmp_path))
+    photos = [
+        Photo(key=f"k{number}", data=plain(8, 8), annotations=annotations)
+        for number, annotations in enumerate([(), (), (), (), (caption(),), (caption(), box())])
+    ]
+    plates = richest_first(list(choose_plates(output, publish(output, photos), {})))
+    assert [plate.sample.key for plate in plates] == ["k5", "k4", "k0", "k1", "k2", "k3"]
+    assert [plate.number for plate in plates] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_was_dropped_is_shown_only_where_nothing_was_kept(tmp_path: Path) -> None:
+    output = Folder(str(tmp_path))
+    weak = box("weak", score=0.1)
+    photos = [
+        Photo(key="bare", data=plain(), annotations=(weak,)),
+        Photo(key="kept", data=plain(), annotations=(weak, caption())),
+    ]
+    bare, kept = choose_plates(output, publish(output, photos), {})
+    assert (bare.is_bare, kept.is_bare) == (True, False)
+    assert bare.drops == [("strong: too_weak", 1)]
+    assert [one.switch for one in bare.annotations + kept.annotations] == ["", "dropped", "kept"]
