@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from florilegium.engine.core.counted import counted
@@ -25,6 +26,7 @@ from florilegium.engine.core.judgement import SampleColumns
 from florilegium.engine.core.sample import digest_of
 from florilegium.engine.core.stage import SampleFilter
 from florilegium.engine.execution.finished import Jobs, Survey
+from florilegium.engine.execution.losses import Ledger
 from florilegium.engine.execution.preparation import Run
 from florilegium.engine.execution.progress import Progress
 from florilegium.engine.execution.readings import Readings
@@ -77,7 +79,8 @@ def compare_run(
     and the recipe by which each shard is to be made, by number.
 
     Raises:
-        RunError: a filter cannot compare, or the workers cannot go on.
+        RunError: a filter cannot compare, so many images fail that the limit cannot be kept, or
+            the workers cannot go on.
         StorageError: a file cannot be read or written.
     """
     verdicts = dict.fromkeys(shards.summary["number"].to_pylist(), "")
@@ -185,15 +188,21 @@ class _Comparison:
     def measure(
         self, shards: Partition, found: Survey, measure: Measure, progress: Progress
     ) -> None:
-        """Measure the shards that no stored comparison has."""
+        """Measure the shards that no stored comparison has.
+
+        Raises:
+            RunError: so many images fail that the limit cannot be kept.
+        """
         missing = [number for number in self._before if number not in self._shards]
         if not missing:
             return
-        readings = Readings(self._run)
+        readings, ledger = Readings(self._run), self._ledger(missing, shards, found)
         places: dict[int, int] = {}
 
         def put_aside(job: Job, made: MeasuredShard) -> None:
             readings.write(job.spec, made.reading)
+            ledger.add(made)
+            ledger.check()
             if made.rows.num_rows:
                 places[made.number] = len(places)
                 self._spool.add(made.rows.combine_chunks())
@@ -211,6 +220,14 @@ class _Comparison:
         if places:
             piece = self._spool.pieces()
             self._rows |= {number: partial(piece, place) for number, place in places.items()}
+
+    def _ledger(self, missing: Sequence[int], shards: Partition, found: Survey) -> Ledger:
+        """Return what counts the losses of the shards to be measured; no fault is known of inputs
+        of the others that are not finished."""
+        ledger = Ledger(shards.shards(), self._run.config.max_dead_letter_share)
+        is_left = ~np.isin(found.done.column("number"), missing)
+        ledger.add_all(found.done.take(np.flatnonzero(is_left)))
+        return ledger
 
     def compare(self) -> None:
         """Compare all shards in their order, and store what was found."""

@@ -17,6 +17,7 @@ from florilegium.engine.core.errors import RunError
 from florilegium.engine.core.sample import DeadLetter
 from florilegium.engine.execution.answer import BUDGET_EXHAUSTED
 from florilegium.engine.planning.partition import ShardSummary
+from florilegium.engine.results.comparison import MeasuredShard
 from florilegium.engine.results.manifest import Manifest
 from florilegium.engine.results.publication import ShardStats
 from florilegium.engine.results.shard_table import ShardTable
@@ -78,10 +79,10 @@ class Ledger:
         self._largest = max(self._largest, int((samples + letters).max(initial=0)))
         self._lost.add(lost(letter for _, letter in shards.dead_letters()))
 
-    def add(self, stats: ShardStats) -> None:
-        """Take in a finished shard."""
-        self._count(stats.number, stats.samples, len(stats.dead_letters))
-        self._lost.add(lost(stats.dead_letters))
+    def add(self, made: ShardStats | MeasuredShard) -> None:
+        """Take in a shard that was finished, or measured."""
+        self._count(made.number, made.samples, len(made.dead_letters))
+        self._lost.add(lost(made.dead_letters))
 
     def _count(self, number: int, samples: int, letters: int) -> None:
         self._expect_no_more(number)

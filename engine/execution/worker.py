@@ -36,7 +36,12 @@ from florilegium.engine.planning.source_opening import open_source
 from florilegium.engine.results.comparison import Compared, MeasuredShard
 from florilegium.engine.results.layer import Layer, StageError, join_layers, make_layer
 from florilegium.engine.results.layer_store import LayerStore, Recall
-from florilegium.engine.results.publication import ShardStats, publish_shard, reading_of
+from florilegium.engine.results.publication import (
+    ShardStats,
+    failures_of,
+    publish_shard,
+    reading_of,
+)
 from florilegium.engine.results.questions import Known
 from florilegium.engine.results.sample_judging import measured_rows
 from florilegium.engine.results.shard import Shard, ShardBytes, Spot, read_shard
@@ -352,6 +357,7 @@ class Worker:
         layers = self._all_layers(work, names, *parts)
         shard = work.shard
         with self._publishing(work):
+            failures = failures_of(shard, self._graph, layers)
             return MeasuredShard(
                 number=shard.number,
                 samples_digest=shard.digest,
@@ -361,6 +367,8 @@ class Worker:
                     for layer in layers.values()
                     for error in layer.errors
                 ),
+                samples=len(shard.records) - len(failures),
+                dead_letters=(*shard.dead_letters, *failures.values()),
                 rows=measured_rows(shard, self._graph.sample_filters, layers, work.compared),
             )
 

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from florilegium.engine.core.judgement import SampleColumns
-from florilegium.engine.core.sample import Record, digest_of
+from florilegium.engine.core.sample import DeadLetter, Record, digest_of
 from florilegium.engine.core.stage import SampleFilter
 from florilegium.engine.planning.gates import Configurations, gate_digests
 
@@ -46,12 +46,15 @@ reached all samples."""
 @dataclass(frozen=True, kw_only=True)
 class MeasuredShard:
     """The samples of a shard that passed the filters before one that compares, as rows of
-    `given_schema`. `reading` as in `ShardStats`; `is_whole` as the column."""
+    `given_schema`. `reading` as in `ShardStats`; `is_whole` as the column. `samples` counts those
+    on which no stage failed; `dead_letters` are of the others, and of inputs that became none."""
 
     number: int
     samples_digest: str
     reading: str
     is_whole: bool
+    samples: int
+    dead_letters: tuple[DeadLetter, ...]
     rows: pa.Table
 
 

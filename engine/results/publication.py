@@ -259,7 +259,7 @@ def publish_shard(
     judgements = judge_samples(shard, graph.sample_filters, layers, numbers, compared)
     verdicts = [compared[node.name].verdicts for node in graph.comparing if node.name in compared]
     dropped = letters_of(shard, judgements)
-    failures = dict(sorted({**_failures(shard, graph, layers), **dropped}.items()))
+    failures = dict(sorted({**failures_of(shard, graph, layers), **dropped}.items()))
     judged = judge(shard, graph, layers, frozenset(failures))
     alive = [number for number in range(len(shard.records)) if number not in failures]
     with (
@@ -308,7 +308,7 @@ def to_json(value: Any, *, indent: int | None = None) -> bytes:
     return text.encode()
 
 
-def _failures(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[int, DeadLetter]:
+def failures_of(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[int, DeadLetter]:
     """Return one dead letter for each sample on which stages failed: that of the first stage."""
     failures: dict[int, DeadLetter] = {}
     for node in graph.layered:

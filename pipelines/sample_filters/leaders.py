@@ -16,7 +16,9 @@ import numpy as np
 NONE = -1
 """The number of no item."""
 _RECENT = 1 << 14
-"""Kept items that are indexed again with each call; older ones are in an index that stays."""
+"""Kept items that are indexed again with each part; older ones are in an index that stays."""
+_AT_ONCE = 1 << 10
+"""Items that are compared with each other at once: all pairs of these may be close."""
 
 
 class Near(Protocol):
@@ -42,6 +44,12 @@ class Leaders:
     def add(self, items: np.ndarray) -> np.ndarray:
         """Return, for each item, the number of the kept item that it repeats, or `NONE`, int64,
         shape (n,)."""
+        cuts = range(0, len(items), _AT_ONCE)
+        return np.concatenate(
+            [np.empty(0, np.int64), *(self._add(items[cut : cut + _AT_ONCE]) for cut in cuts)]
+        )
+
+    def _add(self, items: np.ndarray) -> np.ndarray:
         _, first, same = np.unique(items, axis=0, return_index=True, return_inverse=True)
         same = first[same.ravel()]  # the first equal item of each has the same answer
         distinct = np.sort(first)

@@ -66,14 +66,14 @@ class VectorIndex:
     def __init__(self, items: np.ndarray, least_cosine: float) -> None:
         """Index vectors for a least cosine, 0..1."""
         self._least = least_cosine
-        self._vectors, self._lengths, keys = _parts(items)
+        self._vectors, self._squares, keys = _parts(items)
         self._masks = flips(_PROBED)
         self._tables = [BandTable(keys[:, table]) for table in range(TABLES)]
 
     def near(self, items: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the rows of vectors and of the index's own with at least that cosine; a pair may
         come several times, and some are missed."""
-        vectors, lengths, keys = _parts(items)
+        vectors, squares, keys = _parts(items)
         for table, own_keys in zip(self._tables, keys.T, strict=True):
             for all_rows, all_own in table.candidates(own_keys, self._masks):
                 for first in range(0, len(all_rows), _AT_ONCE):
@@ -81,16 +81,18 @@ class VectorIndex:
                     products = np.einsum(
                         "ij,ij->i", vectors[rows], self._vectors[own], dtype=np.float32
                     )
-                    is_near = products >= self._least * lengths[rows] * self._lengths[own]
+                    # One root of whole numbers is exact for equal vectors; two lengths are not.
+                    lengths = np.sqrt(squares[rows].astype(np.float64) * self._squares[own])
+                    is_near = products >= self._least * lengths
                     yield rows[is_near], own[is_near]
 
 
 def _parts(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return vectors, their lengths and their keys, uint16, shape (n, `TABLES`)."""
+    """Return vectors, the squares of their lengths and their keys, uint16, shape (n, `TABLES`)."""
     vectors = items[:, : -2 * TABLES]
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float32))
+    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float32)
     keys = np.ascontiguousarray(items[:, -2 * TABLES :]).view("<u2")
-    return vectors, lengths, keys
+    return vectors, squares, keys
 
 
 @cache

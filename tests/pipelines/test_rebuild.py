@@ -217,7 +217,7 @@ def test_answers_of_a_retry_that_was_killed_before_it_wrote_the_shard_are_publis
     assert problems(tmp_path / "out") == []
 
 
-def killed(*_: object) -> None:
+def killed(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 

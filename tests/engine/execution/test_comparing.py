@@ -246,6 +246,29 @@ def test_a_sample_that_cannot_be_measured_is_a_failure_and_compared_when_it_can(
     assert contents(compared.out) == fresh()
 
 
+def test_a_broken_source_stops_the_run_before_anything_is_compared(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("florilegium.engine.execution.losses.MANY", 2)
+    for key in "abcd":
+        (compared.source / f"{key}.png").write_bytes(b"no image")
+    with pytest.raises(RunError, match="all of the first 4 images failed"):
+        compared.build(max_dead_letter_share=0.5)
+    assert compared.asked("repeated") == []
+    assert not list(compared.out.glob("compared/*"))
+
+
+def test_finished_shards_count_where_new_ones_are_measured(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("florilegium.engine.execution.losses.MANY", 2)
+    compared.build()
+    for key in "gh":
+        (compared.source / f"{key}.png").write_bytes(b"no image")
+    totals = compared.build(max_dead_letter_share=0.5).totals
+    assert totals.inputs == 8
+
+
 def test_an_image_that_changes_after_it_was_compared_is_compared_by_the_next_build(
     compared: Compared, fresh: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

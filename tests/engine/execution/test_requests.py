@@ -97,7 +97,8 @@ def test_a_build_looks_for_each_layer_once_and_writes_it_once(
     photos: Path, storage: list[tuple[str, str]]
 ) -> None:
     assert build(photos).totals.samples == SHARDS
-    assert of_layers(storage) == {"read": STAGES * SHARDS, "write": STAGES * SHARDS}
+    each = STAGES * SHARDS
+    assert of_layers(storage) == {"read": each, "write": each, "ls": 1}, "other gates: one listing"
     assert len(storage) <= 11 * SHARDS + 20, (
         "shards, statistics, readings, layers; and the run itself"
     )

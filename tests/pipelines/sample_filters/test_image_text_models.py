@@ -1,4 +1,4 @@
-"""Scores of linear heads and of words, by a tiny image-text model."""
+"""Scores of linear heads and of words, and images that look alike, by a tiny image-text model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from florilegium.engine.core.errors import ConfigError
@@ -13,6 +14,7 @@ from florilegium.engine.core.sample import Sample
 from florilegium.pipelines.sample_filters.image_head import ImageHead, ImageHeadConfig, read_head
 from florilegium.pipelines.sample_filters.image_prompts import ImagePrompts
 from florilegium.testing import photo, sample, sample_reasons
+from tests.building import build
 from tests.checkpoints.image_text import write_clip
 
 WIDTH = 12
@@ -104,3 +106,21 @@ def test_an_image_nearer_to_unwanted_words_is_dropped(clip: str) -> None:
     assert sample_reasons(ImagePrompts, ONE, options=limit) == ["unwanted"]
     kept = {**limit, "most_unwanted": float(found["unwanted"]) + 0.001}
     assert sample_reasons(ImagePrompts, ONE, options=kept) == [""]
+
+
+def test_a_build_drops_images_that_look_like_one_of_an_earlier_shard(
+    clip: str, tmp_path: Path
+) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    shown = Image.fromarray(photo(48, 48, seed=2))
+    shown.save(album / "a.png")
+    shown.save(album / "b.bmp")  # the same pixels in other bytes
+    Image.fromarray(255 - photo(48, 48, seed=1)).save(album / "c.png")
+    alike = {"alike": {"use": "similar_images", "model": clip, "least_cosine": 1.0}}
+    options = {"sample_filters": alike, "shard_size": 1}
+    manifest = build(album, tmp_path / "out", **options)
+    (letter,) = [letter for _, letter in manifest.dead_letters]
+    assert (letter.key, letter.reason) == ("b", "similar_image")
+    assert "copy_of 'a'" in letter.message
+    assert build(album, tmp_path / "out", **options).digest == manifest.digest

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -48,6 +49,29 @@ def test_the_copies_are_those_of_all_pairs(radius: int, size: int, monkeypatch) 
     wanted = one_after_the_other(distance, radius)
     assert np.concatenate(found).tolist() == wanted
     assert any(one != NONE for one in wanted)
+
+
+def test_pairs_of_close_items_do_not_grow_with_the_square_of_a_shard() -> None:
+    pairs = []
+
+    class AllClose:
+        def __init__(self, items: np.ndarray) -> None:
+            self.count = len(items)
+
+        def near(self, items: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            pairs.append(len(items) * self.count)
+            yield tuple(np.indices((len(items), self.count)).reshape(2, -1))
+
+    found = Leaders(AllClose).add(np.arange(4096))
+    assert found.tolist() == [NONE, *[0] * 4095]
+    assert sum(pairs) <= 1024**2 + 3 * 1024
+
+
+def test_equal_vectors_are_close_by_any_cosine_in_whichever_call_they_come() -> None:
+    vectors = np.random.default_rng(1).integers(-127, 128, (200, 64), dtype=np.int8)
+    leaders = Leaders(partial(VectorIndex, least_cosine=1.0))
+    assert leaders.add(with_keys(vectors)).tolist() == [NONE] * 200
+    assert leaders.add(with_keys(vectors)).tolist() == list(range(200))
 
 
 @pytest.mark.parametrize("radius", range(11))
