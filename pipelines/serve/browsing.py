@@ -10,7 +10,6 @@ from starlette.routing import BaseRoute, Route
 
 from florilegium.engine.core.sample import dropped_by
 from florilegium.pipelines.dataset.why import rows_of_image
-from florilegium.pipelines.report.page import filters_of
 from florilegium.pipelines.report.palette import colour
 from florilegium.pipelines.report.summary import Sieve, funnel, sample_funnel
 from florilegium.pipelines.serve.answers import (
@@ -186,6 +185,8 @@ class Browsing:
 
     def funnel(self, _: NoQuestion) -> Funnel:
         """Return how much each filter dropped, as in the report."""
+        from florilegium.pipelines.report.page import filters_of  # all of a report: not at start
+
         totals, folder = self._catalogue.totals, self._catalogue.folder
         of_samples = sample_funnel(totals, filters_of(folder, "sample_filters"), ())
         return Funnel(
