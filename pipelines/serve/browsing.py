@@ -24,7 +24,7 @@ from florilegium.pipelines.serve.catalogue import Catalogue
 from florilegium.pipelines.serve.disagreement import AskedRanks, Disagreements
 from florilegium.pipelines.serve.images import Images
 from florilegium.pipelines.serve.rounds import AskedDiff, Rounds, RoundShown
-from florilegium.pipelines.serve.search import Asked, Search
+from florilegium.pipelines.serve.search import Asked, AskedBeside, Search
 from florilegium.pipelines.serve.shown import Explained, explained
 
 
@@ -150,10 +150,11 @@ class Browsing:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes that are only read."""
-        images = Images(self._rounds)
+        images, search = Images(self._rounds), Search(self._catalogue)
         return [
             json_route("/api/run", NoQuestion, self.described),
-            json_route("/api/images", Asked, Search(self._catalogue).page),
+            json_route("/api/images", Asked, search.page),
+            json_route("/api/beside", AskedBeside, search.beside),
             json_route("/api/disagreements", AskedRanks, Disagreements(self._catalogue).ranked),
             json_route("/api/sample", AskedSample, self.sample),
             json_route("/api/funnel", NoQuestion, self.funnel),

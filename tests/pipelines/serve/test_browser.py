@@ -95,6 +95,17 @@ def test_keys_lead_through_the_images(browser: Browser) -> None:
     assert browser.path == "/"
 
 
+def test_of_a_search_keys_lead_through_what_it_finds(browser: Browser) -> None:
+    browser.press("/", "cat", ENTER)
+    browser.until(lambda: len(keys(browser)) == 4)
+    browser.press(RIGHT, ENTER)
+    shown(browser, "cat0")
+    browser.press(RIGHT)
+    shown(browser, "cat2")  # the words are not in cat1
+    browser.press(LEFT)
+    shown(browser, "cat0")
+
+
 @BOTH
 def test_an_image_shows_its_verdicts_and_the_list_lights_the_region(
     browser: Browser, address: str
