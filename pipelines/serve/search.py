@@ -250,10 +250,10 @@ class Search:
 
     def _may_have(self, shard: int, wanted: Wanted) -> bool:
         """Whether the counts of a shard allow that it has what is wanted."""
-        counts = self._catalogue.counts
+        asked = {"tasks": wanted.task, "specialists": wanted.specialist, "drops": wanted.reason}
+        counts = self._catalogue.counts if any(asked.values()) else None
         if counts is None:
             return True
-        asked = {"tasks": wanted.task, "specialists": wanted.specialist, "drops": wanted.reason}
         for column, name in asked.items():
             counted = counts.table.column(column)[shard].as_py() if name else []
             names = {one["name"] for one in counted}
