@@ -24,7 +24,8 @@ MARGIN = 0.02
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """An estimated share with its 95% interval, 0..1, `None` without answers; `answered` counts
-    decided answers, `unsure` the others, `more` those to ask for an interval of +-`MARGIN`."""
+    decided answers, `unsure` the others, `more` the statements to ask for an interval of +-`MARGIN`
+    if as many are unsure as so far; those that are left, if they are fewer."""
 
     share: float | None = None
     low: float | None = None
@@ -61,7 +62,7 @@ def precision(pool: Pool, is_sampled: np.ndarray, value: np.ndarray, kind: int) 
     unsure = int(np.isnan(value[rows]).sum())
     answered = int(rows.sum()) - unsure
     if not answered:
-        more = _needed(0.5, 1.0, size)
+        more = min(_needed(0.5, 1.0, size), size - unsure)
         return Share(unsure=unsure, more=more, of=size)
     strata = _strata_of(pool, rows, value, np.array([kind]))
     smooth = (strata.total + 0.5) / (strata.answered + 1)
@@ -74,14 +75,18 @@ def precision(pool: Pool, is_sampled: np.ndarray, value: np.ndarray, kind: int) 
     effective = middle * (1 - middle) / variance
     low, high = score_interval(share, effective)
     design = max(answered / effective / max(1 - answered / size, 1 / size), 0.1)
-    more = 0 if (high - low) / 2 <= MARGIN else _needed(middle, design, size) - answered
+    more = 0
+    if (high - low) / 2 > MARGIN:
+        decided = max(_needed(middle, design, size) - answered, 1)
+        asked = answered + unsure
+        more = min(math.ceil(decided * asked / answered), size - asked)
     return Share(
         share=share,
         low=low,
         high=high,
         answered=answered,
         unsure=unsure,
-        more=max(more, int((high - low) / 2 > MARGIN)),
+        more=more,
         of=size,
     )
 
@@ -94,17 +99,18 @@ def _needed(share: float, design: float, size: int) -> int:
 
 def _strata_of(pool: Pool, rows: np.ndarray, value: np.ndarray, kinds: np.ndarray) -> _Strata:
     """Sum up the decided answers of some kinds by stratum; a stratum without any joins the nearest
-    one of its kind that has some."""
+    one of its kind that has some, else of any of these kinds."""
     rows = rows & ~np.isnan(value)
     count = len(pool.kind_of_stratum)
     answered = np.bincount(pool.stratum[rows], minlength=count)
     total = np.bincount(pool.stratum[rows], value[rows], minlength=count)
     squares = np.bincount(pool.stratum[rows], value[rows] ** 2, minlength=count)
     size = np.zeros(count)
+    anywhere = np.flatnonzero((answered > 0) & np.isin(pool.kind_of_stratum, kinds))
     for kind in kinds:
         own = np.flatnonzero(pool.kind_of_stratum == kind)
-        known = own[answered[own] > 0]
-        for stratum in own if len(known) else ():
+        known = own[answered[own] > 0] if answered[own].any() else anywhere
+        for stratum in own:
             size[known[np.argmin(np.abs(known - stratum))]] += pool.in_stratum[stratum]
     used = size > 0
     mean = total[used] / answered[used]
@@ -133,7 +139,8 @@ def recall(
     """
     kinds = np.array([row for row, one in enumerate(pool.kinds) if one[0] == task])
     rows = is_sampled & np.isin(pool.kind, kinds)
-    if not len(missing) or not (rows & ~np.isnan(value)).any():
+    is_begun = np.isin(kinds, pool.kind[rows]).all()  # without one, too few things were found
+    if not len(missing) or not is_begun or not (rows & ~np.isnan(value)).any():
         return Share(of=images)
     strata = _strata_of(pool, rows, value * pool.share, kinds)
     mean = strata.total / strata.answered

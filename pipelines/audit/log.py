@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from unicodedata import normalize
 from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
@@ -29,6 +30,8 @@ from florilegium.pipelines.audit.events import (
 
 Events = list[StatementJudged | ImageSearched | Undone]
 _END = ".jsonl"
+_LONGEST_FILE = 200
+"""Characters of the name of a file, at most; file systems take 255 bytes, with room to publish."""
 _CURE = "restore it from a copy, or remove that line"
 
 
@@ -57,6 +60,9 @@ class AuditLog:
         for name in folder.names():
             if name.endswith(_END):
                 person = unquote(name.removesuffix(_END))
+                if _file_of(person) != name:  # another file may have the answers of this person
+                    reason = f"the log of {person!r:.100} is {_file_of(person)!r:.250}"
+                    raise damaged(folder, name, reason, cure="give the file that name, or move it")
                 log.events[person], log.torn[person] = _read(folder, name)
         return log
 
@@ -94,14 +100,17 @@ class AuditLog:
 
 
 def checked_name(person: str) -> str:
-    """Return the name of a person without outer white space.
+    """Return the name of a person without outer white space, in Unicode's composed form: however a
+    keyboard writes it, it is one person.
 
     Raises:
         ValueError: it is empty, too long, or has characters that cannot be printed.
     """
-    name = person.strip()
+    name = normalize("NFC", person.strip()[: LONGEST_NAME + 1])
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ValueError(f"a name has 1 to {LONGEST_NAME} printable characters")
+    if len(_file_of(name)) > _LONGEST_FILE:
+        raise ValueError("the name is too long for the name of a file: give a shorter one")
     return name
 
 

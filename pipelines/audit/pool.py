@@ -27,6 +27,8 @@ LEAST_IN_BAND = 20
 """Statements below which a band is not worth a stratum of its own."""
 MOST_LABELS = 2000
 """Labels of a task that are offered for completion, at most."""
+LONGEST_LABEL = 200
+"""Characters of a label that is offered, at most."""
 MOST = 3_000_000
 """Statements that are held in memory, at most: about 1 GiB."""
 
@@ -168,7 +170,9 @@ def arranged(table: pa.Table, seed: int = 0) -> Pool:
 
 
 def _labels(table: pa.Table) -> tuple[str, ...]:
-    """Return the labels of a task, the most frequent first, `MOST_LABELS` at most."""
+    """Return the labels of a task, the most frequent first, `MOST_LABELS` at most; a long one is no
+    label to complete."""
+    table = table.filter(pc.less_equal(pc.utf8_length(table["label"]), LONGEST_LABEL))
     counts = table.group_by("label").aggregate([("label", "count")])
     counts = counts.sort_by([("label_count", "descending"), ("label", "ascending")])
     return tuple(filter(None, counts["label"].to_pylist()))[:MOST_LABELS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +12,7 @@ from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.errors import UsageError
 from florilegium.pipelines.audit.events import Fix
 from florilegium.pipelines.audit.queue import QueueName
-from florilegium.specialists.regions.likeness import SAME_PLACE, box_of, rle
-from florilegium.specialists.regions.overlap import box_overlap
+from florilegium.specialists.regions.likeness import box_of, rle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +81,11 @@ def to_json(question: StatementQuestion | ImageQuestion | None) -> dict[str, Any
     return None if question is None else asdict(question)
 
 
-def still_right(annotation: Annotation, fix: Fix) -> bool:
-    """Return whether what a person changed is within what an audit calls right: the same words and
-    span, and a box that overlaps the corrected one by `SAME_PLACE`.
+def with_fix(annotation: Annotation, fix: Fix, size_wh: tuple[int, int]) -> Annotation:
+    """Return an annotation of an image of this size with what a person changed.
 
     Raises:
-        UsageError: the annotation has nothing like it to change.
+        UsageError: the annotation has nothing like it to change, or the box reaches out.
     """
     if fix.box_xyxy is not None and annotation.kind == "text":
         raise UsageError("an annotation of the whole image has no box")
@@ -95,14 +93,12 @@ def still_right(annotation: Annotation, fix: Fix) -> bool:
         raise UsageError("a mask has no box to move: correct it in another program")
     if fix.span is not None and not annotation.span:
         raise UsageError("only a phrase has a span")
-    for name in ("label", "text", "span"):
-        value = getattr(fix, name)
-        if value is not None and value != getattr(annotation, name):
-            return False
-    if fix.box_xyxy is None:
-        return True
-    iou, _ = box_overlap([box_of(annotation)], [fix.box_xyxy])
-    return bool(iou[0, 0] >= SAME_PLACE)
+    given = {name: value for name, value in dict(fix).items() if value is not None}
+    if fix.box_xyxy is not None:
+        if fix.box_xyxy[2] > size_wh[0] or fix.box_xyxy[3] > size_wh[1]:
+            raise UsageError("a box reaches out of its image")
+        given["quad"] = ()  # the box takes its place
+    return replace(annotation, **given)
 
 
 def with_words(fix: Fix, caption: Annotation | None) -> Fix:

@@ -12,17 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal
 
-import numpy as np
-import pyarrow.compute as pc
-
-from florilegium.engine.core.annotation import ANNOTATION_NAMES, Annotation, from_table
-from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.errors import ConfigError, StorageError, UsageError
 from florilegium.engine.core.tasks import names_of
 from florilegium.engine.results.dataset import Dataset
 from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.engine.results.shard_files import Wanted
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import writing
 from florilegium.pipelines.audit.events import (
@@ -38,18 +32,19 @@ from florilegium.pipelines.audit.events import (
 from florilegium.pipelines.audit.findings import Findings, write_audit
 from florilegium.pipelines.audit.image_order import ImageOrder
 from florilegium.pipelines.audit.log import AuditLog
+from florilegium.pipelines.audit.material import Material
 from florilegium.pipelines.audit.pool import Pool, pool_of
 from florilegium.pipelines.audit.progress import Progress, is_searched, progress_of
 from florilegium.pipelines.audit.questions import (
     ImageQuestion,
-    Shown,
     StatementQuestion,
-    still_right,
+    with_fix,
     with_words,
 )
 from florilegium.pipelines.audit.queue import QueueName, next_row
 from florilegium.pipelines.dataset.lineage import CANDIDATES
-from florilegium.pipelines.dataset.takedown_lines import AUDIT_LOG
+from florilegium.pipelines.dataset.takedown_lines import AUDIT, AUDIT_LOG
+from florilegium.specialists.regions.likeness import still_right
 
 HELD_S = 300.0
 """Seconds for which a statement on the screen of one person is asked of no other."""
@@ -75,13 +70,17 @@ def opened_audit(folder: Folder, queue: QueueName | None = None) -> Iterator[Aud
     Raises:
         UsageError: the dataset is not finished, or not on a mounted file system.
         OutputInUse: another command audits it.
-        StorageError: the log is damaged, or cannot be written.
+        StorageError: the log is damaged, or cannot be written; at the end, `audit.jsonl` cannot.
     """
     dataset = Dataset.of(folder)
     root = audit_root(folder)
     log = AuditLog.of(Folder(f"{root.url}/{AUDIT_LOG}"))
     with writing(log.folder):
-        yield AuditSession(dataset, queue=queue or ("random" if root is folder else "gain"))
+        session = AuditSession(dataset, queue=queue or ("random" if root is folder else "gain"))
+        try:
+            yield session
+        finally:
+            session.close()
 
 
 class AuditSession:
@@ -103,13 +102,10 @@ class AuditSession:
         self.images = ImageOrder(dataset=dataset, seed=seed)
         self._clock = clock
         self._lock = threading.RLock()
-        row = np.unique(self.pool.image, return_index=True)[1]
-        self._shard_of = {
-            key: dataset.shards[number]
-            for key, number in zip(self.pool.keys, self.pool.shard[row].tolist(), strict=True)
-        }
+        self._material = Material(dataset, self.pool)
         self._held: dict[str, tuple[int, float]] = {}
         self._held_image: dict[str, tuple[str, str, float]] = {}
+        self._unwritten = ""
         write_audit(self.root, self.pool, self.findings)
 
     @property
@@ -143,7 +139,7 @@ class AuditSession:
         Raises:
             UsageError: the dataset keeps no such annotation.
         """
-        return self._question(self._row(name))
+        return self._question(self._material.row(name))
 
     def image(self, key: str) -> ImageQuestion:
         """Return what is asked about an image that a person chose.
@@ -151,7 +147,7 @@ class AuditSession:
         Raises:
             UsageError: there is no such image.
         """
-        return self._image_question(self.sample(key), "chosen", self.findings)
+        return self._material.about_image(key, "chosen")
 
     def sample(self, key: str) -> DatasetSample:
         """Return an image with its kept annotations.
@@ -159,13 +155,7 @@ class AuditSession:
         Raises:
             UsageError: there is no such image.
         """
-        with self._lock:
-            shard = self._shard_of.get(key)
-            for name in [shard] if shard else self.dataset.shards:
-                for sample in self.dataset.samples(name, Wanted(keys={key})):
-                    self._shard_of[key] = name
-                    return sample
-        raise UsageError(f"there is no image {key[:100]!r}")
+        return self._material.sample(key)
 
     def judge(self, person: str, name: str, answer: str, fix: Fix | None) -> None:
         """Take an answer about a statement; it is on the disk when this returns.
@@ -175,11 +165,13 @@ class AuditSession:
             ValueError: `fix` goes with the answer `fixed` alone.
         """
         with self._lock:
-            row = self._row(name)
+            row = self._material.row(name)
             right = {"right": True, "wrong": False}.get(answer)
             if fix is not None:
-                annotations = self._annotations(row)
-                right = still_right(annotations[name], fix)
+                annotations = self._material.annotations(row)
+                sample = self.sample(self.pool.key(row))
+                size_wh = (sample.width, sample.height)
+                right = still_right(annotations[name], with_fix(annotations[name], fix, size_wh))
                 fix = with_words(fix, annotations.get(annotations[name].parent_id))
             event = StatementJudged.model_validate(
                 {
@@ -242,19 +234,41 @@ class AuditSession:
                 return replace(self._question(row), fix=fix)
             if last.queue == "random":
                 self._held_image[person] = (last.key, last.place, self._clock())
-            question = self._image_question(self.sample(last.key), last.queue, self.findings)
-            return replace(question, missing=_missing_of(last))
+            return self._material.about_image(last.key, last.queue, last)
 
     def progress(self, person: str) -> Progress:
         """Return the estimates so far."""
         with self._lock:
+            notes = [*self.log.notes]
+            if self._unwritten:
+                notes.append(
+                    f"your answers are in the log, but {AUDIT} is behind: {self._unwritten}"
+                )
             return progress_of(
-                self.pool, self.images, self.findings, person, self.missing_tasks, self.log.notes
+                self.pool, self.images, self.findings, person, self.missing_tasks, notes
             )
 
+    def close(self) -> None:
+        """Write `audit.jsonl` again, where it is behind the log.
+
+        Raises:
+            ConfigError: the file that is there is malformed.
+            StorageError: it still cannot be written.
+        """
+        with self._lock:
+            if self._unwritten:
+                write_audit(self.root, self.pool, self.findings)
+                self._unwritten = ""
+
     def _append(self, person: str, event: StatementJudged | ImageSearched | Undone) -> None:
+        """Take an event. Once it is in the log it is taken, even if `audit.jsonl` cannot be written
+        now: that is reported, and tried again with the next one."""
         self.log.append(person, event)
-        write_audit(self.root, self.pool, self.findings)
+        try:
+            write_audit(self.root, self.pool, self.findings)
+            self._unwritten = ""
+        except (ConfigError, StorageError) as error:
+            self._unwritten = str(error)
 
     def _is_due_for_image(self, person: str, findings: Findings) -> bool:
         own = sum(person in one for one in findings.statements.values())
@@ -277,7 +291,8 @@ class AuditSession:
             key = self.images.head(index)["key"]
             if key not in held and not is_searched(findings, key):
                 self._held_image[person] = (key, self.images.place(index), now)
-                return self._image_question(self.sample(key), "random", findings, person)
+                earlier = findings.images.get(key, {}).get(person)
+                return self._material.about_image(key, "random", earlier)
         return None
 
     def _held_by_others(self, person: str) -> list[int]:
@@ -288,57 +303,13 @@ class AuditSession:
             if who != person and now - since < HELD_S
         ]
 
-    def _row(self, name: str) -> int:
-        if name not in self.pool.row_of:
-            raise UsageError(f"the dataset keeps no annotation {name[:100]!r}")
-        return self.pool.row_of[name]
-
-    def _annotations(self, row: int) -> dict[str, Annotation]:
-        """Return the annotations of the image of a row, dropped ones too, by id."""
-        shard = self.dataset.shards[int(self.pool.shard[row])]
-        table = self.dataset.select(verdict="all").table(shard, ["key", *ANNOTATION_NAMES])
-        rows = table.filter(pc.equal(table["key"], self.pool.key(row)))
-        return {one.id: one for one in from_table(rows)}
-
     def _question(self, row: int) -> StatementQuestion:
-        sample = self.sample(self.pool.key(row))
-        annotations = self._annotations(row)
-        one = annotations[self.pool.ids[row].as_py()]
-        parent = annotations.get(one.parent_id)
-        return StatementQuestion(
-            key=sample.key,
-            width=sample.width,
-            height=sample.height,
-            statement=Shown.of(one),
-            caption=parent.text if parent is not None and one.span else "",
-            queue=self._queue_of(one.id),
-        )
+        return self._material.about(row, self._queue_of(self.pool.ids[row].as_py()))
 
     def _queue_of(self, name: str) -> QueueName:
         """Return the queue that asked for an annotation first, else the one in use."""
         answers = self.findings.statements.get(name, {}).values()
         return min(answers, key=lambda one: one.at).queue if answers else self.queue
 
-    def _image_question(
-        self,
-        sample: DatasetSample,
-        queue: Literal["random", "chosen"],
-        findings: Findings,
-        person: str = "",
-    ) -> ImageQuestion:
-        earlier = findings.images.get(sample.key, {}).get(person)
-        return ImageQuestion(
-            key=sample.key,
-            width=sample.width,
-            height=sample.height,
-            annotations=tuple(map(Shown.of, sample.annotations)),
-            queue=queue,
-            missing=_missing_of(earlier) if earlier else (),
-        )
-
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _missing_of(answer: ImageSearched) -> tuple[dict[str, Any], ...]:
-    return tuple(one.model_dump() for one in answer.missing)

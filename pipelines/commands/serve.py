@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from florilegium.pipelines.commands.options import Directory, out, warn
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
+
+    from florilegium.engine.storage.folder import Folder
 
 
 class Queue(StrEnum):
@@ -44,9 +49,7 @@ def serve(
 
     require("serve", ("starlette", "uvicorn"), extra="serve")
     from florilegium.engine.storage.folder import Folder
-    from florilegium.pipelines.audit.session import opened_audit
     from florilegium.pipelines.serve.app import create_app
-    from florilegium.pipelines.serve.audit_routes import audit_routes
     from florilegium.pipelines.serve.server import new_token
     from florilegium.pipelines.serve.server import serve as serve_app
 
@@ -57,9 +60,17 @@ def serve(
             typer.launch(url)
 
     token, folder = new_token(), Folder(directory)
-    name = _NAMES[queue] if queue else None
-    auditing = opened_audit(folder, name) if audit else nullcontext()
-    with auditing as session:
-        warn(session.log.notes if session else ())
-        app = create_app(folder, token, audit=audit_routes(session) if session else ())
-        serve_app(app, token, port=port, ready=ready)
+    with _auditing(folder, queue) if audit else nullcontext(()) as routes:
+        serve_app(create_app(folder, token, audit=routes), token, port=port, ready=ready)
+
+
+@contextmanager
+def _auditing(folder: Folder, queue: Queue | None) -> Iterator[Sequence[Route]]:
+    """Open the audit of a dataset, and yield its routes; what browsing alone does not need is
+    imported here."""
+    from florilegium.pipelines.audit.session import opened_audit
+    from florilegium.pipelines.serve.audit_routes import audit_routes
+
+    with opened_audit(folder, _NAMES[queue] if queue else None) as session:
+        warn(session.log.notes)
+        yield audit_routes(session)

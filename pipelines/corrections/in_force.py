@@ -13,6 +13,7 @@ from functools import cached_property
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.tasks import PHRASE_TASKS
 from florilegium.pipelines.corrections.correction import Correction, stated
+from florilegium.specialists.regions.likeness import still_right
 
 CERTAIN = 1.0
 """The confidence of what a person made or confirmed."""
@@ -25,7 +26,8 @@ class InForce:
     `made` are the annotations of people, each with the id of the correction that made it, its
     parent's id as it is now, `model` who made it and `revision` when. `replaced` has, by the id of
     an annotation that people changed, the row of `made` that replaces it; `rejected` and
-    `confirmed` are the ids of annotations of other specialists.
+    `confirmed` are the ids of annotations of other specialists. `improved` are those that were
+    changed and are `still_right`, as an audit counts them.
     """
 
     corrections: tuple[Correction, ...]
@@ -33,16 +35,20 @@ class InForce:
     replaced: Mapping[str, int]
     rejected: frozenset[str]
     confirmed: frozenset[str]
+    improved: frozenset[str]
 
     @cached_property
     def wrong(self) -> list[Annotation]:
-        """The annotations that people rejected or changed, as the dataset had them."""
-        return [one.about for one in self.corrections if one.about and one.finding in _WRONG]
+        """The annotations that people rejected or changed, as the dataset had them, but for those
+        that were right enough."""
+        found = (one.about for one in self.corrections if one.about and one.finding in _WRONG)
+        return [one for one in found if one.id not in self.improved]
 
     @cached_property
     def right(self) -> list[Annotation]:
-        """What is right: what people made, and what they confirmed."""
-        kept = (one.about for one in self.corrections if one.about and one.finding == "confirmed")
+        """What is right: what people made, what they confirmed, and what they only improved."""
+        seen = ((one.about, one.finding) for one in self.corrections if one.about)
+        kept = (one for one, finding in seen if finding == "confirmed" or one.id in self.improved)
         return [*self.made, *kept]
 
 
@@ -86,12 +92,21 @@ def in_force(corrections: Sequence[Correction]) -> InForce:
         else:
             rejected.add(one.about.id)
     confirmed = {one.about.id for one in live if one.about and one.finding == "confirmed"}
+    made = tuple(_made(one, successor, row) for one in makers)
+    improved = {
+        one.about.id
+        for one in live
+        if one.about
+        and one.about.id in replaced
+        and still_right(one.about, made[replaced[one.about.id]])
+    }
     return InForce(
         corrections=tuple(live),
-        made=tuple(_made(one, successor, row) for one in makers),
+        made=made,
         replaced={name: at for name, at in replaced.items() if name not in made_by},
         rejected=frozenset(rejected - made_by),
         confirmed=frozenset(confirmed - made_by - replaced.keys()),
+        improved=frozenset(improved),
     )
 
 

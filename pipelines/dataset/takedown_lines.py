@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import nullcontext
 
 from florilegium.engine.core.redaction import redacted
 from florilegium.engine.execution.log import LOG
 from florilegium.engine.results.takedowns import Match
 from florilegium.engine.storage.documents import parse_json
 from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import writing
 from florilegium.engine.untrusted.escaped import escaped
 from florilegium.pipelines.dataset.lineage import CANDIDATES
 
@@ -54,18 +56,23 @@ def _as_logged(name: str) -> str:
 
 def strip_audit(output: Folder, keys: Collection[str], *, is_dry: bool = False) -> int:
     """Remove the lines about samples with these keys from the audits of a dataset and of the
-    candidates of its round, and from their logs; return their number, with `is_dry` only that."""
+    candidates of its round, and from their logs; return their number, with `is_dry` only that.
+
+    Raises:
+        OutputInUse: people answer an audit right now, which would write the lines again.
+    """
     if not keys:
         return 0
-    folders = ("", f"{CANDIDATES}/")
-    files = [f"{folder}{AUDIT}" for folder in folders]
-    files += [
-        f"{folder}{AUDIT_LOG}/{name}"
-        for folder in folders
-        for name in output.names(f"{folder}{AUDIT_LOG}")
-        if name.endswith(".jsonl")
-    ]
-    return sum(_strip_lines(output, name, keys, is_dry=is_dry) for name in files)
+    count = 0
+    for folder in ("", f"{CANDIDATES}/"):
+        log = f"{folder}{AUDIT_LOG}"
+        names = output.names(log)
+        logs = [f"{log}/{name}" for name in names if name.endswith(".jsonl")]
+        files = [f"{folder}{AUDIT}", *logs]
+        is_held = bool(names) and not is_dry
+        with writing(Folder(f"{output.url}/{log}")) if is_held else nullcontext():
+            count += sum(_strip_lines(output, name, keys, is_dry=is_dry) for name in files)
+    return count
 
 
 def _strip_lines(output: Folder, name: str, keys: Collection[str], *, is_dry: bool) -> int:

@@ -121,8 +121,8 @@ class FileAuditor(Auditor):
 
 class CorrectionsAuditor(FileAuditor):
     """Takes what people corrected for an audit: what they confirmed, changed to or added is right,
-    what they changed or rejected is wrong. Of the annotations of voters, those like it are judged
-    so, too.
+    what they changed or rejected is wrong, but for a box that was only moved a little. Of the
+    annotations of voters, those like it are judged so, too.
     """
 
     def __init__(self, url: str) -> None:

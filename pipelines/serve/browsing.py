@@ -10,7 +10,6 @@ from starlette.routing import BaseRoute, Route
 
 from florilegium.engine.core.sample import dropped_by
 from florilegium.pipelines.dataset.why import rows_of_image
-from florilegium.pipelines.report.page import filters_of
 from florilegium.pipelines.report.palette import colour
 from florilegium.pipelines.report.summary import Sieve, funnel, sample_funnel
 from florilegium.pipelines.serve.answers import (
@@ -25,7 +24,7 @@ from florilegium.pipelines.serve.catalogue import Catalogue
 from florilegium.pipelines.serve.disagreement import AskedRanks, Disagreements
 from florilegium.pipelines.serve.images import Images
 from florilegium.pipelines.serve.rounds import AskedDiff, Rounds, RoundShown
-from florilegium.pipelines.serve.search import Asked, Search
+from florilegium.pipelines.serve.search import Asked, AskedBeside, Search
 from florilegium.pipelines.serve.shown import Explained, explained
 
 
@@ -151,10 +150,11 @@ class Browsing:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes that are only read."""
-        images = Images(self._rounds)
+        images, search = Images(self._rounds), Search(self._catalogue)
         return [
             json_route("/api/run", NoQuestion, self.described),
-            json_route("/api/images", Asked, Search(self._catalogue).page),
+            json_route("/api/images", Asked, search.page),
+            json_route("/api/beside", AskedBeside, search.beside),
             json_route("/api/disagreements", AskedRanks, Disagreements(self._catalogue).ranked),
             json_route("/api/sample", AskedSample, self.sample),
             json_route("/api/funnel", NoQuestion, self.funnel),
@@ -186,6 +186,8 @@ class Browsing:
 
     def funnel(self, _: NoQuestion) -> Funnel:
         """Return how much each filter dropped, as in the report."""
+        from florilegium.pipelines.report.page import filters_of  # all of a report: not at start
+
         totals, folder = self._catalogue.totals, self._catalogue.folder
         of_samples = sample_funnel(totals, filters_of(folder, "sample_filters"), ())
         return Funnel(

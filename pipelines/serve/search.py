@@ -69,6 +69,11 @@ class Wanted(Question):
         }
         return ["key", "id", *(name for name, is_needed in needed.items() if is_needed)]
 
+    @property
+    def wanted(self) -> Wanted:
+        """What is searched for, and nothing else."""
+        return Wanted(**self.model_dump(include=set(Wanted.model_fields)))
+
     def hits(self, table: pa.Table) -> pa.Table:
         """Return the annotations that are what is wanted."""
         for column in ("label", "text"):
@@ -108,10 +113,20 @@ class Asked(Wanted):
     start: int = Field(default=0, ge=0)
     limit: int = Field(default=48, ge=1, le=200)
 
-    @property
-    def wanted(self) -> Wanted:
-        """What is searched for."""
-        return Wanted(**self.model_dump(include=set(Wanted.model_fields)))
+
+class AskedBeside(Wanted):
+    """A search for one image, the first one from a place on, or back from it."""
+
+    start: int = Field(ge=0)
+    towards: Literal["next", "previous"]
+
+
+class Beside(Answer):
+    """The image that was found, its key and the index of its shard; or where the search goes on,
+    if time stopped it."""
+
+    found: tuple[str, int] | None = None
+    more: int | None = None
 
 
 class Page(Answer):
@@ -178,11 +193,44 @@ class Search:
             samples=len(catalogue),
         )
 
+    def beside(self, asked: AskedBeside) -> Beside:
+        """Return the first image from a place on, or back from it.
+
+        Raises:
+            StorageError: a shard cannot be read.
+        """
+        catalogue, wanted, is_next = self._catalogue, asked.wanted, asked.towards == "next"
+        end, place = time.monotonic() + self._patience_s, asked.start
+        while 0 <= place < len(catalogue):
+            shard = catalogue.shard_at(place)
+            start = catalogue.starts[shard]
+            places, _ = self._matches(shard, wanted)
+            here = [
+                one for one in places if (one >= place - start if is_next else one <= place - start)
+            ]
+            if here:
+                return Beside(found=(catalogue.keys(shard)[here[0 if is_next else -1]], shard))
+            place = catalogue.starts[shard + 1] if is_next else start - 1
+            if time.monotonic() > end:
+                break
+        return Beside(more=place if 0 <= place < len(catalogue) else None)
+
     def _in_shard(self, shard: int, wanted: Wanted, first: int, limit: int) -> _Found:
         """Return the samples of a shard from its `first` on."""
+        places, hits = self._matches(shard, wanted)
+        places = [place for place in places if place >= first]
+        order = self._catalogue.keys(shard) if places else ()
+        return _Found(
+            keys=[order[place] for place in places[:limit]],
+            hits=hits if wanted.is_of_annotations else {},
+            next=places[limit - 1] + 1 if len(places) > limit else None,
+        )
+
+    def _matches(self, shard: int, wanted: Wanted) -> tuple[list[int], dict[str, tuple[str, ...]]]:
+        """Return which samples of a shard are wanted, by their places in it, and the ids of the
+        annotations that are, by key."""
         if not self._may_have(shard, wanted):
-            return _Found()
-        order = self._catalogue.keys(shard)
+            return [], {}
         hits: dict[str, tuple[str, ...]] = {}
         kept: frozenset[str] = frozenset()
         if wanted.is_of_annotations or wanted.none_kept:
@@ -191,23 +239,21 @@ class Search:
             if wanted.none_kept:
                 kept = frozenset(table.filter(table["kept"])["key"].to_pylist())
         part = wanted.key.casefold()
-        found = [
-            (place, key)
-            for place, key in enumerate(order[first:], start=first)
+        places = [
+            place
+            for place, key in enumerate(self._catalogue.keys(shard))
             if part in key.casefold()
             and key not in kept
             and (key in hits or not wanted.is_of_annotations)
         ]
-        chosen = [key for _, key in found[:limit]]
-        after = found[limit - 1][0] + 1 if len(found) > limit else None
-        return _Found(keys=chosen, hits=hits if wanted.is_of_annotations else {}, next=after)
+        return places, hits
 
     def _may_have(self, shard: int, wanted: Wanted) -> bool:
         """Whether the counts of a shard allow that it has what is wanted."""
-        counts = self._catalogue.counts
+        asked = {"tasks": wanted.task, "specialists": wanted.specialist, "drops": wanted.reason}
+        counts = self._catalogue.counts if any(asked.values()) else None
         if counts is None:
             return True
-        asked = {"tasks": wanted.task, "specialists": wanted.specialist, "drops": wanted.reason}
         for column, name in asked.items():
             counted = counts.table.column(column)[shard].as_py() if name else []
             names = {one["name"] for one in counted}

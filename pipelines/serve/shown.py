@@ -13,6 +13,8 @@ from florilegium.pipelines.serve.answers import Answer
 
 MOST_SHOWN = 300
 """Annotations of one image in the gallery, at most; the page of the image has all."""
+MOST_CHARACTERS = 300
+"""Characters of a text in the gallery, at most; the page of the image has all."""
 DRAWN = (
     *("key", "width", "height", "id", "kind", "task", "text", "label", "box_xyxy", "quad"),
     *("mask_rle", "score", "confidence", "specialist", "kept"),
@@ -117,8 +119,13 @@ def _card(shard: int, key: str, rows: list[dict[str, Any]], hits: tuple[str, ...
 
 
 def shown(row: Mapping[str, Any]) -> Shown:
-    """Return a row as it is drawn in the gallery."""
-    return Shown(**{name: row[name] for name in Shown.model_fields})
+    """Return a row as it is drawn in the gallery, long texts cut."""
+    words = {name: _cut(row[name]) for name in ("text", "label")}
+    return Shown(**{name: row[name] for name in Shown.model_fields} | words)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
 
 
 def explained(row: Mapping[str, Any]) -> Explained:

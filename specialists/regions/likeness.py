@@ -1,7 +1,7 @@
 """What an annotation says and where, so that two can be compared: the same words, the same place.
 
-Nothing is decided here but what `alike` means: as people's findings about one annotation hold for
-others like it.
+Nothing is decided here but what `alike` means, as people's findings about one annotation hold for
+others like it, and `still_right`, whether one that a person changed counts as right.
 """
 
 from __future__ import annotations
@@ -86,3 +86,12 @@ def alike(annotations: Sequence[Annotation], others: Sequence[Annotation]) -> np
     is_same = words[:, None] == other_words
     found: np.ndarray = ((place_overlap(boxes, other_boxes) >= SAME_PLACE) & is_same).any(axis=1)
     return found
+
+
+def still_right(annotation: Annotation, changed: Annotation) -> bool:
+    """Return whether an annotation that a person changed was right before: the same label, text and
+    span, and nearly the same region."""
+    pairs = ((annotation.label, changed.label), (annotation.text, changed.text))
+    is_same = all(one.strip().casefold() == other.strip().casefold() for one, other in pairs)
+    is_same &= tuple(annotation.span) == tuple(changed.span)
+    return is_same and bool(alike([annotation], [changed])[0])

@@ -30,6 +30,8 @@ REASONS = {
     "needs the weights of a model hub",
     "sections for a config that has the other stages, too",
     "needs what another program gave back",
+    "needs the log of a person",
+    "a page in a browser, until Ctrl-C",
     "the models of three stages are loaded",
 }
 """All reasons why a block is not run. Commands of such a block are parsed all the same."""

@@ -40,6 +40,7 @@ async function fill(context, path, asked, usual) {
   const layers = layersOf(parameters, usual), colours = palette(run);
   const draw = parameters.get("draw") ?? usual;
   const more = draw === "boxes,masks" ? {} : { draw };
+  if (Object.keys(asked).length) more.among = new URLSearchParams(asked);
   const list = make("div", { class: "cards", role: "list" });
   const line = make("p", { class: "quiet count", role: "status" }, "Searching …");
   const pages = make("nav", { class: "pages", "aria-label": "Pages of images" });

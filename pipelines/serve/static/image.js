@@ -19,6 +19,11 @@ export async function show({ main, run, parameters, go, signal }) {
     for (const [name, value] of Object.entries(changes)) if (value === null) made.delete(name); else made.set(name, value);
     return `/image?${made}`;
   };
+  const among = Object.fromEntries(new URLSearchParams(parameters.get("among") ?? ""));
+  const isAmong = Object.keys(among).length > 0 && asked.round === null;
+  const [previous, next] = isAmong
+    ? await Promise.all([found(among, sample.place - 1, "previous", signal), found(among, sample.place + 1, "next", signal)])
+    : [sample.previous, sample.next];
   const step = (neighbour, text, key) => (neighbour
     ? make("a", { class: "button", href: query({ key: neighbour[0], shard: neighbour[1] }), data: { page: "" }, "aria-keyshortcuts": key }, text)
     : make("span", { class: "button quiet", "aria-disabled": "true" }, text));
@@ -34,8 +39,8 @@ export async function show({ main, run, parameters, go, signal }) {
     make("div", { class: "row image-head" },
       make("h1", { class: "mono", dir: "auto" }, sample.key),
       make("nav", { class: "pages", "aria-label": "Images beside this one" },
-        step(sample.previous, "‹ Previous", "ArrowLeft"), step(sample.next, "Next ›", "ArrowRight"))),
-    make("p", { class: "quiet facts" }, `${sample.place + 1} of ${sample.samples} · ${sample.width} × ${sample.height} · `,
+        step(previous, "‹ Previous", "ArrowLeft"), step(next, "Next ›", "ArrowRight"))),
+    make("p", { class: "quiet facts" }, `${sample.place + 1} of ${sample.samples}${isAmong ? ", beside others of the search" : ""} · ${sample.width} × ${sample.height} · `,
       make("bdi", {}, sample.source), " · ", make("span", { class: "mono", title: sample.sha256 }, sample.sha256.slice(0, 12))),
     make("div", { class: "row" },
       make("fieldset", { class: "layers" }, make("legend", {}, "Draw"), LAYERS.map((name) => make("label", { class: "tick" },
@@ -45,6 +50,16 @@ export async function show({ main, run, parameters, go, signal }) {
     make("div", { class: there ? "sides" : "one" }, here, there),
     metadata(sample));
   return (event) => keys(event, main, go);
+}
+
+/** Return the next or previous image of a search, [key, shard], or null. */
+async function found(among, start, towards, signal) {
+  while (start !== null && start >= 0) {
+    const answer = await ask("/api/beside", { ...among, start, towards }, { signal });
+    if (answer.found) return answer.found;
+    start = answer.more;
+  }
+  return null;
 }
 
 /** Return the drawn image and the list of its annotations, which show each other. */

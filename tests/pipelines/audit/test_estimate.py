@@ -99,6 +99,34 @@ def test_a_thing_that_two_specialists_found_counts_once() -> None:
     assert found.share == pytest.approx(0.5)
 
 
+def test_recall_waits_until_every_specialist_was_asked_about() -> None:
+    two = pool(np.full(200, 0.5), specialists=("dfine", "owl"))
+    is_sampled = np.zeros(200, dtype=bool)
+    is_sampled[:40:2] = True  # of the first one alone
+    value = np.ones(200)
+
+    def found() -> Share:
+        return recall(two, is_sampled, value, task="object_detection", missing=[5] * 40, images=40)
+
+    assert found().share is None
+    is_sampled[1] = True
+    assert found().share == pytest.approx(0.5)
+    value[1] = np.nan  # unsure: as the others of the task
+    assert found().share == pytest.approx(0.5)
+
+
+def test_no_more_statements_are_wanted_than_are_left() -> None:
+    value = (CERTAINTY > 0.5).astype(float)
+    value[:100] = np.nan
+    everything = np.ones(len(POOL), dtype=bool)
+    assert precision(POOL, everything, value, 0).more == 0
+    other, is_sampled = drawn(0, 100)
+    half = np.where(RANDOM.uniform(size=len(POOL)) < 0.5, np.nan, value)
+    some = precision(other, is_sampled, half, 0)
+    assert some.answered + some.unsure + some.more <= len(POOL)
+    assert some.more > precision(other, is_sampled, value, 0).more
+
+
 def test_nothing_missing_in_few_images_leaves_doubt() -> None:
     value = np.ones(len(POOL))
     other, is_sampled = drawn(0, 60)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from florilegium.engine.core.errors import StorageError, UsageError
+from florilegium.engine.core.errors import OutputInUse, StorageError, UsageError
 from florilegium.engine.storage.folder import Folder
+from florilegium.engine.storage.lease import writing
 from florilegium.pipelines.audit.events import (
     ImageSearched,
     Missing,
@@ -125,6 +126,16 @@ def test_names_of_people_lead_nowhere(tmp_path: Path) -> None:
     for bad in ("", "  ", "a\nb", "x" * 61):
         with pytest.raises(ValueError, match="printable"):
             checked_name(bad)
+    with pytest.raises(ValueError, match="too long for the name of a file"):
+        log.append("猫" * 60, judged("a1"))
+    assert checked_name("Ju\u0308rgen") == "J\u00fcrgen"  # one person, however it is typed
+
+
+def test_a_log_under_another_name_is_refused_and_not_mixed_in(tmp_path: Path) -> None:
+    AuditLog.of(Folder(str(tmp_path))).append("Jürgen", judged("a1"))
+    (tmp_path / "Jürgen.jsonl").write_bytes((tmp_path / "J%C3%BCrgen.jsonl").read_bytes())
+    with pytest.raises(StorageError, match=r"J%C3%BCrgen\.jsonl"):
+        AuditLog.of(Folder(str(tmp_path)))
 
 
 def undone(name: str) -> Undone:
@@ -147,3 +158,11 @@ def test_a_takedown_strips_answers_and_what_took_them_back(tmp_path: Path) -> No
     assert strip_audit(folder, {"ä cat"}, is_dry=True) == strip_audit(folder, {"ä cat"}) == 3
     assert AuditLog.of(log.folder).events["Ada"] == [judged("a", key="dog")]
     assert (tmp_path / "audit.jsonl").read_text() == ""
+
+
+def test_a_takedown_waits_for_people_who_would_write_the_answers_again(tmp_path: Path) -> None:
+    folder, log = Folder(str(tmp_path)), Folder(str(tmp_path / "audit"))
+    AuditLog.of(log).append("Ada", judged("a"))
+    with writing(log), pytest.raises(OutputInUse):
+        strip_audit(folder, {"ä cat"})
+    assert AuditLog.of(log).events["Ada"]

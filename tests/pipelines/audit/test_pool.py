@@ -6,11 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from florilegium.engine.core.errors import UsageError
 from florilegium.engine.results.dataset import open_dataset
-from florilegium.pipelines.audit.pool import pool_of
+from florilegium.pipelines.audit.pool import _labels, pool_of
 from tests.building import build
 from tests.pipelines.audit.pools import pool
 
@@ -57,6 +58,11 @@ def test_a_dataset_is_read_with_its_kept_annotations(scenes: Path) -> None:
     assert found.key(row) in {sample.key for sample in dataset.samples(shard)}
     labels = {one.label for sample in dataset for one in sample.annotations}
     assert set(found.vocabulary["object_detection"]) <= labels
+
+
+def test_labels_too_long_to_complete_are_not_offered() -> None:
+    labels = pa.table({"label": ["cat", "x" * 1_000_000, "", "dog", "dog"]})
+    assert _labels(labels) == ("dog", "cat")
 
 
 def test_a_dataset_without_annotations_cannot_be_audited(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from florilegium.engine.core.errors import OutputInUse, UsageError
+from florilegium.engine.core.errors import OutputInUse, StorageError, UsageError
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.audit.events import Fix, Missing
@@ -85,6 +85,23 @@ def test_a_box_that_was_moved_a_little_counts_as_right(session: AuditSession) ->
         assert session.findings.statements[question.statement.id]["Ada"].right is is_right
 
 
+def test_an_answer_counts_when_the_file_of_the_audit_cannot_be_written(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("cannot write: no space left on device")
+
+    with opened_audit(Folder(str(copy))) as session:
+        name = statement(session).statement.id
+        with monkeypatch.context() as patch:
+            patch.setattr("florilegium.pipelines.audit.session.write_audit", full)
+            session.judge("Ada", name, "wrong", None)
+            assert "audit.jsonl is behind: cannot write" in session.progress("Ada").notes[0]
+            with pytest.raises(StorageError, match="no space"):
+                session.close()
+    assert read_audit(str(copy / "audit.jsonl")).right == {name: False}
+
+
 def test_a_phrase_is_shown_in_its_caption_and_its_span_can_be_fixed(session: AuditSession) -> None:
     question = of_task(session, "phrase_grounding")
     start, end = question.statement.span
@@ -139,6 +156,9 @@ def test_what_does_not_fit_the_dataset_is_refused(session: AuditSession) -> None
         session.search(
             "Ada", key, [Missing(task="object_detection", label="x", box_xyxy=(0, 0, 999, 9))]
         )
+    box = of_task(session, "object_detection").statement.id
+    with pytest.raises(UsageError, match="out of its image"):
+        session.judge("Ada", box, "fixed", Fix(box_xyxy=(0, 0, 999, 9)))
     with pytest.raises(UsageError, match="can be missing"):
         session.search("Ada", key, [Missing(task="caption", text="x")])
     assert not session.log.events

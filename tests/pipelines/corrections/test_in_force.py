@@ -81,3 +81,15 @@ def test_a_phrase_goes_with_the_caption_that_it_was_in() -> None:
     force = in_force([moved, said("changed", text, caption("A dog."), minute=1)])
     assert [one.text for one in force.made] == ["A dog."]
     assert facts(force) == ({"t": 0}, {"p"}, set())
+
+
+def test_a_box_that_was_only_moved_a_little_was_right() -> None:
+    before = seen("a", 10, 10, 20, 20)
+    little = said("changed", before, seen("n", 11, 10, 21, 20))
+    force = in_force([little])
+    assert (force.wrong, [one.id for one in force.right]) == ([], [little.id, before.id])
+    for better in (seen("n", 18, 10, 28, 20), seen("n", 11, 10, 21, 20, label="other")):
+        assert [one.id for one in in_force([said("changed", before, better)]).wrong] == [before.id]
+    (made,) = force.made
+    gone = in_force([little, said("rejected", replace(made, specialist="human"), minute=1)])
+    assert before.id in [one.id for one in gone.wrong]

@@ -58,7 +58,7 @@ class Browser:
 
     def settle(self) -> None:
         """Wait until the page is drawn."""
-        ready = "return document.getElementById('page')?.hasAttribute('aria-busy') === false"
+        ready = "return !document.getElementById('page')?.hasAttribute('aria-busy')"
         self.until(lambda: self.run(ready))
 
     def until(self, condition: Callable[[], Any]) -> Any:

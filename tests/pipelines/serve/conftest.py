@@ -21,6 +21,7 @@ from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.serve.app import create_app
 from florilegium.pipelines.serve.guard import TOKEN
 from tests.pipelines.report.dataset import Photo, box, caption, plain, publish
+from tests.pipelines.serve.browser import CHROMIUM, DRIVER, Browser
 
 SECRET = "the-token"
 ADDRESS = "http://127.0.0.1:8000"
@@ -78,6 +79,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("serve") / "flowers"
     dataset(Folder(str(path)))
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all pages: its start takes a second."""
+    pytest.importorskip("selenium", reason="selenium drives the browser")
+    if not (CHROMIUM.exists() and DRIVER.exists()):
+        pytest.skip("chromium and chromedriver are not there")
+    browser = Browser()
+    yield browser
+    browser.driver.quit()
 
 
 @pytest.fixture

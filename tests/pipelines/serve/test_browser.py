@@ -10,21 +10,10 @@ import pytest
 
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.serve.app import create_app
-from tests.pipelines.serve.browser import CHROMIUM, DRIVER, PHONE, WIDE, Browser, serving
+from tests.pipelines.serve.browser import PHONE, WIDE, Browser, serving
 from tests.pipelines.serve.conftest import SCRIPT, SECRET, mask_of
 
-pytest.importorskip("selenium", reason="selenium drives the browser")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM.exists() and DRIVER.exists()), reason="chromium and chromedriver are not there"
-)
 LEFT, RIGHT, ENTER, ESCAPE = "\ue012", "\ue014", "\ue007", "\ue00c"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    browser = Browser()
-    yield browser
-    browser.driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +22,13 @@ def address(run: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=[WIDE, PHONE], ids=["wide", "phone"])
+BOTH = pytest.mark.parametrize("browser", [WIDE, PHONE], ids=["wide", "phone"], indirect=True)
+
+
+@pytest.fixture
 def browser(request: pytest.FixtureRequest, chromium: Browser, address: str) -> Iterator[Browser]:
     """A browser that shows all images; at the end, nothing may have gone wrong."""
-    chromium.resize(*request.param)
+    chromium.resize(*getattr(request, "param", WIDE))
     chromium.open(f"{address}/?token={SECRET}")
     chromium.problems(address)
     yield chromium
@@ -55,6 +47,7 @@ def shown(browser: Browser, key: str) -> None:
     assert browser.path.startswith(f"/image?key={key}&")
 
 
+@BOTH
 def test_all_images_are_shown_with_what_was_said(browser: Browser) -> None:
     assert keys(browser) == ["cat0", "cat1", "cat2", "cat3", "cat4", "dog", "weak", "empty"]
     assert browser.texts(".card .said")[0] == "Cat 0."
@@ -70,6 +63,7 @@ def test_all_images_are_shown_with_what_was_said(browser: Browser) -> None:
     assert "token" not in browser.path
 
 
+@BOTH
 def test_a_filter_stands_in_the_url_and_the_back_button_takes_it_back(browser: Browser) -> None:
     browser.press("/", "cat 3", ENTER)
     browser.until(lambda: keys(browser) == ["cat3"])
@@ -84,6 +78,7 @@ def test_a_filter_stands_in_the_url_and_the_back_button_takes_it_back(browser: B
     browser.until(lambda: len(keys(browser)) == 8)
 
 
+@BOTH
 def test_keys_lead_through_the_images(browser: Browser) -> None:
     browser.press(RIGHT, RIGHT, LEFT, RIGHT, ENTER)
     shown(browser, "cat1")
@@ -100,6 +95,18 @@ def test_keys_lead_through_the_images(browser: Browser) -> None:
     assert browser.path == "/"
 
 
+def test_of_a_search_keys_lead_through_what_it_finds(browser: Browser) -> None:
+    browser.press("/", "cat", ENTER)
+    browser.until(lambda: len(keys(browser)) == 4)
+    browser.press(RIGHT, ENTER)
+    shown(browser, "cat0")
+    browser.press(RIGHT)
+    shown(browser, "cat2")  # the words are not in cat1
+    browser.press(LEFT)
+    shown(browser, "cat0")
+
+
+@BOTH
 def test_an_image_shows_its_verdicts_and_the_list_lights_the_region(
     browser: Browser, address: str
 ) -> None:
@@ -114,6 +121,7 @@ def test_an_image_shows_its_verdicts_and_the_list_lights_the_region(
     assert browser.run("return document.querySelectorAll('.region').length") == 4
 
 
+@BOTH
 def test_a_number_of_the_funnel_leads_to_its_images(browser: Browser, address: str) -> None:
     browser.open(f"{address}/funnel")
     browser.click(".reason a")

@@ -14,6 +14,9 @@ from florilegium.engine.core.errors import UsageError
 from florilegium.engine.results.publication import SHARDS
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.serve.app import create_app
+from florilegium.pipelines.serve.catalogue import Catalogue
+from florilegium.pipelines.serve.search import AskedBeside, Beside, Search
+from florilegium.pipelines.serve.shown import MOST_CHARACTERS, Shown, shown
 from tests.pipelines.report.dataset import plain
 from tests.pipelines.serve.conftest import SCRIPT, SECRET, dataset
 
@@ -47,6 +50,33 @@ def test_all_images_come_in_stored_order_page_after_page(client: TestClient) -> 
         found += [card["key"] for card in page["cards"]]
         start = page["next"]
     assert found == everything
+
+
+def test_of_a_search_the_images_beside_are_those_that_it_finds(client: TestClient) -> None:
+    def beside(start: int, towards: str, **wanted: Any) -> Any:
+        return asked(client, "/api/beside", start=start, towards=towards, **wanted)
+
+    assert beside(2, "next", label="dog") == {"found": ["dog", 1], "more": None}
+    assert beside(4, "previous", label="dog") == {"found": ["cat1", 0], "more": None}
+    assert beside(1, "next", label="dog")["found"] == ["cat1", 0]
+    assert beside(6, "next", label="dog") == {"found": None, "more": None}
+    assert beside(6, "previous")["found"] == ["weak", 1]
+    assert client.get("/api/beside", params={"start": -1, "towards": "next"}).status_code == 422
+
+
+def test_a_search_for_the_image_beside_that_time_stopped_goes_on(run: Path) -> None:
+    search = Search(Catalogue(Folder(str(run))), patience_s=-1)
+    first = search.beside(AskedBeside(start=7, towards="previous", text="Cat 3"))
+    assert first == Beside(found=None, more=4)
+    again = search.beside(AskedBeside(start=4, towards="previous", text="Cat 3"))
+    assert again.found == ("cat3", 0)
+
+
+def test_a_very_long_text_is_cut_in_the_gallery() -> None:
+    row = dict.fromkeys(Shown.model_fields) | {"label": "", "text": "x" * 10_000_000}
+    row |= {"id": "a", "kind": "text", "task": "caption", "box_xyxy": [], "quad": []}
+    card = shown(row | {"specialist": "one", "kept": True})
+    assert len(card.text) == MOST_CHARACTERS
 
 
 @pytest.mark.parametrize(
