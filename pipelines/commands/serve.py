@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from florilegium.pipelines.commands.options import Directory, out, warn
+from florilegium.pipelines.commands.options import Directory, err, out, warn
 
 
 class Queue(StrEnum):
@@ -23,6 +23,7 @@ _NAMES: Mapping[Queue, Literal["random", "gain"]] = {Queue.RANDOM: "random", Que
 
 
 def serve(
+    context: typer.Context,
     directory: Directory,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")
@@ -49,17 +50,23 @@ def serve(
     from florilegium.pipelines.serve.audit_routes import audit_routes
     from florilegium.pipelines.serve.server import new_token
     from florilegium.pipelines.serve.server import serve as serve_app
+    from florilegium.pipelines.terminal.stopping import Stop
 
     def ready(url: str) -> None:
         url = url.replace("/?", "/audit?", 1) if audit else url
         out.say(url)
+        err.say("open it in a browser of this machine; Ctrl-C stops the server")
         if opens:
             typer.launch(url)
 
     token, folder = new_token(), Folder(directory)
     name = _NAMES[queue] if queue else None
     auditing = opened_audit(folder, name) if audit else nullcontext()
+    if isinstance(context.obj, Stop):
+        context.obj.expect()
     with auditing as session:
         warn(session.log.notes if session else ())
         app = create_app(folder, token, audit=audit_routes(session) if session else ())
         serve_app(app, token, port=port, ready=ready)
+    kept = f"; the answers are in {directory}: audit/, audit.jsonl" if audit else ""
+    err.say(f"the server is stopped{kept}")
