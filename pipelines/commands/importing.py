@@ -19,7 +19,8 @@ def import_(
         str,
         typer.Option(
             "--format",
-            help="`label-studio`, `cvat`, `coco`, `audit` (`audit/NAME.jsonl`) or one of a plugin.",
+            help="`label-studio`, `cvat`, `coco`, `audit` (`audit/NAME.jsonl` of a run) or one of a "
+            "plugin.",
         ),
     ],
     who: Annotated[
