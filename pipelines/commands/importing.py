@@ -19,7 +19,7 @@ def import_(
         str,
         typer.Option(
             "--format",
-            help="`label-studio`, `cvat`, `coco`, `audit` (`audit/NAME.jsonl` of a run) or one of a "
+            help="`label-studio`, `cvat`, `coco`, `audit` (`audit/NAME.jsonl` of a run), or of a "
             "plugin.",
         ),
     ],
