@@ -17,7 +17,11 @@ def import_(
     ],
     form: Annotated[
         str,
-        typer.Option("--format", help="`label-studio`, `cvat`, `coco` or one of a plugin."),
+        typer.Option(
+            "--format",
+            help="`label-studio`, `cvat`, `coco`, `audit` (`audit/NAME.jsonl` of a run), or of a "
+            "plugin.",
+        ),
     ],
     who: Annotated[
         str, typer.Option(help="The person who corrected, where the file does not say.")
@@ -29,7 +33,8 @@ def import_(
         ),
     ] = None,
 ) -> None:
-    """Take over what people corrected in Label Studio, CVAT or COCO; the next build applies it."""
+    """Take over what people corrected in Label Studio, CVAT, COCO or an audit; the next build
+    applies it."""
     from datetime import UTC, datetime
 
     from florilegium.engine.storage.folder import Folder

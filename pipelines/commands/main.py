@@ -109,7 +109,7 @@ def _run(stop: Stop) -> int:
             stream.reconfigure(errors="backslashreplace")
     logging.lastResort = _Labelled(logging.WARNING)
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, obj=stop)
         return code if isinstance(code, int) else ExitCode.DONE
     except (typer.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED

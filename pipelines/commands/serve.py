@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from florilegium.pipelines.commands.options import Directory, out, warn
+from florilegium.pipelines.commands.options import Directory, err, out, warn
 
 if TYPE_CHECKING:
     from starlette.routing import Route
@@ -28,6 +28,7 @@ _NAMES: Mapping[Queue, Literal["random", "gain"]] = {Queue.RANDOM: "random", Que
 
 
 def serve(
+    context: typer.Context,
     directory: Directory,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")
@@ -52,16 +53,22 @@ def serve(
     from florilegium.pipelines.serve.app import create_app
     from florilegium.pipelines.serve.server import new_token
     from florilegium.pipelines.serve.server import serve as serve_app
+    from florilegium.pipelines.terminal.stopping import Stop
 
     def ready(url: str) -> None:
         url = url.replace("/?", "/audit?", 1) if audit else url
         out.say(url)
+        err.say("open it in a browser of this machine; Ctrl-C stops the server")
         if opens:
             typer.launch(url)
 
     token, folder = new_token(), Folder(directory)
+    if isinstance(context.obj, Stop):
+        context.obj.expect()
     with _auditing(folder, queue) if audit else nullcontext(()) as routes:
         serve_app(create_app(folder, token, audit=routes), token, port=port, ready=ready)
+    kept = f"; the answers are in {directory}: audit/, audit.jsonl" if audit else ""
+    err.say(f"the server is stopped{kept}")
 
 
 @contextmanager

@@ -31,7 +31,8 @@ def audit_lines(audit: ToAudit) -> Iterator[str]:
         f"{counted(audit.samples, 'sample')}, {audit.answered} answered"
     )
     yield (
-        'Put true or false after "right" in its lines, as many as you like: null is ignored. '
+        f"Answer in a page, florilegium serve {audit.candidates} --audit, or put true or false "
+        'after "right" in its lines, as many as you like: null is ignored. '
         f"Then run the same command without --until and with --set refine.audit={audit.file}"
     )
 

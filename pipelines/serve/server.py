@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -32,11 +34,25 @@ def serve(app: Starlette, token: str, *, port: int, ready: Callable[[str], None]
     """
     import uvicorn
 
+    class Server(uvicorn.Server):
+        """A server that a signal ends. Uvicorn raises the signal once more when it has stopped,
+        which would be the second one, that kills the command before it has cleaned up."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            numbers = (signal.SIGINT, signal.SIGTERM)
+            before = {one: signal.signal(one, self.handle_exit) for one in numbers}
+            try:
+                yield
+            finally:
+                for one, handler in before.items():
+                    signal.signal(one, handler)
+
     with _bound(port) as listening:
         config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
         number = listening.getsockname()[1]
         ready(f"http://{HOST}:{number}/?{urlencode({TOKEN: token})}")
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])
 
 
 def _bound(port: int) -> socket.socket:

@@ -32,12 +32,18 @@ class Stop:
 
     def __init__(self) -> None:
         self._number = 0
+        self._is_regular = False
         self._family: list[psutil.Process] | None = None
 
     @property
     def is_asked(self) -> bool:
         """Whether a signal came."""
         return self._number != 0
+
+    def expect(self) -> None:
+        """Take a signal as the regular end of a command that runs until then, as a server does:
+        it has nothing to resume, and its exit code is 0."""
+        self._is_regular = True
 
     def ask(self, number: int) -> None:
         """Remember a signal, also one that a library handles itself."""
@@ -52,7 +58,7 @@ class Stop:
 
     def end(self) -> NoReturn:
         """Print `STOPPED` and exit with the code of shells after the signal: 130 after Ctrl-C, 143
-        after SIGTERM."""
+        after SIGTERM. If the signal was expected, print nothing and exit with 0."""
         if self._number:  # a regular exit may crash libraries that were just starting
             self.end_now()
         sys.stderr.write(f"{STOPPED}\n")
@@ -67,8 +73,8 @@ class Stop:
                 process.kill()
         cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
         with suppress(OSError):
-            os.write(2, f"{cursor}{STOPPED}\n".encode())
-        os._exit(128 + self._number)
+            os.write(2, (cursor if self._is_regular else f"{cursor}{STOPPED}\n").encode())
+        os._exit(0 if self._is_regular else 128 + self._number)
 
 
 @contextmanager

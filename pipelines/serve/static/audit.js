@@ -43,11 +43,12 @@ function show(question) {
   if (!question) {
     state.mode = "end";
     $("kind").textContent = "";
-    $("question").textContent = "Nothing is left to ask.";
+    $("question").textContent = "Nothing is left to ask. Every answer is saved.";
     for (const view of [close, whole]) view.svg.replaceChildren();
     $("answers").hidden = false;
-    return;
   }
+  document.body.classList.toggle("ended", !question);
+  if (!question) return;
   document.body.classList.toggle("searching", question.question === "image");
   if (question.question === "image") showMissing();
   else showStatement();
@@ -73,7 +74,7 @@ function showStatement() {
 }
 
 function asked({ label, text, span }, box) {
-  if (label && text && !span.length) return `Is this “${label}”: “${text}”?`;
+  if (label && text && text !== label && !span.length) return `Is this “${label}”: “${text}”?`;
   const words = label || text;
   if (span.length) return `Does “${text || label}” mean this?`;
   return box ? `Is this “${words}”?` : `Is this true: “${words}”?`;
@@ -99,6 +100,8 @@ function offerLabels(task) {
 
 // --- fix ---
 
+// A tag has its name as its text, too: it is asked for once, and both are fixed.
+const isNamedTwice = ({ label, text, span }) => Boolean(label) && text === label && !span.length;
 const field = (id) => $(id).querySelector("input, textarea");
 
 function showFix() {
@@ -111,7 +114,7 @@ function showFix() {
   close.edit(box.length ? box : null);
   $("fix-label").hidden = !statement.label;
   field("fix-label").value = (fix && fix.label !== null && fix.label !== undefined) ? fix.label : statement.label;
-  $("fix-text").hidden = !statement.text || Boolean(caption);
+  $("fix-text").hidden = !statement.text || Boolean(caption) || isNamedTwice(statement);
   field("fix-text").value = (fix && fix.text !== null && fix.text !== undefined) ? fix.text : statement.text;
   $("fix-span").hidden = !caption;
   field("fix-span").value = caption;
@@ -133,7 +136,7 @@ function fixed() {
   if (box && box.some((value, at) => Math.abs(value - statement.box_xyxy[at]) > 0.005)) fix.box_xyxy = box;
   const label = field("fix-label").value.trim();
   if (statement.label && label && label !== statement.label) fix.label = label;
-  const text = field("fix-text").value.trim();
+  const text = isNamedTwice(statement) ? label : field("fix-text").value.trim();
   if (!caption && statement.text && text && text !== statement.text) fix.text = text;
   if (caption) {
     const { selectionStart, selectionEnd } = field("fix-span");

@@ -6,6 +6,12 @@ function range({ share, low, high }) {
   return share === null ? "not yet" : `${percent(share)} (${(100 * low).toFixed(0)}–${(100 * high).toFixed(0)})`;
 }
 
+// What was unsure is not asked again: where all is asked, no more answers can come.
+function needed({ more, answered, unsure, of }) {
+  if (answered + unsure >= of) return "all asked";
+  return more ? `${Math.min(more, of - answered - unsure)} more` : "enough";
+}
+
 function table(caption, heads, rows) {
   const one = document.createElement("table");
   one.createCaption().textContent = caption;
@@ -29,11 +35,16 @@ function table(caption, heads, rows) {
 }
 
 export function showProgress(place, progress) {
+  if (progress.by_gain && !progress.by_random) {
+    place.textContent = "These answers calibrate a merge. They are no random sample, so nothing is "
+      + "estimated from them: serve with --queue random for estimates.";
+    return;
+  }
   const parts = [];
   parts.push(table("Precision", ["what", "right, 95 %", "asked", "for ±2 %"],
     progress.precision.map(({ task, specialist, precision }) => [
       `${task} by ${specialist}`, range(precision),
-      String(precision.answered + precision.unsure), precision.more ? `${precision.more} more` : "enough",
+      String(precision.answered + precision.unsure), needed(precision),
     ])));
   if (progress.recall.length) {
     parts.push(table("Recall", ["what", "found, 95 %", "images"],
