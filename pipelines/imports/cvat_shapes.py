@@ -15,9 +15,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.limits import PILLOW_MAX_PIXELS
 from florilegium.engine.core.task import Task
 from florilegium.engine.core.tasks import CAPTION_TASKS, TABLE
-from florilegium.pipelines.imports.drawing import MAX_PIXELS, as_mask, box_around, mask_of
+from florilegium.pipelines.imports.drawing import as_mask, box_around, mask_of
 from florilegium.pipelines.imports.importer import Shape
 
 ID, TASK, SCORE, TEXT = "id", "task", "score", "text"
@@ -149,7 +150,7 @@ def mask_of_cvat(values: Mapping[str, str], size_wh: tuple[int, int]) -> MaskRLE
     fits = min(left, top) >= 0 and min(width, height) > 0
     if not fits or left + width > size_wh[0] or top + height > size_wh[1]:
         raise ValueError("a mask outside of its image")
-    if size_wh[0] * size_wh[1] > MAX_PIXELS:
+    if size_wh[0] * size_wh[1] > PILLOW_MAX_PIXELS:
         raise ValueError(f"a mask of {size_wh[0]} x {size_wh[1]} pixels")
     counts = np.array([int(one) for one in values["rle"].split(",")], dtype=np.int64)
     if counts.min(initial=0) < 0 or counts.sum() != width * height:

@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from florilegium.engine.core.annotation import MaskRLE
-from florilegium.engine.core.limits import PILLOW_MAX_PIXELS as MAX_PIXELS
+from florilegium.engine.core.limits import PILLOW_MAX_PIXELS
 from florilegium.specialists.regions.outline import outline
 
 CORNERS, LEAST_IOU = 400, 0.98
@@ -44,7 +44,7 @@ def mask_of(polygons_xy: Sequence[np.ndarray], size_wh: tuple[int, int]) -> Mask
         ValueError: one has fewer than three corners, too many, or a number that is none.
     """
     width, height = size_wh
-    if width * height > MAX_PIXELS:
+    if width * height > PILLOW_MAX_PIXELS:
         raise ValueError(f"a mask of {width} x {height} pixels")
     flat: list[list[float]] = []
     length = 0.0
