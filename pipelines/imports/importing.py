@@ -89,7 +89,7 @@ def import_corrections(
         OutputInUse: another command writes the run.
     """
     images = _read(importer, path)
-    before = {one.name: one for one in _read(importer, exported)} if exported else {}
+    before = {_name_of(one): one for one in _read(importer, exported)} if exported else {}
     if who and not is_name(who):
         raise UsageError(f"{who!r:.100} names nobody: give 1 to 200 printable characters by --who")
     told = Told(who=who, when=when, tool=importer.tool)
@@ -115,7 +115,7 @@ def import_corrections(
             elif image.size_wh not in ((0, 0), subject.size_wh):
                 left_out[OTHER_SIZE] += 1
             else:
-                if image.shown is None and (original := before.get(image.name)):
+                if image.shown is None and (original := before.get(_name_of(image))):
                     image = replace(image, shown=shown_in(original, subject))
                 compared = compare(image, subject, told)
                 _add(compared, corrections, left_out)

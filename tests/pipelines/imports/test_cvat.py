@@ -97,6 +97,19 @@ def test_what_a_person_changed_comes_back(truths: Path, exported: Path, tmp_path
     }
 
 
+def test_an_image_in_another_folder_is_that_of_the_exported_file(
+    truths: Path, exported: Path, tmp_path: Path
+) -> None:
+    def moved(root: ElementTree.Element) -> None:
+        image = root.findall("image")[0]
+        image.set("name", f"share/{image.get('name')}")
+        image.remove(image.findall("box")[0])
+
+    path = edited(exported, tmp_path, moved)
+    found, _ = imported(tmp_path, truths, path, exported=exported)
+    assert (found.findings["rejected"], found.left_out) == (1, {})
+
+
 def test_without_the_exported_file_nothing_is_rejected(
     truths: Path, exported: Path, tmp_path: Path
 ) -> None:
