@@ -30,7 +30,14 @@ from florilegium.pipelines.commands.export import export
 from florilegium.pipelines.commands.importing import import_
 from florilegium.pipelines.commands.new import new
 from florilegium.pipelines.commands.options import err, out
-from florilegium.pipelines.commands.reference import exporters, rules, schema, sources, stages
+from florilegium.pipelines.commands.reference import (
+    exporters,
+    importers,
+    rules,
+    schema,
+    sources,
+    stages,
+)
 from florilegium.pipelines.commands.refine import diff, refine, score, train
 from florilegium.pipelines.commands.refresh import refresh
 from florilegium.pipelines.commands.serve import serve
@@ -77,7 +84,7 @@ _COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Look at a dataset": (status, report, serve, why, verify, diff),
     "Use and keep it": (export, import_, sign, clean),
     "Refine Florence-2": (refine, train, score),
-    "List and describe": (configs, stages, sources, rules, exporters, schema),
+    "List and describe": (configs, stages, sources, rules, exporters, importers, schema),
     "Plugins and this machine": (new, try_stage, doctor),
 }
 """By the headings of `--help`, in its order."""

@@ -67,6 +67,13 @@ def exporters(name: Name = None, as_json: Json = False) -> None:
     _show(EXPORT_FORMATS, name, as_json=as_json)
 
 
+def importers(name: Name = None, as_json: Json = False) -> None:
+    """List the installed formats of `import`, or describe one."""
+    from florilegium.pipelines.reference.plugins import IMPORT_FORMATS
+
+    _show(IMPORT_FORMATS, name, as_json=as_json)
+
+
 def _show(kind: Kind, name: str | None, *, as_json: bool) -> None:
     """Print one plugin of a kind, or all."""
     from florilegium.pipelines.commands.tables import plugins_table, print_table

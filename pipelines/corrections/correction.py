@@ -111,6 +111,16 @@ def stated(annotation: Annotation) -> Annotation:
     )
 
 
+def is_name(value: Any) -> bool:
+    """Return whether a value names a person or a tool: 1 to 200 printable characters."""
+    return (
+        isinstance(value, str)
+        and bool(value.strip())
+        and value.isprintable()
+        and len(value) <= _MAX_NAME
+    )
+
+
 def parse_correction(line: bytes) -> Correction:
     """Read a line back.
 
@@ -143,9 +153,7 @@ def _problem(one: Correction) -> str:
     if one.finding not in get_args(Finding):
         return f"`finding` is none of {', '.join(get_args(Finding))}"
     for name in ("who", "tool"):
-        value = getattr(one, name)
-        is_name = isinstance(value, str) and value.strip() and value.isprintable()
-        if not is_name or len(value) > _MAX_NAME:
+        if not is_name(getattr(one, name)):
             return f"`{name}` is no name of 1 to {_MAX_NAME} printable characters"
     if not (isinstance(one.when, str) and _WHEN.fullmatch(one.when)):
         return "`when` is no time such as 2026-01-31T12:00:00Z"

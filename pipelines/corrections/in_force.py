@@ -6,7 +6,7 @@ annotation that people made before: that is then replaced, or gone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -65,12 +65,9 @@ def by_image(corrections: Iterable[Correction]) -> dict[str, list[Correction]]:
 
 def in_force(corrections: Sequence[Correction]) -> InForce:
     """Return what the corrections of one image come to; they are ordered by time."""
-    last: dict[str, Correction] = {}
-    for one in corrections:
-        last[one.about.id if one.about else one.id] = one
-    live = [one for one in corrections if one is last[one.about.id if one.about else one.id]]
-    own = {one.id for one in live}
-    live = [one for one in live if not _is_lost(one, corrections, own)]
+    last = {one.about.id: one for one in corrections if one.about}
+    live = [one for one in corrections if not one.about or one is last[one.about.id]]
+    live = _without_lost(live, makers={one.id for one in corrections if one.annotation})
     successor = {one.about.id: one for one in live if one.about and one.finding in _WRONG}
     orphans = {one.id for one in live if _is_of_changed_parent(one, successor)}
     makers = [
@@ -110,10 +107,16 @@ def in_force(corrections: Sequence[Correction]) -> InForce:
     )
 
 
-def _is_lost(one: Correction, all_: Sequence[Correction], own: Collection[str]) -> bool:
-    """Whether a correction is about an annotation of people that a later one took back."""
-    makers = {other.id for other in all_ if other.annotation}
-    return one.about is not None and one.about.id in makers and one.about.id not in own
+def _without_lost(live: list[Correction], makers: set[str]) -> list[Correction]:
+    """Return corrections without those about an annotation of people that a later one took back,
+    without those about what these made, and so on."""
+    while True:
+        own = {one.id for one in live}
+        lost = makers - own
+        kept = [one for one in live if not one.about or one.about.id not in lost]
+        if len(kept) == len(live):
+            return kept
+        live = kept
 
 
 def _is_gone(name: str, successor: Mapping[str, Correction]) -> bool:

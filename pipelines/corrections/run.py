@@ -22,7 +22,7 @@ def with_corrections(config: ConfigT) -> ConfigT:
     """
     stages = {**config.specialists, **config.filters}
     uses = {name: (options or {}).get("use", name) for name, options in stages.items()}
-    if {HUMAN, HUMAN_FIRST}.intersection(uses.values()):
+    if any(use in (HUMAN, HUMAN_FIRST) for use in uses.values()):  # a wrong `use` is a list, too
         return config
     try:
         if not has_corrections(Folder(config.output)):

@@ -26,23 +26,26 @@ _CURE = "restore it from a copy, or delete it: then what it has does not count"
 def add_corrections(output: Folder, corrections: Iterable[Correction]) -> list[Correction]:
     """Store corrections in the folder of a run; return those that are new.
 
-    What the last correction of an annotation says already is not stored again, so an import may be
-    repeated. Nothing is written where nothing is new.
+    What the correction of an annotation before it says already is not stored again, nor what was
+    added already, so an import may be repeated. Nothing is written where nothing is new.
 
     Raises:
         ValueError: one is malformed.
         StorageError: a stored file is damaged, or the folder cannot be written.
     """
-    given = sorted(corrections, key=_order)
+    given = list(corrections)
     for one in given:
         if problem := one.problem():
             raise ValueError(f"{one.key}: {problem}")
-    last = {_subject(one): one.meaning for one in read_corrections(folder_of(output))}
+    stored = read_corrections(folder_of(output))
+    known = {one.id for one in stored}
+    last = {_subject(one): one.meaning for one in stored if one.finding == "added"}
     new: list[Correction] = []
-    for one in given:
-        if last.get(_subject(one)) != one.meaning:
-            last[_subject(one)] = one.meaning
+    for one in sorted([*stored, *given], key=_order):  # an older one may come later
+        if one.id not in known and last.get(_subject(one)) != one.meaning:
+            known.add(one.id)
             new.append(one)
+        last[_subject(one)] = one.meaning
     if new:
         _publish(output, new)
     return new

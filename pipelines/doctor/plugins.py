@@ -16,6 +16,7 @@ from florilegium.engine.sources.source import Source
 from florilegium.engine.untrusted.traces import message_of
 from florilegium.pipelines.doctor.finding import OK, PROBLEM, WARNING, Finding
 from florilegium.pipelines.export.exporter import EXPORTERS, Exporter
+from florilegium.pipelines.imports.importer import IMPORTERS, Importer
 from florilegium.pipelines.merge.rules import MERGE_RULES, Rule
 
 TOPIC = "plugins"
@@ -25,6 +26,7 @@ _BASES: dict[str, tuple[str, type]] = {
     SOURCES: ("source", Source),
     MERGE_RULES: ("merge rule", Rule),
     EXPORTERS: ("exporter", Exporter),
+    IMPORTERS: ("importer", Importer),
 }
 
 

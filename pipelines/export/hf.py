@@ -109,10 +109,11 @@ class HfExporter(Exporter[HfConfig, HfExported]):
             part: _Part(output / DATA, part or "train", schema, self.config.rows_per_file)
             for part in dataset.parts
         }
+        ids = {name: number for number, name in enumerate(classes)}
         left_out, entries = LeftOut(), Counter[str]()
         try:
             for sample in dataset:
-                row = _row(sample, classes, left_out)
+                row = _row(sample, ids, left_out)
                 row["image"] = _image(sample, dataset)
                 entries.update({name: len(row[name]["id"]) for name in GROUPS})
                 parts[sample.part].add(row)
@@ -165,7 +166,7 @@ def _image(sample: SelectedSample, dataset: SelectedDataset) -> dict[str, Any]:
     return {"bytes": bytes(image.data), "path": f"{sample.key}.{image.extension}"}
 
 
-def _row(sample: SelectedSample, classes: tuple[str, ...], left_out: LeftOut) -> dict[str, Any]:
+def _row(sample: SelectedSample, ids: Mapping[str, int], left_out: LeftOut) -> dict[str, Any]:
     """Return the columns of a sample but its image; count the annotations that have no place."""
     rows: dict[str, dict[str, list[Any]]] = {
         name: {column: [] for column in columns} for name, columns in GROUPS.items()
@@ -182,7 +183,7 @@ def _row(sample: SelectedSample, classes: tuple[str, ...], left_out: LeftOut) ->
             "objects",
             by_id[thing.id],
             bbox=[*thing.box_xyxy[:2], *thing.size_wh],
-            category=classes.index(thing.label),
+            category=ids[thing.label],
             area=thing.area,
             mask=thing.mask_rle.counts if thing.mask_rle else "",
             task=by_id[thing.id].task,

@@ -17,7 +17,7 @@ from florilegium.engine.results.dataset_sample import DatasetSample
 from florilegium.engine.results.shard_files import EVERYTHING, Wanted
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.classes import ordered
-from florilegium.pipelines.export.selected_rows import columns_for, selected_rows
+from florilegium.pipelines.export.selected_rows import columns_for, row_of_parent, selected_rows
 from florilegium.pipelines.export.selection import ALL, Selection
 from florilegium.pipelines.export.split import Split
 
@@ -68,11 +68,17 @@ class SelectedDataset(Dataset):
         return self.chosen.classes.order if self.chosen.classes else ()
 
     def classes_of(self, tasks: Sequence[str]) -> tuple[str, ...]:
-        """Return the labels of all annotations of these tasks, in the order of their ids."""
+        """Return the labels of all annotations of these tasks, in the order of their ids; one
+        without a label has that of its parent, of whichever task."""
         labels: set[str] = set()
-        for table in self.tables(["task", "label"]):
-            own = table.filter(pc.is_in(table["task"], value_set=pa.array(tasks, pa.string())))
-            labels.update(pc.unique(own["label"]).to_pylist())
+        for table in self.tables(["key", "id", "parent_id", "task", "label"]):
+            is_own = pc.is_in(table["task"], value_set=pa.array(tasks, pa.string()))
+            own = table["label"].filter(is_own)
+            labels.update(pc.unique(own).to_pylist())
+            bare = pc.and_(is_own, pc.equal(table["label"], ""))
+            if pc.any(bare).as_py():
+                parents = pc.drop_null(row_of_parent(table).filter(bare))
+                labels.update(pc.unique(table["label"].take(parents)).to_pylist())
         return ordered(labels - {""}, self.first_classes)
 
     def __iter__(self) -> Iterator[SelectedSample]:

@@ -32,7 +32,7 @@ def columns_for(selection: Selection) -> list[str]:
 def selected_rows(table: pa.Table, selection: Selection) -> pa.Table:
     """Return the selected rows of a table that has these columns, with their classes as labels."""
     label, kind, task = (_column(table, name) for name in ("label", "kind", "task"))
-    parent = _row_of_parent(table)
+    parent = row_of_parent(table)
     is_bare = pc.and_(pc.equal(label, ""), pc.equal(kind, "region"))
     full = pc.if_else(is_bare, pc.fill_null(label.take(parent), ""), label)
     keep = np.ones(len(table), np.bool_)
@@ -61,7 +61,7 @@ def _classes(labels: pa.Array, tasks: pa.Array, classes: ClassMap) -> pa.Array:
     return pc.if_else(is_answer, labels, mapped)
 
 
-def _row_of_parent(table: pa.Table) -> pa.Array:
+def row_of_parent(table: pa.Table) -> pa.Array:
     """Return for each row that of its parent, null where there is none."""
     own, parents = (
         pc.binary_join_element_wise(_column(table, "key"), _column(table, name), "\0")

@@ -75,11 +75,13 @@ def _image(
     size_wh = (sides[0], sides[1])
     shapes: list[Shape] = []
     problems: list[str] = []
+    unusable: set[str] = set()
     for one in annotations:
         try:
             shapes += _shapes(one, names, size_wh)
         except (KeyError, LookupError, TypeError, ValueError, OverflowError):
             problems.append("unusable_annotation")
+            unusable.add(str(one.get("annotation_id", "")))
     return ReturnedImage(
         name=str(image.get("file_name", "")),
         key=str(image.get("key", "")),
@@ -87,6 +89,7 @@ def _image(
         shapes=tuple(shapes),
         when=when,
         problems=tuple(problems),
+        unusable=frozenset(unusable - {""}),
     )
 
 
@@ -136,7 +139,8 @@ def _mask(value: Any, size_wh: tuple[int, int]) -> tuple[MaskRLE | None, bool]:
         runs = np.array([int(_number(one)) for one in counts], dtype=np.int64)
         if runs.min(initial=0) < 0 or runs.sum() != width * height:
             raise ValueError("runs that do not fill the image")
-        return as_mask(coco_mask.frPyObjects({"size": size, "counts": counts}, *size)), False
+        whole = {"size": [height, width], "counts": runs.tolist()}
+        return as_mask(coco_mask.frPyObjects(whole, height, width)), False
     mask = MaskRLE((height, width), counts)
     wrong = problem_of(
         Annotation(kind="region", task=_MASK, mask_rle=mask), width=width, height=height

@@ -41,7 +41,7 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """Who says it, when, and by which program."""
+    """Who says it, the time now, and by which program."""
 
     who: str
     when: str
@@ -61,7 +61,8 @@ def compare(image: ReturnedImage, subject: Subject, told: Told) -> Compared:
     found = Compared()
     rows = subject.annotations
     base: dict[str, Any] = {"sha256": subject.sha256, "key": subject.key}
-    base |= {"who": image.who or told.who, "when": image.when or told.when, "tool": told.tool}
+    when = min(image.when or told.when, told.when)  # of a clock that is fast, it would win forever
+    base |= {"who": image.who or told.who, "when": when, "tool": told.tool}
     pairs: list[tuple[Annotation | None, Shape]] = []
     left: list[Shape] = []
     taken: set[str] = set()
@@ -93,7 +94,9 @@ def compare(image: ReturnedImage, subject: Subject, told: Told) -> Compared:
             found.corrections.append(one)
     if image.shown is not None:
         found.corrections += [
-            Correction(finding="rejected", about=one, **base) for one in waiting.values()
+            Correction(finding="rejected", about=one, **base)
+            for one in waiting.values()
+            if not image.unusable & {one.id, one.parent_id}
         ]
     return found
 

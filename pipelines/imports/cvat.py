@@ -6,6 +6,7 @@ videos are refused.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import IO, ClassVar
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from florilegium.engine.untrusted.bounded_xml import Event, events
-from florilegium.pipelines.imports.cvat_shapes import OTHER_SHAPES, SHAPES, shape_of
+from florilegium.pipelines.imports.cvat_shapes import ID, OTHER_SHAPES, SHAPES, shape_of
 from florilegium.pipelines.imports.importer import Importer, ReturnedImage, Shape
 from florilegium.pipelines.imports.times import utc
 
@@ -50,7 +51,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
     except KeyError:
         raise ValueError(f"the archive has no {MEMBER}: export as CVAT for images 1.1") from None
-    except (BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise ValueError(f"the archive cannot be read: {error}") from error
 
 
@@ -62,6 +63,7 @@ class _Open:
     image: Mapping[str, str] | None = None
     shapes: list[Shape] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unusable: set[str] = field(default_factory=set)
     attributes: dict[str, str] = field(default_factory=dict)
     attribute: str = ""
 
@@ -110,6 +112,7 @@ def _end(state: _Open, event: Event, path: tuple[str, ...]) -> None:
             state.shapes.append(shape_of(event.tag, event.attributes, state.attributes, size_wh))
         except (KeyError, ValueError, OverflowError, MemoryError):
             state.problems.append(f"unusable_{event.tag}")
+            state.unusable.add(state.attributes.get(ID, ""))
 
 
 def _image(state: _Open) -> ReturnedImage:
@@ -121,6 +124,7 @@ def _image(state: _Open) -> ReturnedImage:
         who=_first(state.meta, "username"),
         when=utc(_first(state.meta, "updated") or _first(state.meta, "dumped")),
         problems=tuple(state.problems),
+        unusable=frozenset(state.unusable - {""}),
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from florilegium.engine.core.annotation import Annotation, MaskRLE
+from florilegium.engine.core.limits import PILLOW_MAX_PIXELS
 from florilegium.engine.core.task import Task
 from florilegium.engine.core.tasks import CAPTION_TASKS, TABLE
 from florilegium.pipelines.imports.drawing import as_mask, box_around, mask_of
@@ -45,7 +46,7 @@ def shape_of(
     """
     label = values["label"]
     task = _task_of(element, label, attributes.get(TASK, ""))
-    words, word_fields = _words(task, label, attributes.get(TEXT, ""))
+    words, word_fields = _words(task, label, attributes.get(TEXT))
     place, place_fields, is_outline = _place(element, values, task, size_wh)
     return Shape(
         id=attributes.get(ID, ""),
@@ -64,12 +65,13 @@ def _task_of(element: str, label: str, name: str) -> Task:
     raise ValueError(f"no task for a {element}")
 
 
-def _words(task: Task, label: str, text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _words(task: Task, label: str, text: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return label and text; a text that was emptied is stated, too: it is no reading any more."""
     words: dict[str, Any] = {}
     if label != task.name:
         words["label"] = label
-    if "text" in (*task.needs, *task.either) and text.strip():
-        words["text"] = text
+    if "text" in (*task.needs, *task.either) and text is not None:
+        words["text"] = text.strip() and text
     if task.name in CAPTION_TASKS:
         words.pop("label", None)
     return words, tuple(words)
@@ -148,6 +150,8 @@ def mask_of_cvat(values: Mapping[str, str], size_wh: tuple[int, int]) -> MaskRLE
     fits = min(left, top) >= 0 and min(width, height) > 0
     if not fits or left + width > size_wh[0] or top + height > size_wh[1]:
         raise ValueError("a mask outside of its image")
+    if size_wh[0] * size_wh[1] > PILLOW_MAX_PIXELS:
+        raise ValueError(f"a mask of {size_wh[0]} x {size_wh[1]} pixels")
     counts = np.array([int(one) for one in values["rle"].split(",")], dtype=np.int64)
     if counts.min(initial=0) < 0 or counts.sum() != width * height:
         raise ValueError("run lengths that do not fill the box")

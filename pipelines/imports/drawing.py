@@ -14,12 +14,15 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from florilegium.engine.core.annotation import MaskRLE
+from florilegium.engine.core.limits import PILLOW_MAX_PIXELS
 from florilegium.specialists.regions.outline import outline
 
 CORNERS, LEAST_IOU = 400, 0.98
 """Corners of the polygons of one mask at most, and how well they have to fit it, 0..1."""
 MAX_CORNERS = 100_000
 """Corners of a polygon that came back, at most."""
+MAX_LENGTH_PX = 1 << 22
+"""Length of the polygons of one mask together, at most: pycocotools needs 40 bytes for a pixel."""
 
 
 def polygons_of(mask: MaskRLE) -> list[np.ndarray]:
@@ -41,11 +44,17 @@ def mask_of(polygons_xy: Sequence[np.ndarray], size_wh: tuple[int, int]) -> Mask
         ValueError: one has fewer than three corners, too many, or a number that is none.
     """
     width, height = size_wh
+    if width * height > PILLOW_MAX_PIXELS:
+        raise ValueError(f"a mask of {width} x {height} pixels")
     flat: list[list[float]] = []
+    length = 0.0
     for polygon in polygons_xy:
         if not 3 <= len(polygon) <= MAX_CORNERS or not np.isfinite(polygon).all():
             raise ValueError(f"a polygon of {len(polygon)} corners, or with a number that is none")
         inside = np.clip(polygon, 0, (width, height))
+        length += float(np.abs(np.diff(inside, axis=0, append=inside[:1])).max(axis=1).sum())
+        if length > MAX_LENGTH_PX:
+            raise ValueError(f"polygons of more than {MAX_LENGTH_PX} pixels of length")
         if len(inside) == 3:  # as COCO has it, three corners are read as boxes
             inside = np.vstack([inside, inside[-1:]])
         flat.append(inside.ravel().tolist())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,7 +45,8 @@ class ReturnedImage:
     not have it. `size_wh` is the size that the shapes are relative to, of the upright image.
     `shown` are the ids of the annotations that people saw: those that are gone were rejected.
     `None`: the file does not say, and nothing is rejected. `who` and `when` are empty where the
-    file does not say. `problems` are parts of the file that cannot be used.
+    file does not say. `problems` are parts of the file that cannot be used, `unusable` the ids of
+    the annotations that they are about, as far as they have some: nobody rejected those.
     """
 
     name: str
@@ -56,7 +57,8 @@ class ReturnedImage:
     shown: frozenset[str] | None = None
     who: str = ""
     when: str = ""
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
+    unusable: frozenset[str] = frozenset()
 
 
 class Importer(ABC):

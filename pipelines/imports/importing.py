@@ -19,7 +19,7 @@ from florilegium.engine.results.shard_files import read_rows, read_sample_heads
 from florilegium.engine.storage.folder import Folder
 from florilegium.engine.storage.lease import writing
 from florilegium.engine.untrusted.escaped import cut
-from florilegium.pipelines.corrections.correction import Correction
+from florilegium.pipelines.corrections.correction import Correction, is_name
 from florilegium.pipelines.corrections.store import add_corrections
 from florilegium.pipelines.imports.comparing import (
     UNKNOWN_ID,
@@ -79,7 +79,7 @@ def import_corrections(
 
     Args:
         who: the person, where the file does not name one.
-        when: the time, where the file has none: UTC, to the second.
+        when: the time now, UTC, to the second: also where the file has none or a later one.
         exported: the file as it was exported, of a format that does not say what people were
             shown: what it has and `path` has not was rejected.
 
@@ -89,7 +89,9 @@ def import_corrections(
         OutputInUse: another command writes the run.
     """
     images = _read(importer, path)
-    before = {one.name: one for one in _read(importer, exported)} if exported else {}
+    before = {_name_of(one): one for one in _read(importer, exported)} if exported else {}
+    if who and not is_name(who):
+        raise UsageError(f"{who!r:.100} names nobody: give 1 to 200 printable characters by --who")
     told = Told(who=who, when=when, tool=importer.tool)
     if not who and (nameless := next((one for one in images if not one.who), None)):
         raise UsageError(
@@ -113,7 +115,7 @@ def import_corrections(
             elif image.size_wh not in ((0, 0), subject.size_wh):
                 left_out[OTHER_SIZE] += 1
             else:
-                if image.shown is None and (original := before.get(image.name)):
+                if image.shown is None and (original := before.get(_name_of(image))):
                     image = replace(image, shown=shown_in(original, subject))
                 compared = compare(image, subject, told)
                 _add(compared, corrections, left_out)
@@ -136,7 +138,8 @@ def _add(compared: Compared, corrections: list[Correction], left_out: Counter[st
 
 def _read(importer: Importer, path: Path) -> list[ReturnedImage]:
     try:
-        return list(importer.read(path))
+        images = list(importer.read(path))
+        return [one if is_name(one.who) else replace(one, who="") for one in images]
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be imported as {importer.tool}: {error}") from error
     except OSError as error:
@@ -147,8 +150,7 @@ def _subjects(dataset: Dataset, images: Sequence[ReturnedImage]) -> dict[int, Su
     """Return the images of the run that a file has, by their place in the file."""
     places: dict[str, list[int]] = {}
     for number, image in enumerate(images):
-        for name in dict.fromkeys(_names_of(image)):
-            places.setdefault(name, []).append(number)
+        places.setdefault(_name_of(image), []).append(number)
     found: dict[int, Subject] = {}
     for shard in dataset.shards:
         heads = [
@@ -181,15 +183,11 @@ def _choose(found: dict[int, Subject], number: int, subject: Subject, image: Ret
         found[number] = subject
 
 
-def _names_of(image: ReturnedImage) -> Iterator[str]:
-    """Yield what an image may be found by: its digest, else its key, the name of its file.
+def _name_of(image: ReturnedImage) -> str:
+    """Return what an image may be found by: its digest, else its key, else the name of its file.
 
     A name that an export gave is the digest.
     """
     stem = PurePosixPath(image.name.replace("\\", "/")).stem
-    if digest := image.sha256 or (stem if _SHA256.fullmatch(stem) else ""):
-        yield digest
-        return
-    if image.key:
-        yield image.key
-    yield stem
+    digest = image.sha256 or (stem if _SHA256.fullmatch(stem) else "")
+    return digest or image.key or stem

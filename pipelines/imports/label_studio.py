@@ -64,7 +64,7 @@ def _image(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> ReturnedIm
     sizes += [(one.get("original_width"), one.get("original_height")) for one in results]
     known = ((_whole(width), _whole(height)) for width, height in sizes)
     size_wh = next((one for one in known if all(one)), (0, 0))
-    shapes, problems = _shapes(results, size_wh)
+    shapes, problems, unusable = _shapes(results, size_wh)
     ids = data.get("ids")
     return ReturnedImage(
         name=str(data.get("image", "")),
@@ -76,6 +76,7 @@ def _image(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> ReturnedIm
         who=_person(annotation.get("completed_by")),
         when=utc(_time_of(annotation)),
         problems=tuple(problems),
+        unusable=frozenset(unusable - {""}),
     )
 
 
@@ -93,12 +94,14 @@ def _person(value: Any) -> str:
 
 def _shapes(
     results: Sequence[Mapping[str, Any]], size_wh: tuple[int, int]
-) -> tuple[list[Shape], list[str]]:
-    """Return what results state, and what is wrong with those that state nothing usable."""
+) -> tuple[list[Shape], list[str], set[str]]:
+    """Return what results state, what is wrong with those that state nothing usable, and the ids of
+    these."""
     texts = _texts_of_regions(results)
     polygons: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     shapes: list[Shape] = []
     problems: list[str] = []
+    unusable: set[str] = set()
     for number, result in enumerate(results):
         name = str(result.get("from_name", ""))
         task = TABLE.get(name.removesuffix(OUTLINE).removesuffix(TEXT))
@@ -108,6 +111,8 @@ def _shapes(
         try:
             if task is None or not control_of(task):
                 raise ValueError("unknown_control")
+            if result.get("image_rotation"):  # its places are those of the turned image
+                raise ValueError("turned_image")
             if kind == "polygonlabels" and control_of(task) == kind:
                 own = _base_id(result) or f"new {number}"
                 polygons.setdefault((task.name, own), []).append(result)
@@ -115,12 +120,14 @@ def _shapes(
                 shapes += _shapes_of(result, task, kind, texts, size_wh)
         except (AttributeError, KeyError, LookupError, TypeError, ValueError, OverflowError):
             problems.append("unusable_result")
+            unusable.add(_base_id(result))
     for (name, own), parts in polygons.items():
         try:
             shapes.append(_mask(TABLE[name], own, parts, texts, size_wh))
         except (AttributeError, KeyError, LookupError, TypeError, ValueError, OverflowError):
             problems.append("unusable_result")
-    return shapes, problems
+            unusable.add(own)
+    return shapes, problems, unusable
 
 
 def _shapes_of(
@@ -205,7 +212,8 @@ def _words(
     label = next(_strings(labels), "")
     if has_label(task) and label and label != task.name:
         words["label"] = label
-    if has_text(task) and (text := texts.get(str(result.get("id", "")))):
+    text = texts.get(str(result.get("id", "")), "")
+    if has_text(task) and (text or "text" in task.needs):  # one that was emptied is stated, too
         words["text"] = text
     return words, tuple(words)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+_FIRST_YEAR = 1970
+
 
 def utc(text: object) -> str:
-    """Return a time in ISO 8601 in UTC to the second; one without a zone is UTC, and anything else
-    is ""."""
+    """Return a time in ISO 8601 in UTC to the second; one without a zone is UTC, and anything else,
+    or one before 1970, is ""."""
     if not isinstance(text, str):
         return ""
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 1, of another zone
         return ""
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return in_utc(moment)
+    return in_utc(moment) if moment.year >= _FIRST_YEAR else ""
 
 
 def in_utc(moment: datetime) -> str:

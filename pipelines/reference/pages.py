@@ -15,7 +15,13 @@ from florilegium.pipelines.reference.output_page import (
     output_page,
 )
 from florilegium.pipelines.reference.plugin_pages import plugins_page, tasks_page
-from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES
+from florilegium.pipelines.reference.plugins import (
+    EXPORT_FORMATS,
+    IMPORT_FORMATS,
+    RULES,
+    SOURCES,
+    STAGES,
+)
 
 
 def stages_page() -> str:
@@ -52,6 +58,15 @@ def exporters_page() -> str:
     return plugins_page(EXPORT_FORMATS, title="Export formats", intro=intro)
 
 
+def importers_page() -> str:
+    """Return the page of all import formats."""
+    intro = (
+        "`florilegium import DIR FILE --format NAME` takes over what people corrected in other "
+        "programs."
+    )
+    return plugins_page(IMPORT_FORMATS, title="Import formats", intro=intro)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli": cli_page,
     "config": config_page,
@@ -59,6 +74,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "sources": sources_page,
     "merge-rules": rules_page,
     "exporters": exporters_page,
+    "importers": importers_page,
     "tasks": tasks_page,
     "output": output_page,
     "exit-codes": exit_codes_page,

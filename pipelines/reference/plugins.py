@@ -1,8 +1,11 @@
-"""What is installed: stages, sources, merge rules and exporters, each as its class describes it."""
+"""What is installed: stages, sources, merge rules, exporters and importers, each
+as its class describes it."""
 
 from __future__ import annotations
 
 from functools import partial
+
+from pydantic import BaseModel
 
 from florilegium.engine.planning.registry import (
     find_source,
@@ -11,6 +14,7 @@ from florilegium.engine.planning.registry import (
     stage_names,
 )
 from florilegium.pipelines.export.exporter import EXPORTERS, find_exporter
+from florilegium.pipelines.imports.importer import IMPORTERS, find_importer
 from florilegium.pipelines.merge.rules import RuleOptions, find_rule, rule_names
 from florilegium.pipelines.reference.options import options_of
 from florilegium.pipelines.reference.plugin import (
@@ -92,9 +96,31 @@ def exporter(name: str) -> Plugin:
     )
 
 
+def importer(name: str) -> Plugin:
+    """Describe an import format.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    importer_class = find_importer(name)
+    return Plugin(
+        name=name,
+        use=name,
+        path=path_of(importer_class),
+        doc=doc_of(importer_class),
+        facts={"command": (f"florilegium import DIR FILE --format {name}",)},
+        config=BaseModel,
+        options=(),
+        stanza="",
+    )
+
+
 STAGES = Kind(what="stage", names=stage_names, describe=stage)
 SOURCES = Kind(what="source", names=source_names, describe=source)
 RULES = Kind(what="merge rule", names=rule_names, describe=rule)
 EXPORT_FORMATS = Kind(
     what="export format", names=partial(installed_names, EXPORTERS), describe=exporter
+)
+IMPORT_FORMATS = Kind(
+    what="import format", names=partial(installed_names, IMPORTERS), describe=importer
 )

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from florilegium.pipelines.commands.main import main
-from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, RULES, SOURCES, STAGES
+from florilegium.pipelines.reference.plugins import (
+    EXPORT_FORMATS,
+    IMPORT_FORMATS,
+    RULES,
+    SOURCES,
+    STAGES,
+)
 from florilegium.pipelines.reference.stage_list import stage_lines
 
 PLUGIN = '''
@@ -52,7 +58,13 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  
 
 @pytest.mark.parametrize(
     ("command", "kind"),
-    [("stages", STAGES), ("sources", SOURCES), ("rules", RULES), ("exporters", EXPORT_FORMATS)],
+    [
+        ("stages", STAGES),
+        ("sources", SOURCES),
+        ("rules", RULES),
+        ("exporters", EXPORT_FORMATS),
+        ("importers", IMPORT_FORMATS),
+    ],
 )
 def test_a_command_lists_what_is_installed_and_describes_one(call, command, kind) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call(command)

@@ -62,6 +62,26 @@ def test_what_people_made_can_be_corrected_again() -> None:
     assert (taken_back.made, facts(taken_back)) == ((), ({}, set(), {"a"}))
 
 
+def test_what_people_added_can_be_confirmed_changed_and_rejected() -> None:
+    first = said("added", None, MOVED)
+    (made,) = in_force([first]).made
+    kept = in_force([first, said("confirmed", made, minute=1)])
+    assert [one.id for one in kept.made] == [first.id]
+    change = said("changed", made, replace(MOVED, label="dog"), minute=1)
+    assert [(one.id, one.label) for one in in_force([first, change]).made] == [(change.id, "dog")]
+    assert in_force([first, said("rejected", made, minute=1)]).made == ()
+
+
+def test_what_follows_from_an_annotation_that_was_taken_back_is_gone_with_it() -> None:
+    chain = [said("changed", seen("a"), MOVED)]
+    for minute, label in enumerate(("dog", "cow"), start=1):
+        about = replace(MOVED, id=chain[-1].id)
+        chain.append(said("changed", about, replace(MOVED, label=label), minute=minute))
+    assert [one.label for one in in_force(chain).made] == ["cow"]
+    last = said("changed", seen("a"), replace(MOVED, label="fox"), minute=9)
+    assert [one.label for one in in_force([*chain, last]).made] == ["fox"]
+
+
 def test_a_confirmed_mask_stays_when_its_box_is_changed() -> None:
     own = mask("s", "a" * 16, label="cat")
     change = said("changed", seen("a"), replace(seen("n"), label="dog"))

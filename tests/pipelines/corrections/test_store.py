@@ -37,6 +37,19 @@ def test_what_was_said_already_is_not_stored_again(output: Folder) -> None:
     assert add_corrections(output, [said("rejected", seen("a"), minute=9)]), "and back"
 
 
+def test_what_was_said_before_and_after_another_finding_is_stored_twice(output: Folder) -> None:
+    add_corrections(output, [said("confirmed", seen("a"), minute=5)])
+    both = [said("rejected", seen("a"), minute=one) for one in (1, 9)]
+    assert add_corrections(output, both) == both
+    assert read_corrections(folder_of(output))[-1].finding == "rejected"
+    assert add_corrections(output, both) == []
+    early = said("added", None, seen("b"), minute=1)
+    add_corrections(
+        output, [said("added", None, seen("b"), minute=2), said("added", None, seen("b"))]
+    )
+    assert add_corrections(output, [early]) == [], "it was added already"
+
+
 def test_corrections_mean_the_same_in_whichever_order_they_came(tmp_path: Path) -> None:
     one, other = (Folder(str(tmp_path / name)) for name in ("one", "other"))
     for folder, parts in ((one, (FIRST, SECOND)), (other, (SECOND, FIRST))):

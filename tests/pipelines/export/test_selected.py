@@ -15,12 +15,13 @@ from florilegium.engine.core.errors import ConfigError, UsageError
 from florilegium.engine.results.dataset import open_dataset
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.export.coco import CocoConfig, CocoExporter
-from florilegium.pipelines.export.exporter import export
+from florilegium.pipelines.export.exporter import LeftOut, export
 from florilegium.pipelines.export.few_shot import FewShotConfig, FewShotExporter
 from florilegium.pipelines.export.florence2 import Florence2Config, Florence2Exporter
 from florilegium.pipelines.export.selected import SelectedDataset
 from florilegium.pipelines.export.selected_rows import selected_rows
 from florilegium.pipelines.export.selection import parse_selection
+from florilegium.pipelines.export.things import INSTANCE_TASKS, things_of
 from tests.pipelines.training.labels import BOX, OTHER, mask, region, text
 
 
@@ -200,3 +201,15 @@ def test_a_class_map_that_is_none_is_refused(tmp_path: Path, document: str, mess
     (tmp_path / "classes.yaml").write_text(document)
     with pytest.raises((UsageError, ConfigError), match=message):
         parse_selection(classes=tmp_path / "classes.yaml")
+
+
+def test_the_class_of_a_mask_is_that_of_its_parent_whatever_its_task(
+    scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    category = region("region_category", BOX, label="comet", id="star")
+    rows = (category, *MASKS, CAT)
+    table = pa.table({"key": pa.array(["a"] * len(rows)), **to_columns(rows)})
+    monkeypatch.setattr(SelectedDataset, "tables", lambda _, columns: [table.select(columns)])
+    classes = selected(scenes).classes_of(INSTANCE_TASKS)
+    assert classes == ("cat", "comet")
+    assert {one.label for one in things_of(rows, INSTANCE_TASKS, LeftOut())} == set(classes)

@@ -33,6 +33,7 @@ from florilegium.pipelines.verify.verify import verify_dataset
 from tests.building import configure, contents
 
 WORLD = "shape_world://6?seed=5&px=64"
+NOW = "2026-12-01T00:00:00Z"
 STAGES: dict[str, Any] = {
     "shapes_colour": {},
     "shapes_edges": {},
@@ -162,7 +163,11 @@ def test_no_other_stage_is_asked_and_the_dataset_is_whole(circle: Any) -> None:
 def test_the_same_corrections_give_the_same_bytes_elsewhere(circle: Any, tmp_path: Path) -> None:
     built(tmp_path / "out")
     import_corrections(
-        Folder(str(tmp_path / "out")), circle["path"], LabelStudioImporter(), who="", when=""
+        Folder(str(tmp_path / "out")),
+        circle["path"],
+        LabelStudioImporter(),
+        who="",
+        when="2026-12-01T00:00:00Z",
     )
     built(tmp_path / "out")
     assert contents(tmp_path / "out") == contents(circle["output"])

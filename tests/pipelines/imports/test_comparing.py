@@ -63,7 +63,7 @@ def test_what_is_as_it_was_is_confirmed_though_programs_round() -> None:
 def test_moved_renamed_added_and_deleted_ones_are_told_apart() -> None:
     moved = replace(A, box_xyxy=(0, 0, 20, 24.0))
     new = Annotation(kind="region", task="object_detection", label="emu", box_xyxy=(1, 2, 3, 4))
-    found = compared(shape(moved), shape(new, id=""), who="Bo", when="2026-02-01T00:00:00Z")
+    found = compared(shape(moved), shape(new, id=""), who="Bo", when="2026-01-30T00:00:00Z")
     assert findings(found) == [("added", ""), ("changed", "a"), ("rejected", "b")]
     change, added = (one.annotation for one in found.corrections[:2])
     assert change is not None
@@ -74,7 +74,7 @@ def test_moved_renamed_added_and_deleted_ones_are_told_apart() -> None:
         None,
     )
     assert added == new
-    assert {(one.who, one.when) for one in found.corrections} == {("Bo", "2026-02-01T00:00:00Z")}
+    assert {(one.who, one.when) for one in found.corrections} == {("Bo", "2026-01-30T00:00:00Z")}
     assert not any(one.problem() for one in found.corrections)
     renamed = compared(shape(replace(A, label="dog")), shape(B))
     assert findings(renamed) == [("changed", "a"), ("confirmed", "b")]
@@ -152,3 +152,14 @@ def test_the_mask_of_an_object_is_found_by_its_box_and_a_mask_alone_by_itself(
     found = compare(image, subject(*rows), TOLD)
     assert findings(found) == [("confirmed", one.id[0]) for one in rows]
     assert shown_in(image, subject(*rows)) == {one.id for one in rows}
+
+
+def test_what_came_back_unusable_was_not_rejected() -> None:
+    masked = replace(ring(), parent_id=A.id)
+    found = compared(rows=(A, B, masked), shown=(A, B, masked), unusable=frozenset({A.id}))
+    assert findings(found) == [("rejected", "b")], "nor what was made from it"
+
+
+def test_a_time_that_is_still_to_come_is_now() -> None:
+    found = compared(shape(A), shown=(A,), when="2099-01-01T00:00:00Z")
+    assert [one.when for one in found.corrections] == [TOLD.when]

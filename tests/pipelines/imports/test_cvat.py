@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from florilegium.pipelines.corrections.store import folder_of, read_corrections
 from florilegium.pipelines.export.cvat import CvatConfig, CvatExporter
 from florilegium.pipelines.export.exporter import export
 from florilegium.pipelines.imports.cvat import CvatImporter
-from florilegium.pipelines.imports.cvat_shapes import mask_of_cvat, rle_of
+from florilegium.pipelines.imports.cvat_shapes import mask_of_cvat, rle_of, shape_of
 from florilegium.pipelines.imports.drawing import as_mask
 from florilegium.pipelines.imports.importing import Imported, import_corrections
 from tests.pipelines.imports.copies import copied
@@ -97,6 +97,19 @@ def test_what_a_person_changed_comes_back(truths: Path, exported: Path, tmp_path
     }
 
 
+def test_an_image_in_another_folder_is_that_of_the_exported_file(
+    truths: Path, exported: Path, tmp_path: Path
+) -> None:
+    def moved(root: ElementTree.Element) -> None:
+        image = root.findall("image")[0]
+        image.set("name", f"share/{image.get('name')}")
+        image.remove(image.findall("box")[0])
+
+    path = edited(exported, tmp_path, moved)
+    found, _ = imported(tmp_path, truths, path, exported=exported)
+    assert (found.findings["rejected"], found.left_out) == (1, {})
+
+
 def test_without_the_exported_file_nothing_is_rejected(
     truths: Path, exported: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +144,8 @@ def test_run_lengths_that_do_not_fit_are_refused(change: dict[str, str]) -> None
     assert mask_of_cvat(good, (4, 4))
     with pytest.raises((ValueError, OverflowError)):
         mask_of_cvat({**good, **change}, (4, 4))
+    with pytest.raises(ValueError, match="a mask of 65536 x 65536 pixels"):
+        mask_of_cvat(good, (1 << 16, 1 << 16))
 
 
 @pytest.mark.parametrize(
@@ -153,10 +168,26 @@ def test_a_file_of_another_kind_is_refused(
 
 
 def test_a_turned_box_is_read_with_its_corners() -> None:
-    from florilegium.pipelines.imports.cvat_shapes import shape_of
-
     values = {"label": "ocr", "xtl": "10", "ytl": "20", "xbr": "30", "ybr": "24", "rotation": "90"}
     shape = shape_of("box", values, {"text": "EXIT"}, (64, 64))
     assert shape.annotation.box_xyxy == pytest.approx((18, 12, 22, 32))
     assert shape.annotation.quad == pytest.approx((22, 12, 22, 32, 18, 32, 18, 12))
     assert (shape.annotation.task, shape.annotation.text) == ("ocr", "EXIT")
+
+
+def test_a_text_that_was_emptied_is_stated_and_one_that_was_dropped_is_not() -> None:
+    values = {"label": "ocr", "xtl": "1", "ytl": "2", "xbr": "3", "ybr": "4"}
+    emptied, dropped = (shape_of("box", values, own, (9, 9)) for own in ({"text": " "}, {}))
+    assert (emptied.annotation.text, emptied.fields) == ("", ("text", "box_xyxy"))
+    assert dropped.fields == ("box_xyxy",)
+
+
+def test_a_damaged_archive_is_refused(truths: Path, exported: Path, tmp_path: Path) -> None:
+    path = tmp_path / "task.zip"
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        archive.write(exported, "annotations.xml")
+    data = bytearray(path.read_bytes())
+    data[200:400] = bytes(200)
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match="cannot be imported as cvat"):
+        imported(tmp_path, truths, path)

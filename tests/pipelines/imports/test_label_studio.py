@@ -209,6 +209,52 @@ def test_a_file_of_another_run_is_refused_with_its_cure(
         imported(tmp_path / "b", truths, other)
 
 
+def test_a_text_that_was_emptied_is_not_confirmed(
+    truths: Path, tasks: list[Task], tmp_path: Path
+) -> None:
+    tasks = deepcopy(tasks)
+    results = tasks[0]["annotations"][0]["result"]
+    text = next(one for one in results if one["from_name"] == "ocr__text")
+    results.remove(text)
+    found, corrections = imported(tmp_path, truths, tasks[:1])
+    assert found.left_out == {"unusable": 1}
+    assert text["id"] not in {one.about.id for one in corrections if one.about}
+
+
+def test_places_in_a_turned_image_are_counted_and_reject_nothing(
+    truths: Path, tasks: list[Task], tmp_path: Path
+) -> None:
+    tasks = deepcopy(tasks)
+    results = tasks[0]["annotations"][0]["result"]
+    box = next(one for one in results if one["type"] == "rectanglelabels")
+    box["image_rotation"] = 90
+    found, corrections = imported(tmp_path, truths, tasks[:1])
+    assert found.left_out["unusable_result"] >= 1
+    assert box["id"] not in {one.about.id for one in corrections if one.about}
+
+
+def test_an_image_is_found_by_its_key_and_not_by_a_part_of_it(
+    truths: Path, tasks: list[Task], tmp_path: Path
+) -> None:
+    key = tasks[0]["data"]["key"]
+    strange = deepcopy(tasks[:1])
+    strange[0]["data"] |= {"sha256": "", "image": f"other/{key}.jpg", "key": f"other-{key}"}
+    found, _ = imported(tmp_path / "a", truths, [*strange, tasks[1]])
+    assert found.left_out == {"unknown_image": 1}
+
+
+@pytest.mark.parametrize("name", [" ", "a\nb", "x" * 201])
+def test_what_is_no_name_names_nobody(
+    name: str, truths: Path, tasks: list[Task], tmp_path: Path
+) -> None:
+    tasks = deepcopy(tasks)
+    tasks[0]["annotations"][0]["completed_by"] = name
+    with pytest.raises(UsageError, match="give the name by --who"):
+        imported(tmp_path / "a", truths, tasks)
+    with pytest.raises(UsageError, match="names nobody"):
+        imported(tmp_path / "b", truths, tasks, who=name)
+
+
 def test_somebody_has_to_be_named(truths: Path, tasks: list[Task], tmp_path: Path) -> None:
     nameless = deepcopy(tasks)
     nameless[0]["annotations"][0]["completed_by"] = None

@@ -19,7 +19,7 @@ from florilegium.pipelines.reference.cli_page import Command, installed_commands
 from florilegium.pipelines.reference.markdown import code, prose, table
 from florilegium.pipelines.reference.options import options_of
 from florilegium.pipelines.reference.pages import PAGES, write_reference
-from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, STAGES
+from florilegium.pipelines.reference.plugins import EXPORT_FORMATS, IMPORT_FORMATS, STAGES
 from florilegium.pipelines.refine.config import RefineOptions
 from florilegium.pipelines.refresh.options import RefreshOptions
 from florilegium.pipelines.telemetry.metrics import METRICS
@@ -73,6 +73,7 @@ def test_every_link_leads_somewhere_and_no_place_has_two_names(pages: dict[str, 
         ("sources.md", "source", source_names()),
         ("merge-rules.md", "merge-rule", rule_names()),
         ("exporters.md", "export-format", EXPORT_FORMATS.names()),
+        ("importers.md", "import-format", IMPORT_FORMATS.names()),
         ("cli.md", "command", [one.words for one in installed_commands()]),
         ("config.md", "config", ["run", "refine", "refresh", "train"]),
     ],
