@@ -7,6 +7,7 @@ languages than English are judged where `languages` names them, by what `any_lan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -162,16 +163,18 @@ class TextFilter(Filter[TextFilterConfig]):
                 [
                     Measurement(
                         caption.id,
-                        {
-                            "characters": len(caption.text),
-                            **next(grammar),
-                            **self._wording(text, ocr.english),
-                        }
-                        if code == ENGLISH
-                        else {
-                            "characters": len(caption.text),
-                            **self._in_language(code, text, ocr),
-                        },
+                        _known(
+                            {
+                                "characters": len(caption.text),
+                                **next(grammar),
+                                **self._wording(text, ocr.english),
+                            }
+                            if code == ENGLISH
+                            else {
+                                "characters": len(caption.text),
+                                **self._in_language(code, text, ocr),
+                            }
+                        ),
                     )
                     for caption, text, code in zip(of_sample, plain, own, strict=True)
                 ]
@@ -239,6 +242,11 @@ class TextFilter(Filter[TextFilterConfig]):
                 for name in ("things", "object_complexity", "action_complexity")
             },
         }
+
+
+def _known(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return the numbers without those that could not be measured."""
+    return {name: number for name, number in numbers.items() if not math.isnan(number)}
 
 
 class _OcrWords:
