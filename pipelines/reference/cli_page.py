@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any, get_args, get_origin
 
+from typer import Context
 from typer.main import Typer
 from typer.models import ArgumentInfo, CommandInfo, OptionInfo
 
@@ -67,7 +68,7 @@ def _command(words: str, info: CommandInfo, function: Callable[..., Any]) -> Com
     return Command(
         words=words,
         doc=joined(inspect.cleandoc(info.help or function.__doc__ or "")),
-        parameters=tuple(map(_parameter, found)),
+        parameters=tuple(_parameter(one) for one in found if one.annotation is not Context),
     )
 
 

@@ -50,7 +50,7 @@ def measure(stage: TextFilter, task: str, texts: Sequence[str]) -> dict[str, np.
         for start in range(0, len(captions), _CALL)
         for [one] in stage.measure([_sample(each) for each in captions[start : start + _CALL]])
     ]
-    return {name: np.array([row[name] for row in rows]) for name in stage.measured}
+    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in stage.measured}
 
 
 def verdicts(

@@ -178,7 +178,10 @@ def test_a_page_and_a_card_show_it_as_text(
     assert page.count("<script") == 1
     assert not tags.names & {"iframe", "a:", "object", "embed", "bold"}
     assert not any(name.startswith("on") for name in tags.attributes)
-    assert tags.links <= {"data:", "#samp", "#plat", "#anno", "#drop", "#shap", "#type", "#fail"}
+    assert tags.links <= {
+        *("data:", "#samp", "#plat", "#anno", "#drop", "#shap", "#type", "#fail"),
+        *("#more", "#swit"),
+    }
     card = (output / "README.md").read_text("utf-8")
     assert_visible(card)
     front, body = card.split("\n---\n", maxsplit=1)

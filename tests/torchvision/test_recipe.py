@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from florilegium.engine.core.sample import is_in_share
-from florilegium.engine.results.dataset import open_dataset
+from florilegium.engine.results.dataset import Dataset, open_dataset
 from florilegium.engine.storage.folder import Folder
 from florilegium.pipelines.dataset.lineage import Round
 from florilegium.pipelines.refine.config import RefineConfig
@@ -118,7 +118,7 @@ def test_every_task_of_the_paper_gets_training_examples(refined: Refined) -> Non
     assert set(TABLE_13.values()) == set(DEFAULT_TASKS) == set(train.chosen)
     for number in (0, 1):
         dataset = refined.round(number)
-        assert survey(Folder(str(dataset)), train).without_data == ()
+        assert survey(Dataset.of(Folder(str(dataset))), train).without_data == ()
         maker = ExampleMaker(train)
         made = Counter(
             example.task for sample in open_dataset(str(dataset)) for example in maker.every(sample)

@@ -65,7 +65,7 @@ class DefaultFilters:
                 for start in range(0, len(samples) if stage.measured else 0, _CALL)
                 for [one] in stage.measure(samples[start : start + _CALL])
             ]
-            numbers = {name: [one[name] for one in measured] for name in stage.measured}
+            numbers = {name: [one.get(name, np.nan) for one in measured] for name in stage.measured}
             dropped = np.flatnonzero(found != "").tolist()
             rows = statements(captions, dropped=dropped, measurements=numbers)
             found = np.where(found == "", reasons(stage.judge(rows)), found)
