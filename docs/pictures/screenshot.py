@@ -23,7 +23,7 @@ SIZE = "1240,1000"
 SCALE = 1.25
 ONLY_SAMPLES = """<style>
 .masthead, footer, main > :not(#samples), #samples > h2, #samples > p,
-.plate:not(#plate-5, #plate-6) { display: none !important }
+.plate:not(#plate-1, #plate-2) { display: none !important }
 #samples { margin: 0; padding: 0 }
 </style></head>"""
 COLOURS = 256
