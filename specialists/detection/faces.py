@@ -56,7 +56,7 @@ class Faces(Specialist[FacesConfig]):
     Config: ClassVar[type[StageConfig]] = FacesConfig
     produces: tuple[str, ...] = ("object_detection",)
     needs: ClassVar[tuple[str, ...]] = ("skimage",)
-    extra: ClassVar[str] = "photographs"
+    extra: ClassVar[str] = "starter"
 
     @property
     def model(self) -> str:

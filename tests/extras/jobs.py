@@ -40,7 +40,7 @@ def starter() -> None:
     text = (output / "manifest.json").read_text("utf-8")
     totals = json.loads(text)["totals"]
     assert (totals["samples"], totals["dead_letters"]) == (2, 0), text
-    assert {"ocr", "caption", "tag"} <= totals["tasks"].keys(), text
+    assert {"ocr", "caption", "region_proposal"} <= totals["tasks"].keys(), text
     florilegium("verify", output)
 
 
