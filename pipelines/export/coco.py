@@ -35,10 +35,9 @@ from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     SELECTING,
     ExportConfig,
-    Exported,
+    ExportedAnnotations,
     Exporter,
     LeftOut,
-    left_out_lines,
 )
 from florilegium.pipelines.export.images import ImageFiles
 from florilegium.pipelines.export.selected import SelectedDataset, SelectedSample
@@ -79,14 +78,13 @@ class CocoConfig(ExportConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CocoExported(Exported):
+class CocoExported(ExportedAnnotations):
     """What was written, and the annotations that were left out."""
 
     images: int
     instances: int
     captions: int
     categories: int
-    left_out: LeftOut
 
     def summary(self) -> Iterator[str]:
         """Yield the counts."""
@@ -94,10 +92,6 @@ class CocoExported(Exported):
         yield counted(self.images, "image")
         yield f"{instances} of {counted(self.categories, 'category', 'categories')}"
         yield counted(self.captions, "caption")
-
-    def warnings(self) -> Iterator[str]:
-        """Yield how many annotations of a task were left out, and why."""
-        yield from left_out_lines(self.left_out)
 
 
 class CocoExporter(Exporter[CocoConfig, CocoExported]):

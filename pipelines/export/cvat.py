@@ -23,26 +23,29 @@ from pydantic import BaseModel, Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.counted import counted
-from florilegium.engine.core.errors import UsageError, nearest
-from florilegium.engine.core.tasks import TABLE, names_of
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.tasks import TABLE
 from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.pipelines.export.correctable import CORRECTABLE, refuse_references
+from florilegium.pipelines.export.correctable import (
+    CORRECTABLE,
+    KNOWN_TASKS,
+    checked_tasks,
+    refuse_references,
+)
 from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     ExportConfig,
-    Exported,
+    ExportedAnnotations,
     Exporter,
     LeftOut,
-    left_out_lines,
 )
 from florilegium.pipelines.export.images import ImageFiles
 from florilegium.pipelines.export.selected import SelectedDataset
+from florilegium.pipelines.export.things import NO_BOX
 from florilegium.pipelines.imports.cvat_shapes import ATTRIBUTES, ID, SCORE, TASK, TEXT, rle_of
-from florilegium.pipelines.imports.label_studio_controls import control_of, has_label
+from florilegium.pipelines.imports.label_studio_controls import has_label
 
 XML, LABELS, IMAGES = "annotations.xml", "labels.json", "images"
-KNOWN_TASKS = names_of(lambda task: bool(control_of(task)))
-NO_REGION = "no_box_and_no_mask"
 NO_XML = "characters_that_xml_forbids"
 COPY = "copy_of_another_image"
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -57,28 +60,20 @@ class CvatConfig(ExportConfig):
     @field_validator("tasks")
     @classmethod
     def _have_a_shape(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        for task in tasks:
-            if task not in KNOWN_TASKS:
-                raise ValueError(f"{task!r} has no shape in CVAT, {nearest(task, KNOWN_TASKS)}")
-        return tasks
+        return checked_tasks(tasks, "shape in CVAT")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CvatExported(Exported):
+class CvatExported(ExportedAnnotations):
     """What was written, and the annotations that were left out."""
 
     images: int
     shapes: int
-    left_out: LeftOut
 
     def summary(self) -> Iterator[str]:
         """Yield the counts, and what to do with the files."""
         yield f"{counted(self.images, 'image')}, {counted(self.shapes, 'shape')}"
         yield f"create a task with {LABELS} (raw) and {IMAGES}, upload {XML} as CVAT 1.1"
-
-    def warnings(self) -> Iterator[str]:
-        """Yield how many annotations of a task were left out, and why."""
-        yield from left_out_lines(self.left_out)
 
 
 class CvatExporter(Exporter[CvatConfig, CvatExported]):
@@ -127,7 +122,7 @@ class CvatExporter(Exporter[CvatConfig, CvatExported]):
             if one.task not in self.config.tasks:
                 left_out[one.task, NOT_EXPORTED] += 1
             elif one.kind == "region" and not (one.box_xyxy or one.quad or _rle(one)):
-                left_out[one.task, NO_REGION] += 1
+                left_out[one.task, NO_BOX] += 1
             elif _FORBIDDEN.search(one.text + one.label):
                 left_out[one.task, NO_XML] += 1
             else:

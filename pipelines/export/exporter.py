@@ -11,6 +11,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -58,6 +59,17 @@ class Exported(ABC):
     @abstractmethod
     def warnings(self) -> Iterator[str]:
         """Yield a line for each kind of content that was left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedAnnotations(Exported):
+    """What an export of annotations wrote; `left_out` are those that it did not."""
+
+    left_out: LeftOut
+
+    def warnings(self) -> Iterator[str]:
+        """Yield how many annotations of a task were left out, and why."""
+        yield from left_out_lines(self.left_out)
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)

@@ -29,10 +29,9 @@ from florilegium.engine.core.tasks import ANSWER_TASKS
 from florilegium.pipelines.export.exporter import (
     SELECTING,
     ExportConfig,
-    Exported,
+    ExportedAnnotations,
     Exporter,
     LeftOut,
-    left_out_lines,
 )
 from florilegium.pipelines.export.images import ImageFiles
 from florilegium.pipelines.export.selected import SelectedDataset, SelectedSample
@@ -42,12 +41,11 @@ DATA, SAMPLES, METADATA = "data", "samples.json", "metadata.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FiftyOneExported(Exported):
+class FiftyOneExported(ExportedAnnotations):
     """Images by part, labels by field, and what was left out."""
 
     images: Mapping[str, int]
     labels: Mapping[str, int]
-    left_out: LeftOut
 
     def summary(self) -> Iterator[str]:
         """Yield the counts."""
@@ -55,10 +53,6 @@ class FiftyOneExported(Exported):
             yield f"{part} {counted(count, 'image')}".strip()
         for task, count in sorted(self.labels.items()):
             yield f"{task}: {counted(count, 'label')}"
-
-    def warnings(self) -> Iterator[str]:
-        """Yield how many annotations of a task were left out, and why."""
-        yield from left_out_lines(self.left_out)
 
 
 class FiftyOneExporter(Exporter[ExportConfig, FiftyOneExported]):

@@ -30,10 +30,9 @@ from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     SELECTING,
     ExportConfig,
-    Exported,
+    ExportedAnnotations,
     Exporter,
     LeftOut,
-    left_out_lines,
     upright,
 )
 from florilegium.pipelines.export.selected import SelectedDataset, SelectedSample
@@ -70,12 +69,11 @@ class HfConfig(ExportConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HfExported(Exported):
+class HfExported(ExportedAnnotations):
     """Images by part, entries by column, and what was left out."""
 
     images: Mapping[str, int]
     entries: Mapping[str, int]
-    left_out: LeftOut
 
     def summary(self) -> Iterator[str]:
         """Yield the counts."""
@@ -83,10 +81,6 @@ class HfExported(Exported):
             yield f"{part} {counted(count, 'image')}"
         for name, count in self.entries.items():
             yield f"{name}: {count}"
-
-    def warnings(self) -> Iterator[str]:
-        """Yield how many annotations of a task were left out, and why."""
-        yield from left_out_lines(self.left_out)
 
 
 class HfExporter(Exporter[HfConfig, HfExported]):

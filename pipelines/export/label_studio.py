@@ -21,20 +21,25 @@ from pydantic import BaseModel, Field, field_validator
 
 from florilegium.engine.core.annotation import Annotation
 from florilegium.engine.core.counted import counted
-from florilegium.engine.core.errors import UsageError, nearest
-from florilegium.engine.core.tasks import TABLE, names_of
+from florilegium.engine.core.errors import UsageError
+from florilegium.engine.core.tasks import TABLE
 from florilegium.engine.results.dataset_sample import DatasetSample
-from florilegium.pipelines.export.correctable import CORRECTABLE, refuse_references
+from florilegium.pipelines.export.correctable import (
+    CORRECTABLE,
+    KNOWN_TASKS,
+    checked_tasks,
+    refuse_references,
+)
 from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     ExportConfig,
-    Exported,
+    ExportedAnnotations,
     Exporter,
     LeftOut,
-    left_out_lines,
 )
 from florilegium.pipelines.export.images import ImageFiles
 from florilegium.pipelines.export.selected import SelectedDataset
+from florilegium.pipelines.export.things import NO_BOX
 from florilegium.pipelines.imports.drawing import polygons_of
 from florilegium.pipelines.imports.label_studio_controls import (
     IMAGE,
@@ -46,8 +51,6 @@ from florilegium.pipelines.imports.label_studio_controls import (
 )
 
 TASKS_FILE, CONFIG_FILE, IMAGES = "tasks.json", "config.xml", "images"
-KNOWN_TASKS = names_of(lambda task: bool(control_of(task)))
-_NO_REGION = "no_box_and_no_mask"
 
 
 class LabelStudioConfig(ExportConfig):
@@ -62,30 +65,20 @@ class LabelStudioConfig(ExportConfig):
     @field_validator("tasks")
     @classmethod
     def _have_a_control(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        for task in tasks:
-            if task not in KNOWN_TASKS:
-                raise ValueError(
-                    f"{task!r} has no control in Label Studio, {nearest(task, KNOWN_TASKS)}"
-                )
-        return tasks
+        return checked_tasks(tasks, "control in Label Studio")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelStudioExported(Exported):
+class LabelStudioExported(ExportedAnnotations):
     """What was written, and the annotations that were left out."""
 
     images: int
     annotations: int
-    left_out: LeftOut
 
     def summary(self) -> Iterator[str]:
         """Yield the counts, and what to do with the files."""
         yield f"{counted(self.images, 'image')}, {counted(self.annotations, 'annotation')}"
         yield f"create a project with {CONFIG_FILE} as its labeling interface, import {TASKS_FILE}"
-
-    def warnings(self) -> Iterator[str]:
-        """Yield how many annotations of a task were left out, and why."""
-        yield from left_out_lines(self.left_out)
 
 
 class LabelStudioExporter(Exporter[LabelStudioConfig, LabelStudioExported]):
@@ -130,7 +123,7 @@ class LabelStudioExporter(Exporter[LabelStudioConfig, LabelStudioExported]):
             if one.task not in self.config.tasks:
                 left_out[one.task, NOT_EXPORTED] += 1
             elif one.kind == "region" and not (one.box_xyxy or one.quad or one.mask_rle):
-                left_out[one.task, _NO_REGION] += 1
+                left_out[one.task, NO_BOX] += 1
             else:
                 yield one
 

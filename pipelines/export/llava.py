@@ -26,10 +26,9 @@ from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     SELECTING,
     ExportConfig,
-    Exported,
+    ExportedAnnotations,
     Exporter,
     LeftOut,
-    left_out_lines,
 )
 from florilegium.pipelines.export.images import ImageFiles
 from florilegium.pipelines.export.selected import SelectedDataset, SelectedSample
@@ -42,22 +41,17 @@ WHAT = "Please provide a short description for this region: {}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LlavaExported(Exported):
+class LlavaExported(ExportedAnnotations):
     """Images by part, questions with answers, and what was left out."""
 
     images: Mapping[str, int]
     turns: int
-    left_out: LeftOut
 
     def summary(self) -> Iterator[str]:
         """Yield the counts."""
         for part, count in self.images.items():
             yield f"{part} {counted(count, 'image')}".strip()
         yield counted(self.turns, "question with its answer", "questions with their answers")
-
-    def warnings(self) -> Iterator[str]:
-        """Yield how many annotations of a task were left out, and why."""
-        yield from left_out_lines(self.left_out)
 
 
 class LlavaExporter(Exporter[ExportConfig, LlavaExported]):

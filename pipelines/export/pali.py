@@ -35,10 +35,9 @@ from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     SELECTING,
     ExportConfig,
-    Exported,
+    ExportedAnnotations,
     Exporter,
     LeftOut,
-    left_out_lines,
 )
 from florilegium.pipelines.export.pali_format import (
     ANNOTATIONS,
@@ -116,12 +115,11 @@ class PaliConfig(ExportConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaliExported(Exported):
+class PaliExported(ExportedAnnotations):
     """Images by folder, examples by kind, and what was left out."""
 
     images: Mapping[str, int]
     examples: Mapping[Kind, int]
-    left_out: LeftOut
 
     def summary(self) -> Iterator[str]:
         """Yield the counts."""
@@ -129,10 +127,6 @@ class PaliExported(Exported):
             yield f"{part:6} {counted(count, 'image')}"
         for kind, count in self.examples.items():
             yield f"{kind:10} {counted(count, 'example')}"
-
-    def warnings(self) -> Iterator[str]:
-        """Yield how many annotations of a task were left out, and why."""
-        yield from left_out_lines(self.left_out)
 
 
 class PaliExporter(Exporter[PaliConfig, PaliExported]):

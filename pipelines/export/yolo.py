@@ -28,10 +28,9 @@ from florilegium.pipelines.export.exporter import (
     NOT_EXPORTED,
     SELECTING,
     ExportConfig,
-    Exported,
+    ExportedAnnotations,
     Exporter,
     LeftOut,
-    left_out_lines,
 )
 from florilegium.pipelines.export.images import ImageFiles
 from florilegium.pipelines.export.selected import SelectedDataset, SelectedSample
@@ -54,13 +53,12 @@ class YoloConfig(ExportConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class YoloExported(Exported):
+class YoloExported(ExportedAnnotations):
     """What was written, what was left out, and what masks lost, by what."""
 
     images: Mapping[str, int]
     objects: int
     classes: int
-    left_out: LeftOut
     lost: Mapping[str, int]
 
     def summary(self) -> Iterator[str]:
@@ -72,7 +70,7 @@ class YoloExported(Exported):
 
     def warnings(self) -> Iterator[str]:
         """Yield what is not as it was."""
-        yield from left_out_lines(self.left_out)
+        yield from super().warnings()
         for what, count in sorted(self.lost.items()):
             yield f"{count} {what}"
         if "" in self.images:
